@@ -1,0 +1,2 @@
+//! The `backout` command.
+fn main() {}

@@ -1,0 +1,23 @@
+//! The pure core of Backout: no clock, no randomness, no IO, no async.
+//!
+//! [`decide`] turns a command into events, [`evolve`] folds an event into the state, [`effects`]
+//! reads from the state what should be happening now. To start a run is to resume from an empty
+//! journal.
+
+pub mod command;
+pub mod contract;
+mod decide;
+mod effect;
+pub mod event;
+mod evolve;
+pub mod expr;
+pub mod id;
+pub mod invariant;
+pub mod limits;
+pub mod plan;
+pub mod retry;
+pub mod state;
+
+pub use decide::{Rejection, decide};
+pub use effect::{Wanted, effects, next_due};
+pub use evolve::{IllegalEvent, evolve};

@@ -1,0 +1,337 @@
+//! The plan: a runbook made ready to run. It is journaled whole, so that a newer binary cannot read
+//! the file differently.
+
+use std::collections::BTreeMap;
+
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{ActionName, StepId, StepIx, TargetId};
+use crate::limits;
+
+/// The version of the runbook format that this release reads.
+pub const RUNBOOK_FORMAT: u32 = 1;
+
+/// Where a runbook acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its name, `production` for instance.
+    pub name: String,
+    /// Whether a run without a terminal needs `--yes`.
+    #[serde(default)]
+    pub protected: bool,
+}
+
+/// When a step that failed is tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Sendings after the first one.
+    pub max: u32,
+    /// Before the second sending, milliseconds.
+    pub backoff_ms: u64,
+    /// Each wait is the one before times this.
+    pub factor: f64,
+    /// How much of a wait is drawn by chance, 0 to 1; seeded from the key.
+    pub jitter: f64,
+    /// No wait is longer, milliseconds.
+    pub cap_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max: 0, backoff_ms: 1_000, factor: 2.0, jitter: 0.2, cap_ms: 60_000 }
+    }
+}
+
+/// What happens when a step's sendings are used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnExhausted {
+    /// The step waits for a person; other branches go on.
+    #[default]
+    Wait,
+    /// The run stops and is failed.
+    Halt,
+    /// The step is failed, and its need counts as met.
+    Continue,
+    /// The run is undone.
+    Undo,
+}
+
+/// Who must say yes before a step acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalPolicy {
+    /// How many different people.
+    pub count: u32,
+    /// Roles or people; empty is anyone.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// Whether the one who started the run may.
+    pub starter_may: bool,
+}
+
+impl Default for ApprovalPolicy {
+    fn default() -> Self {
+        Self { count: 1, by: Vec::new(), starter_may: true }
+    }
+}
+
+/// Why a step stands in the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The author wrote it.
+    #[default]
+    Step,
+    /// It is one of the runbook's `success` checks, or the person who must say so.
+    Success,
+    /// It puts back what effect number `made` of step `of` did, in undo number `undo`.
+    Undo {
+        /// From 1 on.
+        undo: u32,
+        /// The step that is undone.
+        of: StepId,
+        /// The index into what that step made.
+        made: usize,
+    },
+    /// No action can do it: a person does it by hand and says so.
+    Person,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Its name, unique in the plan.
+    pub id: StepId,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Why it stands here.
+    #[serde(default)]
+    pub role: Role,
+    /// The steps that come before it.
+    #[serde(default)]
+    pub needs: Vec<StepId>,
+    /// A CEL expression; false is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The item of `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Value>,
+    /// What it does.
+    pub action: ActionName,
+    /// The action's input, with `${…}` not yet filled in.
+    #[serde(default)]
+    pub with: Value,
+    /// Whether the action's `prepare` computes only: its intent may join the append before it.
+    #[serde(default)]
+    pub pure: bool,
+    /// How long one verb may take.
+    pub timeout_ms: u64,
+    /// When it is sent again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// What happens when that is used up.
+    #[serde(default)]
+    pub on_exhausted: OnExhausted,
+    /// Who must say yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalPolicy>,
+    /// Hazard codes accepted in the file.
+    #[serde(default)]
+    pub accept: Vec<String>,
+    /// How long it must stay satisfied, counted over samples only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak_ms: Option<u64>,
+    /// How long it usually takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_ms: Option<u64>,
+    /// More targets to lock.
+    #[serde(default)]
+    pub locks: Vec<TargetId>,
+    /// Whether it is looked at again until the run ends.
+    #[serde(default)]
+    pub watch: bool,
+    /// Who knows about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Where more is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook_url: Option<String>,
+    /// What to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What makes the run *recovered*, beyond its steps being done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success {
+    /// How long the checks must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// Who must say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validated_by: Option<String>,
+}
+
+/// Who is told, and how often. Shown; its timers act in a later release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comms {
+    /// Milliseconds between updates.
+    pub cadence_ms: u64,
+    /// Where.
+    pub channel: String,
+}
+
+/// Who is called when it takes too long. Shown; its timers act in a later release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// Milliseconds after the run began.
+    pub after_ms: u64,
+    /// Who.
+    pub to: String,
+}
+
+/// A parameter as it was given: for a secret its reference, never its value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParamValue {
+    /// The value, or a secret's reference as text.
+    pub value: Value,
+    /// Whether `value` is a reference.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+/// A runbook made ready to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`RUNBOOK_FORMAT`] of the file it was made from.
+    pub format: u32,
+    /// The runbook's name.
+    pub name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub title: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Who keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Where it acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// For searching.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// When somebody last read it, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<String>,
+    /// When somebody must read it again, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<String>,
+    /// The parameters as given.
+    #[serde(default)]
+    pub params: BTreeMap<String, ParamValue>,
+    /// Steps at work at once.
+    pub max_parallel: u32,
+    /// How long it may stand still and go on without being named.
+    pub stale_after_ms: u64,
+    /// The steps, each after those it needs or not: order is given by `needs` alone.
+    pub steps: Vec<PlanStep>,
+    /// What makes it recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<Success>,
+    /// Who is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comms: Option<Comms>,
+    /// Who is called.
+    #[serde(default)]
+    pub escalation: Vec<Escalation>,
+}
+
+/// Why a list of steps is not a plan. The runbook reader finds all of these with their places
+/// first; here they keep a damaged or foreign journal out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Two steps have one id.
+    #[error("two steps are called `{0}`")]
+    Duplicate(StepId),
+    /// A need names no step.
+    #[error("step `{step}` needs `{need}`, which does not exist")]
+    UnknownNeed {
+        /// The step.
+        step: StepId,
+        /// What it names.
+        need: StepId,
+    },
+    /// The needs form a circle.
+    #[error("step `{0}` needs itself in the end")]
+    Cycle(StepId),
+    /// Beyond a limit.
+    #[error("{count} steps are more than STEPS_MAX ({max})", max = limits::STEPS_MAX)]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// The order of a plan's steps, derived from their needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Where each id stands.
+    pub index: BTreeMap<StepId, StepIx>,
+    /// For each step, the steps that need it, in plan order.
+    pub dependents: Vec<Vec<StepIx>>,
+    /// For each step, the steps it needs.
+    pub needs: Vec<Vec<StepIx>>,
+    /// For each step, its wave from 0: one more than the highest wave it needs.
+    pub wave: Vec<usize>,
+}
+
+impl Order {
+    /// Orders the steps, or says why they have no order.
+    pub fn of(steps: &[PlanStep]) -> Result<Self, PlanError> {
+        if steps.len() > limits::STEPS_MAX {
+            return Err(PlanError::TooMany { count: steps.len() });
+        }
+        let mut index = BTreeMap::new();
+        for (at, step) in steps.iter().enumerate() {
+            if index.insert(step.id.clone(), StepIx(at)).is_some() {
+                return Err(PlanError::Duplicate(step.id.clone()));
+            }
+        }
+        let mut dependents = vec![Vec::new(); steps.len()];
+        let mut needs = vec![Vec::new(); steps.len()];
+        let mut graph = DiGraph::<(), ()>::new();
+        let nodes: Vec<NodeIndex> = steps.iter().map(|_| graph.add_node(())).collect();
+        for (at, step) in steps.iter().enumerate() {
+            for need in &step.needs {
+                let unknown =
+                    || PlanError::UnknownNeed { step: step.id.clone(), need: need.clone() };
+                let before = *index.get(need).ok_or_else(unknown)?;
+                if needs[at].contains(&before) {
+                    continue;
+                }
+                dependents[before.0].push(StepIx(at));
+                needs[at].push(before);
+                graph.add_edge(nodes[before.0], nodes[at], ());
+            }
+        }
+        let sorted = toposort(&graph, None)
+            .map_err(|cycle| PlanError::Cycle(steps[cycle.node_id().index()].id.clone()))?;
+        let mut wave = vec![0; steps.len()];
+        for node in sorted {
+            let at = node.index();
+            wave[at] = needs[at].iter().map(|need| wave[need.0] + 1).max().unwrap_or(0);
+        }
+        Ok(Self { index, dependents, needs, wave })
+    }
+
+    /// Where an id stands.
+    pub fn find(&self, id: &StepId) -> Option<StepIx> {
+        self.index.get(id).copied()
+    }
+}

@@ -1,0 +1,1 @@
+//! Backoff, as a pure function.

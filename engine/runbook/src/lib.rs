@@ -1,0 +1,1 @@
+//! RON text to a valid plan, with every problem at its line

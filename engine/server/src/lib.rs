@@ -1,0 +1,1 @@
+//! The engine's face over a socket

@@ -1,0 +1,205 @@
+//! The contract between the engine and its plugins: an action is four verbs over plain data.
+//!
+//! ```text
+//! prepare(input)                 -> Prepared            reads only; the dry run
+//! apply(effect, key, fence)      -> Outcome             makes one effect
+//! settle(effect, key, dispatch)  -> Settled             what became of it
+//! revert(effect, output)         -> Reverted            the action that puts it back
+//! ```
+//!
+//! A plugin knows only this crate.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::Schema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+pub use tokio_util::sync::CancellationToken;
+
+pub use backout_core::contract::{
+    ByHand, Gate, Guarantee, Hazard, Image, Outcome, PrepareFailure, Prepared, PreparedEffect,
+    Reverted, Reversibility, Satisfied, Settled, hex,
+};
+pub use backout_core::id::{ActionName, EffectKey, Fence, LockToken, RunId, StepId, TargetId};
+pub use backout_core::limits;
+
+mod secret;
+pub use secret::{Secret, SecretError, SecretRef, SecretSource};
+
+/// The version of this contract.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// What an action tells about itself.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// `plugin.verb`.
+    pub name: ActionName,
+    /// One sentence.
+    pub summary: &'static str,
+    /// A few paragraphs of Markdown: what it does, how each guarantee is kept, its limits.
+    pub docs: &'static str,
+    /// The input as a JSON schema, with a description and a default for each field. A field that
+    /// takes a [`SecretRef`] has `"format": "secret-ref"`.
+    pub input: Schema,
+    /// A `with` block in RON that works.
+    pub example: &'static str,
+    /// The best guarantee that any input allows.
+    pub guarantee: Guarantee,
+    /// Whether `prepare` computes only and never awaits.
+    pub pure: bool,
+    /// Every version of [`PreparedEffect::data`] that this release reads.
+    pub data_versions: &'static [u32],
+}
+
+/// A thing wrong with an input that its schema cannot say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputProblem {
+    /// Where, as a JSON pointer: `/command/0`.
+    pub at: String,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// What can be said of an input without looking at any target.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// What is wrong.
+    pub problems: Vec<InputProblem>,
+    /// What is doubtful, an expression inside `sh -c` text for instance.
+    pub warnings: Vec<InputProblem>,
+    /// The best guarantee that this input allows; absent where that depends on an expression.
+    pub guarantee: Option<Guarantee>,
+    /// The targets that it will lock, as far as the input tells; for warnings at `check`.
+    pub targets: Vec<TargetId>,
+}
+
+/// A piece of what an effect says while it works.
+#[derive(Clone, Debug)]
+pub enum Emit {
+    /// Where it is, one line.
+    Progress(String),
+    /// Captured output, as it comes.
+    Output(Vec<u8>),
+}
+
+/// What every verb gets besides its arguments. All of it could be a message to another process.
+#[derive(Clone)]
+pub struct Context {
+    /// The run; `-` in a plan without a run.
+    pub run: RunId,
+    /// The step.
+    pub step: StepId,
+    /// The attempt, from 1 on.
+    pub attempt: u32,
+    /// The epoch of the engine.
+    pub epoch: u64,
+    /// How long this verb may take from now.
+    pub timeout: Duration,
+    /// Fired when the verb should end early, politely.
+    pub cancel: CancellationToken,
+    /// Where progress and output go.
+    pub emit: Arc<dyn Fn(Emit) + Send + Sync>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
+    /// A folder of this run in which an action may keep records of its own, on the store's disk.
+    /// It may not exist yet; in a plan without a run nothing may be written to it.
+    pub scratch: PathBuf,
+    /// W3C `traceparent`, where there is one.
+    pub traceparent: Option<String>,
+    /// Wall clock, milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("run", &self.run)
+            .field("step", &self.step)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One effect to make or to settle.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The input of the step, resolved.
+    pub input: Value,
+    /// The step as prepared.
+    pub prepared: Arc<Prepared>,
+    /// Which of its effects.
+    pub effect: usize,
+    /// What to mark it with.
+    pub key: EffectKey,
+    /// What tells us from an older holder.
+    pub fence: Fence,
+}
+
+impl Call {
+    /// The effect; a call is only made for one that exists.
+    pub fn effect(&self) -> Option<&PreparedEffect> {
+        self.prepared.effects.get(self.effect)
+    }
+
+    /// The effect's own data in the action's type.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
+        let effect = self.effect().ok_or("the effect is not in what was prepared")?;
+        T::deserialize(&effect.data).map_err(|error| format!("unreadable effect data: {error}"))
+    }
+}
+
+/// The effect to put back.
+#[derive(Clone, Debug)]
+pub struct MadeEffect {
+    /// The input of the step that made it.
+    pub input: Value,
+    /// The step as prepared.
+    pub prepared: Arc<Prepared>,
+    /// Which of its effects.
+    pub effect: usize,
+    /// Its key.
+    pub key: EffectKey,
+    /// What it gave.
+    pub output: Value,
+    /// Whether it is known to be made whole.
+    pub whole: bool,
+}
+
+/// One action. It holds no state between calls that it could not lose.
+#[async_trait]
+pub trait Action: Send + Sync {
+    /// What it tells about itself.
+    fn manifest(&self) -> Manifest;
+
+    /// What can be said of an input without looking: `input` fits the schema, but texts may still
+    /// hold `${…}`.
+    fn check(&self, input: &Value) -> Checked;
+
+    /// The action in the words and commands of a person. Reads nothing.
+    fn by_hand(&self, input: &Value) -> ByHand;
+
+    /// Reads the target: what is there, what is wanted, what stands in the way.
+    async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure>;
+
+    /// Makes one effect under its precondition, marked with its key where the target allows.
+    async fn apply(&self, ctx: &Context, call: &Call) -> Outcome;
+
+    /// What became of a sending. May write our own marker, never the target's state. `NotDone` is
+    /// final.
+    async fn settle(&self, ctx: &Context, call: &Call) -> Settled;
+
+    /// The action that puts the before image back.
+    async fn revert(&self, ctx: &Context, made: &MadeEffect) -> Reverted;
+}
+
+/// Reads an input in the action's type, with an error for people.
+pub fn parse_input<T: DeserializeOwned>(input: &Value) -> Result<T, PrepareFailure> {
+    T::deserialize(input)
+        .map_err(|error| PrepareFailure::Refused { reason: format!("the input does not fit: {error}") })
+}

@@ -1,0 +1,1 @@
+//! noop.run, wait.for and wait.approval

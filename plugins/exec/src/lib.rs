@@ -1,0 +1,1 @@
+//! exec.run: commands under a shim that survives the engine

@@ -1,0 +1,1 @@
+//! Database migrations, by the ledgers of their tools

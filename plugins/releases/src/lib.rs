@@ -1,0 +1,1 @@
+//! Releases behind a symlink
