@@ -22,13 +22,22 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use backout_core::contract::{
     ByHand, Gate, Guarantee, Hazard, Image, Outcome, PrepareFailure, Prepared, PreparedEffect,
-    Reverted, Reversibility, Satisfied, Settled, hex,
+    Reversibility, Reverted, Satisfied, Settled, hex,
 };
 pub use backout_core::id::{ActionName, EffectKey, Fence, LockToken, RunId, StepId, TargetId};
 pub use backout_core::limits;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+mod claim;
 mod secret;
+mod system_secret;
+pub use claim::{
+    Claim, Claimant, Claimed, Take, create_dir_durably, folder_name, sync_dir, write_durably,
+};
 pub use secret::{Secret, SecretError, SecretRef, SecretSource};
+pub use system_secret::{SECRET_BYTES_MAX, SECRET_COMMAND_TIMEOUT, SystemSecrets, check_reference};
 
 /// The version of this contract.
 pub const CONTRACT_VERSION: u32 = 1;
@@ -116,6 +125,25 @@ pub struct Context {
     pub now_ms: i64,
 }
 
+impl Context {
+    /// A secret's value, at the moment of use. A source may block, so it is asked on a thread that
+    /// may.
+    ///
+    /// # Errors
+    /// Why there is no value.
+    pub async fn secret(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        let (source, asked) = (Arc::clone(&self.secrets), reference.clone());
+        tokio::task::spawn_blocking(move || source.resolve(&asked))
+            .await
+            .unwrap_or_else(|_| {
+                Err(SecretError {
+                    reference: reference.0.clone(),
+                    reason: "asking for it was interrupted".into(),
+                })
+            })
+    }
+}
+
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
@@ -148,8 +176,13 @@ impl Call {
     }
 
     /// The effect's own data in the action's type.
+    ///
+    /// # Errors
+    /// What does not fit.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
-        let effect = self.effect().ok_or("the effect is not in what was prepared")?;
+        let effect = self
+            .effect()
+            .ok_or("the effect is not in what was prepared")?;
         T::deserialize(&effect.data).map_err(|error| format!("unreadable effect data: {error}"))
     }
 }
@@ -199,7 +232,11 @@ pub trait Action: Send + Sync {
 }
 
 /// Reads an input in the action's type, with an error for people.
+///
+/// # Errors
+/// What does not fit.
 pub fn parse_input<T: DeserializeOwned>(input: &Value) -> Result<T, PrepareFailure> {
-    T::deserialize(input)
-        .map_err(|error| PrepareFailure::Refused { reason: format!("the input does not fit: {error}") })
+    T::deserialize(input).map_err(|error| PrepareFailure::Refused {
+        reason: format!("the input does not fit: {error}"),
+    })
 }

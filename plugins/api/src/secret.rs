@@ -62,6 +62,9 @@ pub struct SecretError {
 
 /// Where secrets come from.
 pub trait SecretSource: Send + Sync {
-    /// The value, at the moment of use.
+    /// The value, at the moment of use. It may block.
+    ///
+    /// # Errors
+    /// Why there is no value.
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError>;
 }
