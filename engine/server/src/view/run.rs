@@ -1,0 +1,358 @@
+//! A run as a whole, for every face.
+
+use backout_core::contract::Reversibility;
+use backout_core::id::{StepIx, Timestamp};
+use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
+use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
+use serde::{Deserialize, Serialize};
+
+use super::rfc3339;
+use super::step::{StepView, step_view};
+
+/// What a view needs to know that does not stand in the run's own events.
+pub struct RunFacts<'a> {
+    /// The time now.
+    pub now: Timestamp,
+    /// Whether an engine drives the run at this moment.
+    pub driven: bool,
+    /// The head of the run's hash chain, hex.
+    pub head: Option<String>,
+    /// The best guarantee that a step's action and input allow, for steps not yet prepared.
+    pub best_guarantee: &'a dyn Fn(&PlanStep) -> Option<String>,
+}
+
+impl std::fmt::Debug for RunFacts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunFacts").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// The first step after which not everything can be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoReturn {
+    /// The step.
+    pub step: String,
+    /// `shape-only` or `none`.
+    pub reversibility: String,
+    /// Whether the run is past it.
+    pub passed: bool,
+}
+
+/// Something that only a person can move on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// The step.
+    pub step: String,
+    /// `approval`, `in-doubt`, `unverified`, `failed` or `person`.
+    pub what: String,
+    /// In words: the question, the evidence, the difference.
+    pub why: String,
+    /// Who may or should, where the runbook says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<String>,
+    /// The commands that answer it, the likeliest first.
+    pub commands: Vec<String>,
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The run.
+    pub run: String,
+    /// Its runbook.
+    pub runbook: String,
+    /// The word of its state.
+    pub state: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// When the last event happened, RFC 3339.
+    pub last: String,
+    /// Who started it.
+    pub starter: String,
+    /// Steps at rest that count as done, and all.
+    pub done: usize,
+    /// All steps.
+    pub steps: usize,
+    /// Whether it stood still for so long that it goes on only when named.
+    pub stale: bool,
+    /// Whether the ordinary rules were ever set aside.
+    pub break_glass: bool,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// The run.
+    pub run: String,
+    /// Its runbook's name.
+    pub runbook: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// `running`, `waiting`, `paused`, `succeeded`, `failed`, `aborted`, `undone`, or `interrupted`:
+    /// unfinished, and no engine drives it.
+    pub state: String,
+    /// Whether an engine drives it now.
+    pub driven: bool,
+    /// Where the engine runs that drives it, or last did.
+    pub engine: String,
+    /// Whether it is undoing what it did.
+    pub undoing: bool,
+    /// Whether it stood still for so long that it goes on only when named.
+    pub stale: bool,
+    /// Whether a person closed it.
+    pub closed: bool,
+    /// Whether its `success` held; absent where it has none or is not there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+    /// Whether the ordinary rules were ever set aside.
+    pub break_glass: bool,
+    /// Where it acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// Who keeps the runbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who started it.
+    pub starter: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// When the last event happened, RFC 3339.
+    pub last: String,
+    /// When it came to rest, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How long it has lasted, milliseconds.
+    pub took_ms: u64,
+    /// The last event's position.
+    pub seq: u64,
+    /// The head of its hash chain: kept elsewhere, it proves that the record was not changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// The first step after which not everything can be brought back, as far as it was looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_of_no_return: Option<NoReturn>,
+    /// The targets it holds.
+    pub locks: Vec<String>,
+    /// What only a person can move on.
+    pub wants: Vec<Want>,
+    /// The steps that come next by themselves.
+    pub next: Vec<String>,
+    /// The one command that lets it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_on: Option<String>,
+    /// Who is told, and how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comms: Option<Comms>,
+    /// Who is called when it takes too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<Escalation>,
+    /// The last notes, `name: text`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The steps, in plan order.
+    pub steps: Vec<StepView>,
+}
+
+impl RunView {
+    /// It without its steps, for a list.
+    pub fn listed(&self) -> Listed {
+        Listed {
+            run: self.run.clone(),
+            runbook: self.runbook.clone(),
+            state: self.state.clone(),
+            created: self.created.clone(),
+            last: self.last.clone(),
+            starter: self.starter.clone(),
+            done: self.steps.iter().filter(|step| is_done(&step.state)).count(),
+            steps: self.steps.len(),
+            stale: self.stale,
+            break_glass: self.break_glass,
+        }
+    }
+}
+
+/// Whether a step's word says that nothing is left to do for it.
+pub(super) fn is_done(word: &str) -> bool {
+    matches!(word, "succeeded" | "already-satisfied" | "skipped" | "undone")
+}
+
+/// The view of a run.
+pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
+    let word = word(state, facts.driven);
+    let wants = wants(state);
+    RunView {
+        run: state.run.to_string(),
+        runbook: state.plan.name.clone(),
+        title: state.plan.title.clone(),
+        driven: facts.driven,
+        engine: state.engine.clone(),
+        undoing: matches!(state.phase, Phase::Undoing(_)),
+        stale: is_stale(state, facts),
+        closed: state.closed,
+        recovered: state.recovered,
+        break_glass: state.break_glass,
+        environment: state.plan.environment.clone(),
+        owner: state.plan.owner.clone(),
+        starter: state.starter.name.clone(),
+        created: rfc3339(state.created),
+        last: rfc3339(state.last),
+        ended: state.ended.map(rfc3339),
+        took_ms: state.ended.unwrap_or(facts.now).since_ms(state.created),
+        seq: state.seq.0,
+        head: facts.head.clone(),
+        point_of_no_return: point_of_no_return(state),
+        locks: state.locks.keys().map(ToString::to_string).collect(),
+        next: next(state),
+        go_on: go_on(state, word, &wants),
+        comms: state.plan.comms.clone(),
+        escalation: state.plan.escalation.clone(),
+        notes: state.notes.iter().map(|note| format!("{}: {}", note.by.name, note.text)).collect(),
+        steps: steps(state, facts),
+        state: word.to_owned(),
+        wants,
+    }
+}
+
+fn steps(state: &RunState, facts: &RunFacts<'_>) -> Vec<StepView> {
+    (0..state.steps.len())
+        .filter_map(|at| step_view(state, StepIx(at), facts.now, facts.best_guarantee))
+        .collect()
+}
+
+/// The run's word. A run that waits for a person and whose engine let go in order is still
+/// `waiting`: an engine would do nothing for it either.
+fn word(state: &RunState, driven: bool) -> &'static str {
+    match state.status() {
+        RunStatus::Running if !driven => "interrupted",
+        RunStatus::Waiting if !driven && state.attached => "interrupted",
+        status => status.word(),
+    }
+}
+
+fn is_stale(state: &RunState, facts: &RunFacts<'_>) -> bool {
+    let unfinished = !state.status().is_end();
+    unfinished && !facts.driven && facts.now.since_ms(state.last) > state.plan.stale_after_ms
+}
+
+fn point_of_no_return(state: &RunState) -> Option<NoReturn> {
+    let mut by_wave: Vec<usize> = (0..state.steps.len()).collect();
+    by_wave.sort_by_key(|at| (state.order.wave.get(*at).copied(), *at));
+    by_wave.into_iter().find_map(|at| {
+        let (step, planned) = (state.steps.get(at)?, state.plan.steps.get(at)?);
+        let weakest = weakest(step)?;
+        (weakest != Reversibility::Exact).then(|| NoReturn {
+            step: planned.id.to_string(),
+            reversibility: weakest.word().to_owned(),
+            passed: !step.made.is_empty(),
+        })
+    })
+}
+
+/// What was made counts before what is only prepared.
+fn weakest(step: &StepRun) -> Option<Reversibility> {
+    let made = step.made.iter().filter_map(|made| Some(made.effect()?.reversibility)).min();
+    made.or_else(|| step.prepared.as_ref().map(|prepared| prepared.reversibility()))
+}
+
+/// What goes on by itself: what is under way, else what is ready, else what waits on those.
+fn next(state: &RunState) -> Vec<String> {
+    let name = |ix: &StepIx| state.plan_step(*ix).map(|step| step.id.to_string());
+    let under_way: Vec<String> = state.active.union(&state.ready).filter_map(name).collect();
+    if !under_way.is_empty() || state.status().is_end() {
+        return under_way;
+    }
+    let after_asking = |ix: &StepIx| state.order.dependents.get(ix.0).into_iter().flatten();
+    state.asking.iter().flat_map(after_asking).filter_map(name).collect()
+}
+
+fn wants(state: &RunState) -> Vec<Want> {
+    let mut wants: Vec<Want> = state.asking.iter().filter_map(|ix| want(state, *ix)).collect();
+    if state.status() == RunStatus::Failed && !state.closed {
+        let failed = |at: usize| want(state, StepIx(at));
+        wants.extend((0..state.steps.len()).filter_map(failed).filter(|w| w.what == "failed"));
+    }
+    wants
+}
+
+fn want(state: &RunState, ix: StepIx) -> Option<Want> {
+    use backout_core::event::Wait;
+    let (planned, step) = (state.plan_step(ix)?, state.step(ix)?);
+    let (what, why, commands) = match &step.state {
+        StepState::InDoubt => ("in-doubt", evidence(step), &SETTLE[..]),
+        StepState::Unverified => {
+            ("unverified", step.trouble.clone().unwrap_or_default(), &UNVERIFIED[..])
+        }
+        StepState::Failed { reason, met: false } => ("failed", reason.clone(), &TRY[..]),
+        StepState::Waiting(Wait::Approval { why, .. }) => ("approval", why.clone(), &APPROVE[..]),
+        StepState::Waiting(Wait::Person { why }) => ("person", why.clone(), &TRY[..]),
+        StepState::Pending
+        | StepState::Preparing
+        | StepState::Waiting(_)
+        | StepState::Running
+        | StepState::Succeeded { .. }
+        | StepState::Failed { met: true, .. }
+        | StepState::Skipped(_)
+        | StepState::Cancelled
+        | StepState::Undone => return None,
+    };
+    Some(Want {
+        step: planned.id.to_string(),
+        what: what.to_owned(),
+        why,
+        who: who(planned),
+        commands: commands.iter().map(|command| fill(command, state, planned)).collect(),
+    })
+}
+
+const APPROVE: [&str; 2] = ["backout approve RUN STEP", "backout reject RUN STEP"];
+const SETTLE: [&str; 2] = [
+    "backout settle RUN STEP --done --reason TEXT",
+    "backout settle RUN STEP --not-done --reason TEXT",
+];
+const UNVERIFIED: [&str; 2] =
+    ["backout settle RUN STEP --done --reason TEXT", "backout retry RUN STEP"];
+const TRY: [&str; 2] = ["backout retry RUN STEP", "backout skip RUN STEP --reason TEXT"];
+
+fn fill(command: &str, state: &RunState, planned: &PlanStep) -> String {
+    let step = shell_word(planned.id.as_str());
+    command.replace("RUN", state.run.as_str()).replace("STEP", &step)
+}
+
+/// A step's name as a shell takes it: `id[key]` needs quotes.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn who(planned: &PlanStep) -> Vec<String> {
+    let named = planned.approval.iter().flat_map(|approval| approval.by.iter().cloned());
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { planned.owner.iter().cloned().collect() } else { named }
+}
+
+fn evidence(step: &StepRun) -> String {
+    use backout_core::state::EffectState;
+    let known = step.effects.iter().filter_map(|effect| match &effect.state {
+        EffectState::InDoubt { evidence } => Some(evidence.as_str()),
+        EffectState::Pending
+        | EffectState::Satisfied
+        | EffectState::InFlight
+        | EffectState::Unclear { .. }
+        | EffectState::Done
+        | EffectState::NotDone
+        | EffectState::Failed => None,
+    });
+    known.collect::<Vec<_>>().join("; ")
+}
+
+/// One command: the engine first, since what is in flight is only known once one looked.
+fn go_on(state: &RunState, word: &str, wants: &[Want]) -> Option<String> {
+    let resume = || format!("backout resume {}", state.run);
+    match word {
+        "succeeded" | "undone" | "running" if wants.is_empty() => None,
+        _ if state.closed => None,
+        "interrupted" | "paused" | "aborted" => Some(resume()),
+        _ => wants.first().and_then(|want| want.commands.first().cloned()),
+    }
+}
