@@ -31,6 +31,7 @@ pub use backout_core::limits;
 pub mod conformance;
 
 mod claim;
+pub mod files;
 mod secret;
 mod system_secret;
 pub use claim::{
