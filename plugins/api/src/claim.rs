@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{EffectKey, hex};
@@ -31,16 +32,19 @@ pub enum Claimant {
 }
 
 /// What stands in the claim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claimed {
     /// Who has it.
     pub by: Claimant,
     /// Since when, milliseconds since 1970.
     pub at_ms: i64,
+    /// What the claimant wants known of itself: its process, for instance.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub note: Value,
 }
 
 /// The answer to an attempt to take a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Take {
     /// It was free and is now ours.
     Ours,
@@ -54,6 +58,26 @@ pub struct Claim {
     dir: PathBuf,
 }
 
+impl Claimed {
+    /// A claim by a sender, which may say more of itself.
+    pub fn sender(at_ms: i64, note: Value) -> Self {
+        Self {
+            by: Claimant::Sender,
+            at_ms,
+            note,
+        }
+    }
+
+    /// A seal.
+    pub fn seal(at_ms: i64) -> Self {
+        Self {
+            by: Claimant::Seal,
+            at_ms,
+            note: Value::Null,
+        }
+    }
+}
+
 impl Claim {
     /// The claim that stands in this folder, which need not exist yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
@@ -65,11 +89,10 @@ impl Claim {
     ///
     /// # Errors
     /// The folder cannot be written; nobody's claim may be assumed.
-    pub fn take(&self, by: Claimant, now_ms: i64) -> io::Result<Take> {
+    pub fn take(&self, wanted: &Claimed) -> io::Result<Take> {
         create_dir_durably(&self.dir)?;
-        let wanted = Claimed { by, at_ms: now_ms };
         let temporary = self.dir.join(temporary_name());
-        write_durably(&temporary, &serde_json::to_vec(&wanted)?)?;
+        write_durably(&temporary, &serde_json::to_vec(wanted)?)?;
         let linked = fs::hard_link(&temporary, self.dir.join(CLAIM));
         fs::remove_file(&temporary)?;
         let taken = match linked {
@@ -182,15 +205,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let claim = Claim::at(dir.path().join("a/b"));
         assert_eq!(claim.read().unwrap(), None);
-        let first = Claimed {
-            by: Claimant::Seal,
-            at_ms: 5,
-        };
-        assert_eq!(claim.take(Claimant::Seal, 5).unwrap(), Take::Ours);
-        assert_eq!(
-            claim.take(Claimant::Sender, 6).unwrap(),
-            Take::Theirs(first.clone())
-        );
+        let first = Claimed::seal(5);
+        assert_eq!(claim.take(&first).unwrap(), Take::Ours);
+        let second = Claimed::sender(6, "pid 7".into());
+        assert_eq!(claim.take(&second).unwrap(), Take::Theirs(first.clone()));
         assert_eq!(claim.read().unwrap(), Some(first));
         let left: Vec<_> = fs::read_dir(dir.path().join("a/b")).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file stays: {left:?}");
@@ -200,9 +218,9 @@ mod tests {
     fn of_many_at_once_one_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let taken: usize = std::thread::scope(|scope| {
-            let both = [Claimant::Sender, Claimant::Seal].map(|by| {
+            let both = [Claimed::seal(1), Claimed::sender(1, Value::Null)].map(|wanted| {
                 let claim = Claim::at(dir.path().join("x"));
-                scope.spawn(move || claim.take(by, 1).unwrap() == Take::Ours)
+                scope.spawn(move || claim.take(&wanted).unwrap() == Take::Ours)
             });
             both.into_iter()
                 .filter_map(|thread| thread.join().ok())
