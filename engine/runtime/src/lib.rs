@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod handle;
 pub mod host;
+pub mod survey;
 
 pub use clock::{Clock, SystemClock};
 pub use handle::{Answer, Engine, EngineError};

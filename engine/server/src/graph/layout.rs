@@ -28,9 +28,11 @@ const BEND_WIDTH: f64 = 10.0;
 /// Pixels around the whole.
 const MARGIN: f64 = 20.0;
 /// Rounds of moving rows towards their neighbours.
-const ROUNDS: usize = 24;
+const ROUNDS: usize = 60;
+/// Rounds that look one way only, first; the rest looks both ways and settles.
+const ROUNDS_ONE_WAY: usize = 12;
 /// How much straighter a long line wants to be than a box wants to be centred.
-const BEND_WEIGHT: f64 = 4.0;
+const BEND_WEIGHT: f64 = 8.0;
 
 /// One box.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +132,7 @@ fn place_row(
 /// Where a place wants to be and how much: in the middle of those it is joined to. Downward rounds
 /// look up, upward rounds look down, the last ones both ways.
 fn wish(ranks: &Ranks, at: usize, centres: &[f64], round: usize) -> (f64, f64) {
-    let both = round + 4 >= ROUNDS;
+    let both = round >= ROUNDS_ONE_WAY;
     let up = if both || round % 2 == 0 { &ranks.above[at][..] } else { &[] };
     let down = if both || round % 2 == 1 { &ranks.below[at][..] } else { &[] };
     let joined = up.len() + down.len();
