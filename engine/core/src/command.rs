@@ -132,8 +132,11 @@ pub enum Report {
         /// Who holds them.
         holders: Vec<Holder>,
     },
-    /// Some lock was released somewhere: steps that wait for one may try.
-    LocksFreed,
+    /// Some lock was released somewhere: a step that waits for one may try again.
+    TryLocks {
+        /// The step.
+        step: StepId,
+    },
 }
 
 /// Everything that [`crate::decide`] answers.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::contract::Prepared;
-use crate::event::Sending;
-use crate::id::{ActionName, EffectKey, LockToken, StepId, Timestamp};
-use crate::state::{Made, RunState};
+use crate::contract::{Guarantee, Prepared, Satisfied};
+use crate::event::{Sending, Wait};
+use crate::id::{ActionName, EffectKey, LockToken, StepId, StepIx, Timestamp};
+use crate::plan::PlanStep;
+use crate::state::{EffectRun, EffectState, Made, Phase, RunState, StepRun, StepState};
 
 /// One thing that the shell should have under way. Its report carries the same names back.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub enum Wanted {
         timeout_ms: u64,
         /// Whether it computes only.
         pure: bool,
+        /// Not before this moment.
+        not_before: Timestamp,
     },
     /// Make an effect. Starts when its intent is durable; a read-only one at once.
     Apply(Box<Dispatch>),
@@ -68,14 +71,210 @@ pub struct Dispatch {
     pub timeout_ms: u64,
     /// How often this sending was settled before: a look is named by it.
     pub look: u32,
+    /// Not before this moment.
+    pub not_before: Timestamp,
 }
 
 /// What should be happening now, in step order. Walks only the steps that are not at rest.
-pub fn effects(_state: &RunState) -> Vec<Wanted> {
-    Vec::new()
+pub fn effects(state: &RunState) -> Vec<Wanted> {
+    if matches!(state.phase, Phase::Ended(_)) {
+        return Vec::new();
+    }
+    let mut wanted = Vec::new();
+    for ix in &state.active {
+        if let (Some(plan), Some(step)) = (state.plan_step(*ix), state.step(*ix)) {
+            of_step(state, *ix, plan, step, &mut wanted);
+        }
+    }
+    if state.is_planning_undo() {
+        reverts(state, &mut wanted);
+    }
+    wanted
 }
 
-/// The earliest moment at which [`crate::Command::Advance`] will find something to do.
-pub fn next_due(_state: &RunState) -> Option<Timestamp> {
-    None
+fn of_step(
+    state: &RunState,
+    ix: StepIx,
+    plan: &PlanStep,
+    step: &StepRun,
+    wanted: &mut Vec<Wanted>,
+) {
+    match &step.state {
+        StepState::Preparing if state.may_start(ix) => wanted.push(prepare(plan, step, None)),
+        StepState::Waiting(Wait::Soak { due, .. }) => wanted.push(prepare(plan, step, Some(*due))),
+        StepState::Running if step.is_verifying() => wanted.push(prepare(plan, step, step.due)),
+        StepState::Running => sendings(state, plan, step, wanted),
+        StepState::Preparing
+        | StepState::Waiting(_)
+        | StepState::Pending
+        | StepState::InDoubt
+        | StepState::Succeeded { .. }
+        | StepState::Unverified
+        | StepState::Failed { .. }
+        | StepState::Skipped(_)
+        | StepState::Cancelled
+        | StepState::Undone => {}
+    }
+}
+
+fn prepare(plan: &PlanStep, step: &StepRun, due: Option<Timestamp>) -> Wanted {
+    Wanted::Prepare {
+        step: plan.id.clone(),
+        attempt: step.attempt,
+        look: step.look,
+        action: plan.action.clone(),
+        input: step.input.clone(),
+        timeout_ms: plan.timeout_ms,
+        pure: plan.pure,
+        not_before: due.unwrap_or_default(),
+    }
+}
+
+fn sendings(state: &RunState, plan: &PlanStep, step: &StepRun, wanted: &mut Vec<Wanted>) {
+    for (at, effect) in step.effects.iter().enumerate() {
+        match &effect.state {
+            EffectState::InFlight => {
+                let dispatch = dispatch(state, plan, step, at, effect, Timestamp::default());
+                wanted.extend(dispatch.map(|dispatch| Wanted::Apply(Box::new(dispatch))));
+            }
+            EffectState::Unclear { due, .. } => {
+                let dispatch = dispatch(state, plan, step, at, effect, *due);
+                wanted.extend(dispatch.map(|dispatch| Wanted::Settle(Box::new(dispatch))));
+            }
+            EffectState::Pending
+            | EffectState::Satisfied
+            | EffectState::Done
+            | EffectState::Again { .. }
+            | EffectState::Refused
+            | EffectState::Failed
+            | EffectState::InDoubt { .. } => {}
+        }
+    }
+}
+
+fn dispatch(
+    state: &RunState,
+    plan: &PlanStep,
+    step: &StepRun,
+    at: usize,
+    effect: &EffectRun,
+    not_before: Timestamp,
+) -> Option<Dispatch> {
+    let prepared = step.prepared.clone()?;
+    let sending = Sending {
+        step: plan.id.clone(),
+        attempt: step.attempt,
+        effect: at,
+        dispatch: effect.dispatch,
+    };
+    let locks = prepared.locks.iter().chain(&plan.locks);
+    Some(Dispatch {
+        key: state.key(&sending),
+        token: locks.filter_map(|lock| state.locks.get(lock)).max().copied().unwrap_or_default(),
+        sending,
+        action: plan.action.clone(),
+        input: step.input.clone(),
+        prepared,
+        timeout_ms: plan.timeout_ms,
+        look: effect.looks,
+        not_before,
+    })
+}
+
+fn reverts(state: &RunState, wanted: &mut Vec<Wanted>) {
+    for (plan, step) in state.plan.steps.iter().zip(&state.steps) {
+        for (at, made) in step.made.iter().enumerate().filter(|(_, m)| m.reverted.is_none()) {
+            if matches!(plan.role, crate::plan::Role::Undo { .. }) {
+                continue;
+            }
+            wanted.push(Wanted::Revert {
+                step: plan.id.clone(),
+                made: at,
+                action: plan.action.clone(),
+                effect: Box::new(made.clone()),
+                timeout_ms: plan.timeout_ms,
+            });
+        }
+    }
+}
+
+/// The earliest moment at which [`crate::Command::Advance`] will find something to do. What
+/// [`effects`] wants later carries its own moment.
+pub fn next_due(state: &RunState) -> Option<Timestamp> {
+    if matches!(state.phase, Phase::Ended(_)) {
+        return None;
+    }
+    state.active.iter().filter_map(|ix| state.step(*ix)).filter_map(due_of).min()
+}
+
+fn due_of(step: &StepRun) -> Option<Timestamp> {
+    match &step.state {
+        StepState::Waiting(Wait::Retry { due, .. } | Wait::Timer { due }) => Some(*due),
+        StepState::Running => step
+            .effects
+            .iter()
+            .filter_map(|effect| match &effect.state {
+                EffectState::Again { due, .. } => Some(*due),
+                EffectState::Pending
+                | EffectState::Satisfied
+                | EffectState::InFlight
+                | EffectState::Unclear { .. }
+                | EffectState::Done
+                | EffectState::Refused
+                | EffectState::Failed
+                | EffectState::InDoubt { .. } => None,
+            })
+            .min(),
+        StepState::Pending
+        | StepState::Preparing
+        | StepState::Waiting(_)
+        | StepState::InDoubt
+        | StepState::Succeeded { .. }
+        | StepState::Unverified
+        | StepState::Failed { .. }
+        | StepState::Skipped(_)
+        | StepState::Cancelled
+        | StepState::Undone => None,
+    }
+}
+
+impl StepRun {
+    /// Whether all its effects are made and its target is looked at until it is as wanted.
+    pub(crate) fn is_verifying(&self) -> bool {
+        self.state == StepState::Running
+            && self.verifying_since.is_some()
+            && self.effects.iter().all(EffectRun::is_made)
+            && self.prepared.as_ref().is_some_and(|prepared| is_visible(prepared))
+    }
+}
+
+/// Whether a fresh `prepare` can tell that the effects are there.
+fn is_visible(prepared: &Prepared) -> bool {
+    prepared.guarantee != Guarantee::ReadOnly
+        && prepared.effects.iter().any(|effect| effect.satisfied != Satisfied::CannotTell)
+}
+
+impl RunState {
+    /// Whether this step may begin something new now: nothing is paused, stopping or over, and an
+    /// undo begins only its own steps.
+    pub(crate) fn may_start(&self, ix: StepIx) -> bool {
+        !self.paused
+            && match self.phase {
+                Phase::Forward => true,
+                Phase::Undoing(_) => self.is_undo(ix),
+                Phase::Stopping(_) | Phase::Ended(_) => false,
+            }
+    }
+
+    /// Whether an undo is under way, all that went forward is at rest, and its steps are not yet
+    /// in the plan.
+    pub(crate) fn is_planning_undo(&self) -> bool {
+        matches!(self.phase, Phase::Undoing(_))
+            && !self.undo_planned
+            && self.active.is_empty()
+            && !self
+                .asking
+                .iter()
+                .any(|ix| self.step(*ix).is_some_and(|step| step.state == StepState::InDoubt))
+    }
 }

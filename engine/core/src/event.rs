@@ -133,6 +133,9 @@ pub enum Wait {
     Soak {
         /// How much of the time is covered by samples so far, milliseconds.
         covered_ms: u64,
+        /// The last sample that was good; absent where the last one was not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sampled: Option<Timestamp>,
         /// The next look.
         due: Timestamp,
     },
@@ -150,6 +153,13 @@ pub enum Wait {
     Person {
         /// What about.
         why: String,
+    },
+    /// An output that its input names is not there; a person supplies it.
+    Output {
+        /// The step that should have given it.
+        from: StepId,
+        /// `steps.id.output.y`.
+        name: String,
     },
 }
 

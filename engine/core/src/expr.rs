@@ -27,7 +27,7 @@ mod value;
 
 pub use reference::Reference;
 pub use scope::{Outputs, Scope};
-pub use template::{Piece, Template, references_of, resolve, truth};
+pub use template::{Piece, Template, literal, references_of, resolve, truth};
 
 use reference::Collected;
 
@@ -92,25 +92,17 @@ pub enum ExprError {
 
 impl ExprError {
     fn syntax(at: usize, message: impl Into<String>) -> Self {
-        Self::Syntax {
-            at,
-            message: message.into(),
-        }
+        Self::Syntax { at, message: message.into() }
     }
 
     fn eval(message: impl Into<String>) -> Self {
-        Self::Eval {
-            message: message.into(),
-        }
+        Self::Eval { message: message.into() }
     }
 
     /// The same error in a text that holds the expression from byte `start` on.
     fn shifted(self, start: usize) -> Self {
         match self {
-            Self::Syntax { at, message } => Self::Syntax {
-                at: at.saturating_add(start),
-                message,
-            },
+            Self::Syntax { at, message } => Self::Syntax { at: at.saturating_add(start), message },
             Self::Absent { .. } | Self::Eval { .. } => self,
         }
     }
@@ -134,9 +126,7 @@ pub struct Expression {
 
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expression")
-            .field("references", &self.references())
-            .finish_non_exhaustive()
+        f.debug_struct("Expression").field("references", &self.references()).finish_non_exhaustive()
     }
 }
 
@@ -148,10 +138,7 @@ impl Expression {
     /// `params`, `steps` and `item`.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
         match fast::reference(text) {
-            Some(reference) => Ok(Self {
-                body: Body::Plain,
-                collected: Collected::one(reference),
-            }),
+            Some(reference) => Ok(Self { body: Body::Plain, collected: Collected::one(reference) }),
             None => Self::parse_cel(text),
         }
     }
@@ -172,10 +159,7 @@ impl Expression {
         }
         let collected = reference::collect(&tree, text)?;
         let tree = rewrite::defaults(tree).map_err(|message| ExprError::syntax(0, message))?;
-        Ok(Self {
-            body: Body::Cel(Arc::new(tree)),
-            collected,
-        })
+        Ok(Self { body: Body::Cel(Arc::new(tree)), collected })
     }
 
     /// What it names, each once, in the order of the text.
@@ -226,9 +210,7 @@ impl Expression {
             .iter()
             .zip(&self.collected.guarded)
             .filter_map(|(reference, guarded)| {
-                scope
-                    .missing(reference)
-                    .map(|part| (reference, part, *guarded))
+                scope.missing(reference).map(|part| (reference, part, *guarded))
             })
             .collect();
         let fits = |part: &str| key.is_none_or(|key| key == part);
@@ -238,9 +220,7 @@ impl Expression {
             .or_else(|| missing.iter().find(|(_, part, _)| fits(part)))
             .or_else(|| missing.iter().find(|(_, _, guarded)| !guarded));
         match (found, key) {
-            (Some((reference, ..)), _) => ExprError::Absent {
-                name: reference.to_string(),
-            },
+            (Some((reference, ..)), _) => ExprError::Absent { name: reference.to_string() },
             (None, Some(key)) => ExprError::eval(format!("there is no `{key}`")),
             (None, None) => ExprError::eval("a field is asked of a value that has no fields"),
         }
@@ -264,10 +244,7 @@ fn check_size(text: &str) -> Result<(), ExprError> {
     if text.trim().is_empty() {
         return Err(ExprError::syntax(0, "the expression is empty"));
     }
-    let operators = text
-        .bytes()
-        .filter(|byte| b".([{!-+*/%?<>=&|".contains(byte))
-        .count();
+    let operators = text.bytes().filter(|byte| b".([{!-+*/%?<>=&|".contains(byte)).count();
     if operators > OPERATORS_MAX {
         let message = format!("the expression has more than {OPERATORS_MAX} operators");
         return Err(ExprError::syntax(0, message));

@@ -78,7 +78,9 @@ impl RunId {
         let text: String = (0..Self::LEN)
             .map(|place| {
                 let index = (bits >> (5 * place)) & 31;
-                char::from(ALPHABET.get(usize::try_from(index).unwrap_or(0)).copied().unwrap_or(b'0'))
+                char::from(
+                    ALPHABET.get(usize::try_from(index).unwrap_or(0)).copied().unwrap_or(b'0'),
+                )
             })
             .collect();
         Self::new(text)
@@ -87,7 +89,9 @@ impl RunId {
     /// Whether the text has the shape of a run's name, so that it is safe as a folder name.
     pub fn is_valid(text: &str) -> bool {
         text.len() == Self::LEN
-            && text.bytes().all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"ilou".contains(&b)))
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"ilou".contains(&b)))
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod contract;
 mod decide;
+pub mod drive;
 mod effect;
 pub mod event;
 mod evolve;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod retry;
 pub mod state;
 
-pub use decide::{Rejection, decide};
+pub use command::Command;
+pub use decide::{Rejection, claims, decide, freed_by_skip, releases};
 pub use effect::{Wanted, effects, next_due};
 pub use evolve::{IllegalEvent, evolve};

@@ -11,6 +11,10 @@ use serde_json::Value;
 use crate::id::{ActionName, StepId, StepIx, TargetId};
 use crate::limits;
 
+/// The action of a step that a person does by hand and then approves; an undo uses it where nothing
+/// can put an effect back.
+pub const BY_HAND_ACTION: &str = "wait.approval";
+
 /// The version of the runbook format that this release reads.
 pub const RUNBOOK_FORMAT: u32 = 1;
 
@@ -96,8 +100,6 @@ pub enum Role {
         /// The index into what that step made.
         made: usize,
     },
-    /// No action can do it: a person does it by hand and says so.
-    Person,
 }
 
 /// One step.

@@ -89,7 +89,7 @@ impl StepState {
                 Wait::Retry { .. } | Wait::Soak { .. } | Wait::Lock { .. } | Wait::Timer { .. } => {
                     true
                 }
-                Wait::Approval { .. } | Wait::Person { .. } => false,
+                Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. } => false,
             },
             Self::Pending
             | Self::InDoubt
@@ -102,13 +102,30 @@ impl StepState {
         }
     }
 
+    /// Whether it is prepared or its effects are made: what `max_parallel` bounds.
+    pub fn is_working(&self) -> bool {
+        matches!(self, Self::Preparing | Self::Running)
+    }
+
+    /// Whether nothing happens to it any more unless a person reopens it.
+    pub fn is_rest(&self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded { .. }
+                | Self::Failed { .. }
+                | Self::Skipped(_)
+                | Self::Cancelled
+                | Self::Undone
+        )
+    }
+
     /// Whether only a person can move it on.
     pub fn wants_person(&self) -> bool {
         matches!(
             self,
             Self::InDoubt
                 | Self::Unverified
-                | Self::Waiting(Wait::Approval { .. } | Wait::Person { .. })
+                | Self::Waiting(Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. })
         )
     }
 }
@@ -131,11 +148,21 @@ pub enum EffectState {
         due: Timestamp,
         /// What is known so far.
         evidence: String,
+        /// Whether it is unclear only since the engine died: such a sending does not count against
+        /// the step's retries.
+        orphaned: bool,
     },
     /// It is made.
     Done,
-    /// Proven not made; it may be sent again.
-    NotDone,
+    /// It is sent again under the same key: it was proven not made, or its target remembers keys.
+    Again {
+        /// When.
+        due: Timestamp,
+        /// What was found.
+        why: String,
+    },
+    /// Proven not made, and the target refused it: only a fresh look can go on.
+    Refused,
     /// Ended and failed; part of it may be made.
     Failed,
     /// Only a person can say.
@@ -154,13 +181,17 @@ pub struct EffectRun {
     pub dispatch: u32,
     /// When it was first sent.
     pub first_sent: Option<Timestamp>,
-    /// When it was last settled or looked at, counted from 0, for the backoff of settling.
+    /// How often this sending was settled, for the backoff of settling.
     pub looks: u32,
+    /// What it gave, once made.
+    pub output: Value,
 }
 
 /// An effect that was made, or partly: what an undo puts back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
+    /// Where the journal says so; an undo goes backwards by it.
+    pub seq: Seq,
     /// Its key.
     pub key: EffectKey,
     /// What was prepared when it was made, all of it: `effect` is the index.
@@ -206,7 +237,8 @@ pub struct StepRun {
     pub unmet: usize,
     /// The attempt; 0 before the first.
     pub attempt: u32,
-    /// Sendings and failed prepares so far since a person last let it be tried.
+    /// Failed sendings and prepares so far since a person last let it be tried; a sending that an
+    /// engine's death cut off does not count.
     pub tries: u32,
     /// How often this attempt was looked at: distinguishes one `prepare` from the next.
     pub look: u32,
@@ -214,7 +246,7 @@ pub struct StepRun {
     pub input: Value,
     /// What was prepared in this attempt.
     pub prepared: Option<Arc<Prepared>>,
-    /// Whether its targets are locked and it was prepared since.
+    /// Whether it holds all its targets and any approval, and is prepared once more.
     pub locked: bool,
     /// The effects of this attempt.
     pub effects: Vec<EffectRun>,
@@ -222,12 +254,12 @@ pub struct StepRun {
     pub made: Vec<Made>,
     /// Who said yes.
     pub approvals: Vec<Approval>,
-    /// Since when it verifies or soaks.
+    /// Since when all its effects are made and it is verified.
     pub verifying_since: Option<Timestamp>,
+    /// Looks of this verification so far, for its backoff.
+    pub verify_looks: u32,
     /// When it is looked at again.
     pub due: Option<Timestamp>,
-    /// The last sample of a soak.
-    pub sampled: Option<Timestamp>,
     /// What later steps may use.
     pub output: Value,
     /// When its first attempt began.
@@ -312,6 +344,10 @@ pub struct Note {
 
 /// The state of one run.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, set by its own event"
+)]
 pub struct RunState {
     /// The run.
     pub run: RunId,
@@ -359,6 +395,12 @@ pub struct RunState {
     pub active: BTreeSet<StepIx>,
     /// Steps that only a person can move on.
     pub asking: BTreeSet<StepIx>,
+    /// How many steps prepare or run: what `max_parallel` bounds.
+    pub working: usize,
+    /// How many steps meet the needs of others.
+    pub met: usize,
+    /// Whether the steps of the undo under way stand in the plan.
+    pub undo_planned: bool,
 }
 
 impl RunState {

@@ -17,10 +17,9 @@ pub(super) fn reference(text: &str) -> Option<Reference> {
     }
     match (root, parts.as_slice()) {
         ("item", path) => Some(Reference::Item { path: owned(path) }),
-        ("params", [name, path @ ..]) => Some(Reference::Param {
-            name: (*name).to_owned(),
-            path: owned(path),
-        }),
+        ("params", [name, path @ ..]) => {
+            Some(Reference::Param { name: (*name).to_owned(), path: owned(path) })
+        }
         ("steps", [step, reference::OUTPUT, field, path @ ..]) => Some(Reference::Output {
             step: (*step).to_owned(),
             key: None,
@@ -37,9 +36,7 @@ fn owned(path: &[&str]) -> Vec<String> {
 
 fn is_name(part: &str) -> bool {
     let mut bytes = part.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !RESERVED.contains(&part)
 }

@@ -63,12 +63,7 @@ impl fmt::Display for Reference {
                 write!(f, "params.{name}")?;
                 path
             }
-            Self::Output {
-                step,
-                key,
-                field,
-                path,
-            } => {
+            Self::Output { step, key, field, path } => {
                 write!(f, "steps.{step}")?;
                 if let Some(key) = key {
                     write!(f, "[{key:?}]")?;
@@ -99,10 +94,7 @@ pub(super) struct Collected {
 impl Collected {
     /// A plain reference.
     pub(super) fn one(reference: Reference) -> Self {
-        Self {
-            references: vec![reference],
-            guarded: vec![false],
-        }
+        Self { references: vec![reference], guarded: vec![false] }
     }
 }
 
@@ -114,34 +106,18 @@ pub(super) fn fits(tree: &IdedExpr, levels: usize, loops: usize) -> bool {
     let inner = |tree: &IdedExpr| fits(tree, levels, loops);
     match &tree.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => true,
-        Expr::Call(call) => call
-            .target
-            .iter()
-            .map(|target| &**target)
-            .chain(&call.args)
-            .all(inner),
+        Expr::Call(call) => call.target.iter().map(|target| &**target).chain(&call.args).all(inner),
         Expr::List(list) => list.elements.iter().all(inner),
         Expr::Select(select) => inner(&select.operand),
-        Expr::Map(map) => map
-            .entries
-            .iter()
-            .all(|entry| entry_fits(&entry.expr, inner)),
-        Expr::Struct(made) => made
-            .entries
-            .iter()
-            .all(|entry| entry_fits(&entry.expr, inner)),
+        Expr::Map(map) => map.entries.iter().all(|entry| entry_fits(&entry.expr, inner)),
+        Expr::Struct(made) => made.entries.iter().all(|entry| entry_fits(&entry.expr, inner)),
         Expr::Comprehension(each) => match loops.checked_sub(1) {
             None => false,
             Some(loops) => {
                 inner(&each.iter_range)
-                    && [
-                        &each.accu_init,
-                        &each.loop_cond,
-                        &each.loop_step,
-                        &each.result,
-                    ]
-                    .into_iter()
-                    .all(|tree| fits(tree, levels, loops))
+                    && [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result]
+                        .into_iter()
+                        .all(|tree| fits(tree, levels, loops))
             }
         },
     }
@@ -156,12 +132,8 @@ fn entry_fits(entry: &EntryExpr, fits: impl Fn(&IdedExpr) -> bool) -> bool {
 
 /// All that the tree names; a name that is not known is an error at its place in the text.
 pub(super) fn collect(tree: &IdedExpr, text: &str) -> Result<Collected, ExprError> {
-    let mut collector = Collector {
-        text,
-        bound: Vec::new(),
-        seen: BTreeSet::new(),
-        found: Collected::default(),
-    };
+    let mut collector =
+        Collector { text, bound: Vec::new(), seen: BTreeSet::new(), found: Collected::default() };
     collector.visit(tree, false)?;
     Ok(collector.found)
 }
@@ -186,10 +158,9 @@ impl Collector<'_> {
             Expr::Call(call) => self.visit_call(call, guarded),
             Expr::Select(select) => self.visit(&select.operand, guarded || select.test),
             Expr::List(list) => self.visit_all(&list.elements, guarded),
-            Expr::Map(map) => map
-                .entries
-                .iter()
-                .try_for_each(|entry| self.visit_entry(&entry.expr, guarded)),
+            Expr::Map(map) => {
+                map.entries.iter().try_for_each(|entry| self.visit_entry(&entry.expr, guarded))
+            }
             Expr::Struct(made) => {
                 let at = place_of(self.text, &made.type_name);
                 Err(ExprError::syntax(at, "types cannot be made here"))
@@ -244,9 +215,7 @@ impl Collector<'_> {
         let reference = match chain.root {
             "params" => self.param(chain)?,
             "steps" => self.output(chain)?,
-            "item" => Reference::Item {
-                path: names(chain.parts.iter()),
-            },
+            "item" => Reference::Item { path: names(chain.parts.iter()) },
             known if known.starts_with('@') || KNOWN.contains(&known) => return Ok(()),
             other => {
                 let message = format!(
@@ -270,10 +239,7 @@ impl Collector<'_> {
             let at = place_of(self.text, "params");
             return Err(ExprError::syntax(at, "name the parameter: `params.x`"));
         };
-        Ok(Reference::Param {
-            name: part.name().to_owned(),
-            path: names(parts),
-        })
+        Ok(Reference::Param { name: part.name().to_owned(), path: names(parts) })
     }
 
     fn output(&self, chain: &Chain<'_>) -> Result<Reference, ExprError> {
@@ -298,12 +264,7 @@ impl Collector<'_> {
             return Err(ExprError::syntax(at, message));
         }
         let field = parts.next().map(|part| part.name().to_owned());
-        Ok(Reference::Output {
-            step: step.name().to_owned(),
-            key,
-            field,
-            path: names(parts),
-        })
+        Ok(Reference::Output { step: step.name().to_owned(), key, field, path: names(parts) })
     }
 }
 
@@ -340,12 +301,9 @@ struct Chain<'e> {
 impl<'e> Chain<'e> {
     fn of(tree: &'e IdedExpr) -> Option<Self> {
         match &tree.expr {
-            Expr::Ident(root) => Some(Self {
-                root,
-                parts: Vec::new(),
-                indices: Vec::new(),
-                optional: false,
-            }),
+            Expr::Ident(root) => {
+                Some(Self { root, parts: Vec::new(), indices: Vec::new(), optional: false })
+            }
             Expr::Select(select) => {
                 let mut chain = Self::of(&select.operand)?;
                 chain.optional |= select.test;
@@ -360,10 +318,9 @@ impl<'e> Chain<'e> {
     fn of_call(call: &'e CallExpr) -> Option<Self> {
         let select = call.func_name == operators::OPT_SELECT;
         let optional = select || call.func_name == operators::OPT_INDEX;
-        let ([operand, index], true) = (
-            call.args.as_slice(),
-            optional || call.func_name == operators::INDEX,
-        ) else {
+        let ([operand, index], true) =
+            (call.args.as_slice(), optional || call.func_name == operators::INDEX)
+        else {
             return None;
         };
         let mut chain = Self::of(operand)?;

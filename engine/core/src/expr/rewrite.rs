@@ -16,24 +16,12 @@ pub(super) fn defaults(tree: IdedExpr) -> Result<IdedExpr, String> {
         }
         Expr::Call(call) => Expr::Call(CallExpr {
             func_name: call.func_name,
-            target: call
-                .target
-                .map(|target| defaults(*target))
-                .transpose()?
-                .map(Box::new),
-            args: call
-                .args
-                .into_iter()
-                .map(defaults)
-                .collect::<Result<_, _>>()?,
+            target: call.target.map(|target| defaults(*target)).transpose()?.map(Box::new),
+            args: call.args.into_iter().map(defaults).collect::<Result<_, _>>()?,
         }),
         Expr::Select(select) => select_of(id, select)?,
         Expr::List(mut list) => {
-            list.elements = list
-                .elements
-                .into_iter()
-                .map(defaults)
-                .collect::<Result<_, _>>()?;
+            list.elements = list.elements.into_iter().map(defaults).collect::<Result<_, _>>()?;
             Expr::List(list)
         }
         Expr::Map(mut map) => {
@@ -76,29 +64,19 @@ fn select_of(id: u64, select: SelectExpr) -> Result<Expr, String> {
         let operand = Box::new(defaults(*select.operand)?);
         return Ok(Expr::Select(SelectExpr { operand, ..select }));
     }
-    let whole = Expr::Select(SelectExpr {
-        test: false,
-        ..select
-    });
+    let whole = Expr::Select(SelectExpr { test: false, ..select });
     Ok(has_value(id, &IdedExpr { id, expr: whole }))
 }
 
 fn default_call(id: u64, call: CallExpr) -> Result<Expr, String> {
-    let [wanted, otherwise] = <[IdedExpr; 2]>::try_from(call.args).map_err(|args| {
-        format!(
-            "`default` takes a reference and a value, not {}",
-            args.len()
-        )
-    })?;
+    let [wanted, otherwise] = <[IdedExpr; 2]>::try_from(call.args)
+        .map_err(|args| format!("`default` takes a reference and a value, not {}", args.len()))?;
     if !is_chain(&wanted) || matches!(wanted.expr, Expr::Ident(_)) {
         return Err(
-            "`default` takes a reference first: default(steps.a.output.x, \"v\")".to_owned(),
+            "`default` takes a reference first: default(steps.a.output.x, \"v\")".to_owned()
         );
     }
-    let there = IdedExpr {
-        id,
-        expr: has_value(id, &wanted),
-    };
+    let there = IdedExpr { id, expr: has_value(id, &wanted) };
     Ok(Expr::Call(CallExpr {
         func_name: operators::CONDITIONAL.to_owned(),
         target: None,
@@ -129,10 +107,7 @@ fn is_index(call: &CallExpr) -> bool {
 fn has_value(id: u64, chain: &IdedExpr) -> Expr {
     Expr::Call(CallExpr {
         func_name: "hasValue".to_owned(),
-        target: Some(Box::new(IdedExpr {
-            id,
-            expr: optional(chain),
-        })),
+        target: Some(Box::new(IdedExpr { id, expr: optional(chain) })),
         args: Vec::new(),
     })
 }
@@ -142,14 +117,7 @@ fn optional(chain: &IdedExpr) -> Expr {
     let (name, operand, index) = match &chain.expr {
         Expr::Select(select) => {
             let field = Expr::Literal(LiteralValue::String(select.field.clone().into()));
-            (
-                operators::OPT_SELECT,
-                &*select.operand,
-                IdedExpr {
-                    id: chain.id,
-                    expr: field,
-                },
-            )
+            (operators::OPT_SELECT, &*select.operand, IdedExpr { id: chain.id, expr: field })
         }
         Expr::Call(CallExpr { args, .. }) => match args.as_slice() {
             [operand, index] => (operators::OPT_INDEX, operand, index.clone()),
@@ -157,13 +125,6 @@ fn optional(chain: &IdedExpr) -> Expr {
         },
         plain => return plain.clone(),
     };
-    let operand = IdedExpr {
-        id: operand.id,
-        expr: optional(operand),
-    };
-    Expr::Call(CallExpr {
-        func_name: name.to_owned(),
-        target: None,
-        args: vec![operand, index],
-    })
+    let operand = IdedExpr { id: operand.id, expr: optional(operand) };
+    Expr::Call(CallExpr { func_name: name.to_owned(), target: None, args: vec![operand, index] })
 }

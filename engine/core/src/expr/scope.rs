@@ -31,9 +31,7 @@ pub struct Scope<'a> {
 
 impl fmt::Debug for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope")
-            .field("item", &self.item)
-            .finish_non_exhaustive()
+        f.debug_struct("Scope").field("item", &self.item).finish_non_exhaustive()
     }
 }
 
@@ -49,12 +47,7 @@ impl<'a> Scope<'a> {
         match reference {
             Reference::Param { name, path } => walk(&self.params.get(name)?.value, path),
             Reference::Item { path } => walk(self.item?, path),
-            Reference::Output {
-                step,
-                key,
-                field,
-                path,
-            } => {
+            Reference::Output { step, key, field, path } => {
                 if key.is_none() && !self.outputs.keys(step).is_empty() {
                     return None;
                 }
@@ -78,20 +71,13 @@ impl<'a> Scope<'a> {
                 Some(item) => missed(item, path),
                 None => Some("item".to_owned()),
             },
-            Reference::Output {
-                field: None,
-                key: None,
-                ..
-            } => None,
-            Reference::Output {
-                step,
-                key,
-                field,
-                path,
-            } => match self.outputs.output(&whole_id(step, key.as_deref())) {
-                None => Some(OUTPUT.to_owned()),
-                Some(output) => missed(output, field.iter().chain(path)),
-            },
+            Reference::Output { field: None, key: None, .. } => None,
+            Reference::Output { step, key, field, path } => {
+                match self.outputs.output(&whole_id(step, key.as_deref())) {
+                    None => Some(OUTPUT.to_owned()),
+                    Some(output) => missed(output, field.iter().chain(path)),
+                }
+            }
         }
     }
 
@@ -116,10 +102,8 @@ impl<'a> Scope<'a> {
                 }
             }
         }
-        let steps: HashMap<String, cel::Value> = steps
-            .into_iter()
-            .map(|step| (step.to_owned(), self.step(step)))
-            .collect();
+        let steps: HashMap<String, cel::Value> =
+            steps.into_iter().map(|step| (step.to_owned(), self.step(step))).collect();
         context.add_variable_from_value("params", params);
         context.add_variable_from_value("steps", steps);
     }
@@ -141,14 +125,8 @@ impl<'a> Scope<'a> {
     }
 
     fn one(&self, id: &str) -> cel::Value {
-        let output = self
-            .outputs
-            .output(id)
-            .map(|output| (OUTPUT.to_owned(), to_cel(output)));
-        output
-            .into_iter()
-            .collect::<HashMap<String, cel::Value>>()
-            .into()
+        let output = self.outputs.output(id).map(|output| (OUTPUT.to_owned(), to_cel(output)));
+        output.into_iter().collect::<HashMap<String, cel::Value>>().into()
     }
 }
 
@@ -161,8 +139,7 @@ fn whole_id(step: &str, key: Option<&str>) -> String {
 }
 
 fn walk<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
-    path.iter()
-        .try_fold(value, |value, part| value.as_object()?.get(part))
+    path.iter().try_fold(value, |value, part| value.as_object()?.get(part))
 }
 
 fn missed<'p>(value: &Value, path: impl IntoIterator<Item = &'p String>) -> Option<String> {

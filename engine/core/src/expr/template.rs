@@ -56,11 +56,7 @@ impl Template {
                 if !literal.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Expression {
-                    at: start,
-                    bytes,
-                    expression,
-                });
+                pieces.push(Piece::Expression { at: start, bytes, expression });
                 at = start + bytes + 1;
             } else {
                 let next = rest.char_indices().skip(1).find(|(_, char)| *char == '$');
@@ -151,9 +147,7 @@ fn end_of(text: &str) -> Option<usize> {
 /// The place after a text that begins at `start`.
 fn end_of_text(bytes: &[u8], start: usize, raw: bool) -> Option<usize> {
     let quote = *bytes.get(start)?;
-    let triple = bytes
-        .get(start..start + 3)
-        .is_some_and(|three| three == [quote; 3]);
+    let triple = bytes.get(start..start + 3).is_some_and(|three| three == [quote; 3]);
     let length = if triple { 3 } else { 1 };
     let mut at = start + length;
     loop {
@@ -222,8 +216,18 @@ fn gather(with: &Value, found: &mut Vec<Reference>) -> Result<(), ExprError> {
 pub fn truth(text: &str, scope: &Scope<'_>) -> Result<bool, ExprError> {
     match Expression::parse(text)?.eval(scope)? {
         Value::Bool(answer) => Ok(answer),
-        other => Err(ExprError::eval(format!(
-            "the condition gives {other}, not true or false"
-        ))),
+        other => Err(ExprError::eval(format!("the condition gives {other}, not true or false"))),
+    }
+}
+
+/// The JSON tree whose texts [`resolve`] gives back as they stand here.
+pub fn literal(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("${", "$${")),
+        Value::Array(items) => Value::Array(items.iter().map(literal).collect()),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(name, value)| (name.clone(), literal(value))).collect(),
+        ),
+        plain => plain.clone(),
     }
 }

@@ -10,10 +10,7 @@ struct World {
 }
 
 fn world() -> World {
-    let param = |value: Value| ParamValue {
-        value,
-        secret: false,
-    };
+    let param = |value: Value| ParamValue { value, secret: false };
     World {
         params: BTreeMap::from([
             ("to".to_owned(), param(json!("2.4.1"))),
@@ -21,10 +18,7 @@ fn world() -> World {
             ("hosts".to_owned(), param(json!(["a", "b"]))),
         ]),
         outputs: BTreeMap::from([
-            (
-                "deploy".to_owned(),
-                json!({"x": 7, "deep": {"y": "z"}, "none": null, "f": 1.0}),
-            ),
+            ("deploy".to_owned(), json!({"x": 7, "deep": {"y": "z"}, "none": null, "f": 1.0})),
             ("each[a]".to_owned(), json!({"ok": true})),
             ("each[b-1]".to_owned(), json!({"ok": false})),
         ]),
@@ -34,11 +28,7 @@ fn world() -> World {
 
 impl World {
     fn scope(&self) -> Scope<'_> {
-        Scope {
-            params: &self.params,
-            item: Some(&self.item),
-            outputs: &self.outputs,
-        }
+        Scope { params: &self.params, item: Some(&self.item), outputs: &self.outputs }
     }
 }
 
@@ -54,13 +44,7 @@ fn check(text: &str, expected: Value) {
 
 #[track_caller]
 fn check_absent(text: &str, name: &str) {
-    assert_eq!(
-        eval(text),
-        Err(ExprError::Absent {
-            name: name.to_owned()
-        }),
-        "{text}"
-    );
+    assert_eq!(eval(text), Err(ExprError::Absent { name: name.to_owned() }), "{text}");
 }
 
 #[test]
@@ -73,16 +57,10 @@ fn values() {
     check("steps.each[\"a\"].output.ok", json!(true));
     check("steps.each[\"b-1\"].output.ok", json!(false));
     check("steps.each[item.key].output.ok", json!(true));
-    check(
-        "steps.each.all(key, has(steps.each[key].output.ok))",
-        json!(true),
-    );
+    check("steps.each.all(key, has(steps.each[key].output.ok))", json!(true));
     check("params.hosts.map(host, host + '!')", json!(["a!", "b!"]));
     check("{'b': 1, 'a': [2u]}", json!({"a": [2], "b": 1}));
-    check(
-        "size(params.hosts) == 2 && params.to.startsWith('2.')",
-        json!(true),
-    );
+    check("size(params.hosts) == 2 && params.to.startsWith('2.')", json!(true));
     check("params.to.matches('^[0-9.]+$')", json!(true));
     check("type(params.count) == int", json!(true));
 }
@@ -101,25 +79,16 @@ fn defaults() {
     ] {
         check(text, json!("v"));
     }
-    check(
-        "default(steps.deploy.output.x, steps.nothing.output.y)",
-        json!(7),
-    );
+    check("default(steps.deploy.output.x, steps.nothing.output.y)", json!(7));
     check("default(params.to, 'x')", json!("2.4.1"));
 }
 
 #[test]
 fn absent_outputs_are_named() {
     check_absent("steps.deploy.output.gone", "steps.deploy.output.gone");
-    check_absent(
-        "steps.deploy.output.deep.gone",
-        "steps.deploy.output.deep.gone",
-    );
+    check_absent("steps.deploy.output.deep.gone", "steps.deploy.output.deep.gone");
     check_absent("steps.nothing.output.x + 1", "steps.nothing.output.x");
-    check_absent(
-        "steps.each[\"zz\"].output.ok || false",
-        "steps.each[\"zz\"].output.ok",
-    );
+    check_absent("steps.each[\"zz\"].output.ok || false", "steps.each[\"zz\"].output.ok");
     check_absent(
         "has(steps.deploy.output.gone) ? 'a' : steps.nothing.output.y",
         "steps.nothing.output.y",
@@ -141,21 +110,10 @@ fn mistakes() {
     assert_eq!(syntax("params.x + ").0, 11);
     assert_eq!(syntax("params").1, "name the parameter: `params.x`");
     assert!(syntax("steps.a.outputs.x").1.contains("only `output`"));
-    assert!(
-        syntax("default(1, 2)")
-            .1
-            .contains("takes a reference first")
-    );
+    assert!(syntax("default(1, 2)").1.contains("takes a reference first"));
     assert!(syntax("").1.contains("empty"));
-    assert!(
-        syntax(&"x".repeat(5_000))
-            .1
-            .contains("EXPRESSION_BYTES_MAX")
-    );
-    assert!(matches!(
-        eval("params.count + 'a'"),
-        Err(ExprError::Eval { .. })
-    ));
+    assert!(syntax(&"x".repeat(5_000)).1.contains("EXPRESSION_BYTES_MAX"));
+    assert!(matches!(eval("params.count + 'a'"), Err(ExprError::Eval { .. })));
     assert!(matches!(eval("1 / 0"), Err(ExprError::Eval { .. })));
     assert!(matches!(eval("{'a': 1}.b"), Err(ExprError::Eval { .. })));
     assert!(matches!(eval("1.0 / 0.0"), Err(ExprError::Eval { .. })));
@@ -209,11 +167,7 @@ fn plain_references_are_as_in_cel() {
         assert!(matches!(fast.body, Body::Plain), "{text}");
         let slow = Expression::parse_cel(text).unwrap();
         assert_eq!(fast.references(), slow.references(), "{text}");
-        assert_eq!(
-            fast.eval(&world.scope()),
-            slow.eval(&world.scope()),
-            "{text}"
-        );
+        assert_eq!(fast.eval(&world.scope()), slow.eval(&world.scope()), "{text}");
     }
 }
 
@@ -224,15 +178,9 @@ fn templates() {
     assert_eq!(text("v${params.to}-${params.count}"), Ok(json!("v2.4.1-3")));
     assert_eq!(text("${params.count}"), Ok(json!(3)));
     assert_eq!(text("$${HOME} $ $x $$"), Ok(json!("${HOME} $ $x $$")));
-    assert_eq!(
-        text("${ {'a': '}'}.a }${'\\'}'}${\"\"\"}\"}\"\"\"}"),
-        Ok(json!("}'}}\"}"))
-    );
+    assert_eq!(text("${ {'a': '}'}.a }${'\\'}'}${\"\"\"}\"}\"\"\"}"), Ok(json!("}'}}\"}")));
     assert_eq!(text("${r'\\'}!"), Ok(json!("\\!")));
-    assert!(matches!(
-        text("x${steps.deploy.output.none}"),
-        Err(ExprError::Eval { .. })
-    ));
+    assert!(matches!(text("x${steps.deploy.output.none}"), Err(ExprError::Eval { .. })));
     let whole = |text: &str| Template::parse(text).unwrap().is_whole();
     assert!(whole("${params.to}") && !whole("${params.to} ") && !whole("$${x}"));
     let at = |text: &str| match Template::parse(text) {
@@ -249,11 +197,8 @@ fn trees() {
     let with = json!({"a": ["${params.count}", "x${params.to}"], "b": 1, "c": "${item.key}"});
     let expected = json!({"a": [3, "x2.4.1"], "b": 1, "c": "a"});
     assert_eq!(resolve(&with, &world.scope()), Ok(expected));
-    let names: Vec<String> = references_of(&with)
-        .unwrap()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let names: Vec<String> =
+        references_of(&with).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["params.count", "params.to", "item.key"]);
     assert_eq!(truth("params.count > 2", &world.scope()), Ok(true));
     assert!(truth("params.count", &world.scope()).is_err());

@@ -61,9 +61,7 @@ pub(super) fn to_json(value: &cel::Value) -> Result<Value, ExprError> {
             Value::Object(fields.into_iter().collect::<Map<_, _>>())
         }
         cel::Value::Opaque(opaque) if opaque.runtime_type_name() == "optional_type" => {
-            return Err(ExprError::eval(
-                "the result is optional: end it with `.orValue(…)`",
-            ));
+            return Err(ExprError::eval("the result is optional: end it with `.orValue(…)`"));
         }
         other => {
             let message = format!("the result is a {}, which is not data", other.type_of());
@@ -78,10 +76,7 @@ pub(super) fn brief(error: &ExecutionError) -> String {
         ExecutionError::UndeclaredReference(name) => format!("`{name}` is not known"),
         ExecutionError::NoSuchOverload(overload) => {
             let types = overload.argument_types().join(", ");
-            format!(
-                "`{}` does not take ({types})",
-                operator(overload.function())
-            )
+            format!("`{}` does not take ({types})", operator(overload.function()))
         }
         ExecutionError::ValuesNotComparable(a, b) => {
             format!("a {} cannot be compared to a {}", a.type_of(), b.type_of())

@@ -1,0 +1,216 @@
+//! What follows from what the world answered. A report that no longer fits gives nothing.
+
+use super::At;
+use crate::command::Report;
+use crate::contract::{Guarantee, Outcome, PrepareFailure, Prepared, Satisfied, Settled};
+use crate::event::{Event, Holder, Sending, Wait};
+use crate::id::{StepId, Timestamp};
+use crate::retry;
+use crate::state::{EffectRun, EffectState, RunState, StepState};
+
+pub(super) fn decide(run: &RunState, now: Timestamp, report: &Report) -> Vec<Event> {
+    match report {
+        Report::Prepared { step, attempt, look, result } => At::find(run, step, now)
+            .filter(|at| at.step.attempt == *attempt && at.step.look == *look)
+            .map(|at| at.prepared(result))
+            .unwrap_or_default(),
+        Report::Applied { sending, outcome } => At::find(run, &sending.step, now)
+            .filter(|at| at.sent(sending).is_some_and(|e| e.state == EffectState::InFlight))
+            .map(|at| at.applied(sending, outcome))
+            .unwrap_or_default(),
+        Report::Settled { sending, settled } => At::find(run, &sending.step, now)
+            .map(|at| at.settled(sending, settled))
+            .unwrap_or_default(),
+        Report::Reverted { step, made, reverted } => {
+            let open = run
+                .find(step)
+                .and_then(|(_, _, run)| run.made.get(*made))
+                .is_some_and(|made| made.reverted.is_none());
+            let planned = || Event::RevertPlanned {
+                step: step.clone(),
+                made: *made,
+                reverted: reverted.clone(),
+            };
+            open.then(planned).into_iter().collect()
+        }
+        Report::LocksHeld { step, holders } => locks_held(run, step, holders),
+        Report::TryLocks { step } => try_locks(run, now, step),
+    }
+}
+
+fn locks_held(run: &RunState, step: &StepId, holders: &[Holder]) -> Vec<Event> {
+    let wait = Wait::Lock { holders: holders.to_vec() };
+    let known = run.find(step).is_none_or(|(_, _, run)| {
+        run.state.is_rest() || run.state == StepState::Waiting(wait.clone())
+    });
+    if known { Vec::new() } else { vec![Event::StepWaits { step: step.clone(), wait }] }
+}
+
+fn try_locks(run: &RunState, now: Timestamp, step: &StepId) -> Vec<Event> {
+    let Some(at) = At::find(run, step, now) else { return Vec::new() };
+    match (&at.step.state, &at.step.prepared) {
+        (StepState::Waiting(Wait::Lock { .. }), Some(prepared)) if run.may_start(at.ix) => {
+            vec![Event::StepLocked { step: at.id(), targets: at.missing_locks(prepared) }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl At<'_> {
+    fn prepared(&self, result: &Result<Box<Prepared>, PrepareFailure>) -> Vec<Event> {
+        match &self.step.state {
+            StepState::Preparing if self.run.may_start(self.ix) => match result {
+                Ok(prepared) => {
+                    let found = Event::StepPrepared { step: self.id(), prepared: prepared.clone() };
+                    std::iter::once(found).chain(self.go_on(prepared)).collect()
+                }
+                Err(failure) => self.failed_attempt(failure.reason(), self.step.tries + 1),
+            },
+            StepState::Running if self.step.is_verifying() => self.verified(result),
+            StepState::Waiting(Wait::Soak { covered_ms, sampled, .. }) => {
+                self.sampled(*covered_ms, *sampled, result)
+            }
+            StepState::Preparing
+            | StepState::Running
+            | StepState::Waiting(_)
+            | StepState::Pending
+            | StepState::InDoubt
+            | StepState::Succeeded { .. }
+            | StepState::Unverified
+            | StepState::Failed { .. }
+            | StepState::Skipped(_)
+            | StepState::Cancelled
+            | StepState::Undone => Vec::new(),
+        }
+    }
+
+    /// All effects are made: is the target as wanted?
+    fn verified(&self, result: &Result<Box<Prepared>, PrepareFailure>) -> Vec<Event> {
+        let (difference, patience_ms) = match result {
+            Ok(seen) if is_good(seen) => {
+                let (changed, output) = self.outcome();
+                return self.finish(changed, &output);
+            }
+            Ok(seen) => (seen.difference(), self.converge_ms()),
+            // Not seen is not wrong: it gets the time that the whole verb would.
+            Err(failure) => {
+                (vec![failure.reason().to_owned()], self.plan.timeout_ms.max(self.converge_ms()))
+            }
+        };
+        let since = self.step.verifying_since.unwrap_or(self.now);
+        if self.now.since_ms(since) >= patience_ms {
+            return vec![Event::StepUnverified { step: self.id(), difference }];
+        }
+        let due = self.now.plus_ms(retry::verify_wait_ms(self.step.verify_looks));
+        vec![Event::StepLooked { step: self.id(), due, difference }]
+    }
+
+    fn converge_ms(&self) -> u64 {
+        self.step.prepared.as_ref().map_or(0, |prepared| prepared.converge_ms)
+    }
+
+    /// One sample of a soak: only time between two good samples that are not far apart counts.
+    fn sampled(
+        &self,
+        covered_ms: u64,
+        sampled: Option<Timestamp>,
+        result: &Result<Box<Prepared>, PrepareFailure>,
+    ) -> Vec<Event> {
+        let soak_ms = self.plan.soak_ms.unwrap_or(0);
+        let sample_ms = retry::sample_ms(soak_ms);
+        let good = match result {
+            Ok(seen) if is_good(seen) => true,
+            Ok(seen) => {
+                let difference = seen.difference();
+                return vec![Event::StepUnverified { step: self.id(), difference }];
+            }
+            Err(_) => false,
+        };
+        let gap_ms = sampled.map_or(u64::MAX, |sampled| self.now.since_ms(sampled));
+        let counts = good && gap_ms <= sample_ms.saturating_mul(2);
+        let covered_ms = covered_ms + if counts { gap_ms } else { 0 };
+        if covered_ms >= soak_ms {
+            let (changed, output) = self.outcome();
+            return self.succeed(changed, output);
+        }
+        let wait = Wait::Soak {
+            covered_ms,
+            sampled: good.then_some(self.now),
+            due: self.now.plus_ms(sample_ms),
+        };
+        vec![Event::StepWaits { step: self.id(), wait }]
+    }
+
+    /// The effect of a sending, where it is the last one.
+    fn sent(&self, sending: &Sending) -> Option<&EffectRun> {
+        let effect = self.step.effects.get(sending.effect)?;
+        let fits = self.step.attempt == sending.attempt && effect.dispatch == sending.dispatch;
+        fits.then_some(effect)
+    }
+
+    fn applied(&self, sending: &Sending, outcome: &Outcome) -> Vec<Event> {
+        let sending = sending.clone();
+        let read_only = self.step.guarantee() == Some(Guarantee::ReadOnly);
+        vec![match outcome.clone() {
+            Outcome::Done { output } => Event::EffectDone { sending, output },
+            Outcome::Refused { reason } => Event::EffectRefused { sending, reason },
+            Outcome::Failed { reason, output } => Event::EffectFailed { sending, reason, output },
+            Outcome::Unclear { reason } if read_only => Event::EffectRefused { sending, reason },
+            Outcome::Unclear { reason } => Event::EffectUnclear { sending, reason },
+        }]
+    }
+
+    fn settled(&self, sending: &Sending, settled: &Settled) -> Vec<Event> {
+        let Some(effect) = self.sent(sending) else { return Vec::new() };
+        let EffectState::Unclear { since, orphaned, .. } = &effect.state else {
+            return Vec::new();
+        };
+        let waited_ms = self.now.since_ms(*since);
+        let patient = waited_ms < self.plan.timeout_ms;
+        let again = Some(self.now.plus_ms(retry::settle_wait_ms(effect.looks)));
+        let due = match settled {
+            Settled::Done { .. } | Settled::Failed { .. } => None,
+            Settled::NotDone => Some(self.resend_due(*orphaned)),
+            Settled::Unreachable { .. } => again,
+            Settled::Running { .. } if patient => again,
+            Settled::Unknown { .. } if self.is_remembered(effect) => {
+                Some(self.resend_due(*orphaned))
+            }
+            Settled::Unknown { .. } if patient && self.is_transactional() => again,
+            Settled::Running { evidence } | Settled::Unknown { evidence } => {
+                let evidence = evidence.clone();
+                return vec![Event::EffectInDoubt { sending: sending.clone(), evidence }];
+            }
+        };
+        vec![Event::EffectSettled { sending: sending.clone(), settled: settled.clone(), due }]
+    }
+
+    /// When the same key is sent again: at once where only an engine's death cut it off.
+    fn resend_due(&self, orphaned: bool) -> Timestamp {
+        if orphaned {
+            return self.now;
+        }
+        let seed = format!("{}/{}", self.run.run, self.plan.id);
+        self.now.plus_ms(retry::wait_ms(&self.plan.retry, self.step.tries + 1, &seed))
+    }
+
+    /// Whether the target still knows the key, and may be sent it once more.
+    fn is_remembered(&self, effect: &EffectRun) -> bool {
+        let Some(prepared) = &self.step.prepared else { return false };
+        let remembered_ms = prepared.remembered_ms.unwrap_or(0);
+        let first = effect.first_sent.unwrap_or(self.now);
+        let orphaned = matches!(&effect.state, EffectState::Unclear { orphaned: true, .. });
+        prepared.guarantee == Guarantee::Keyed
+            && self.now.since_ms(first) < remembered_ms
+            && (orphaned || self.step.tries < self.plan.retry.max)
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.step.guarantee() == Some(Guarantee::Transactional)
+    }
+}
+
+/// Whether nothing that can be seen is missing.
+fn is_good(seen: &Prepared) -> bool {
+    seen.effects.iter().all(|effect| effect.satisfied != Satisfied::No)
+}

@@ -1,0 +1,246 @@
+//! Pieces of a step's way that several decisions share.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::At;
+use crate::contract::{Gate, Guarantee, Prepared, Satisfied};
+use crate::event::{Event, Sending, StopCause, Wait};
+use crate::id::TargetId;
+use crate::plan::{OnExhausted, Role};
+use crate::retry;
+use crate::state::{EffectRun, EffectState};
+
+impl At<'_> {
+    /// After a fresh look, before anything is sent: approval, locks, gate, intents.
+    pub(super) fn go_on(&self, prepared: &Prepared) -> Vec<Event> {
+        if is_there_already(prepared) {
+            return self.finish(false, &prepared.seen);
+        }
+        if let Some(wait) = self.approval_wait(prepared) {
+            return vec![Event::StepWaits { step: self.id(), wait }];
+        }
+        let missing = self.missing_locks(prepared);
+        if !missing.is_empty() {
+            return vec![Event::StepLocked { step: self.id(), targets: missing }];
+        }
+        match &prepared.gate {
+            Some(Gate::Timer { ms }) => {
+                let wait = Wait::Timer { due: self.now.plus_ms(*ms) };
+                vec![Event::StepWaits { step: self.id(), wait }]
+            }
+            Some(Gate::Approval { .. }) => self.finish(true, &Value::Null),
+            None => self.first_intents(prepared),
+        }
+    }
+
+    /// What is asked of people, where what they said so far is not enough for this.
+    fn approval_wait(&self, prepared: &Prepared) -> Option<Wait> {
+        let consent = prepared.consent();
+        if self.is_approved(prepared, &consent) {
+            return None;
+        }
+        Some(Wait::Approval { consent, why: self.approval_reason(prepared) })
+    }
+
+    pub(super) fn is_approved(&self, prepared: &Prepared, consent: &str) -> bool {
+        let needed = self.approvals_needed(prepared);
+        let given: Vec<_> =
+            self.step.approvals.iter().filter(|approval| approval.consent == consent).collect();
+        let people: BTreeSet<&str> = given.iter().map(|a| a.by.name.as_str()).collect();
+        given.iter().any(|approval| approval.break_glass)
+            || people.len() >= usize::try_from(needed).unwrap_or(usize::MAX)
+    }
+
+    fn approvals_needed(&self, prepared: &Prepared) -> u32 {
+        let policy = self.plan.approval.as_ref().map_or(0, |policy| policy.count);
+        let gate = u32::from(matches!(prepared.gate, Some(Gate::Approval { .. })));
+        let hazard = u32::from(!self.open_hazards(prepared).is_empty());
+        policy.max(gate).max(hazard)
+    }
+
+    fn open_hazards(&self, prepared: &Prepared) -> Vec<String> {
+        prepared
+            .all_hazards()
+            .filter(|hazard| !self.plan.accept.contains(&hazard.code))
+            .map(|hazard| format!("{}: {}", hazard.code, hazard.text))
+            .collect()
+    }
+
+    fn approval_reason(&self, prepared: &Prepared) -> String {
+        if let Some(Gate::Approval { text }) = &prepared.gate {
+            return text.clone();
+        }
+        let before = if self.step.approvals.is_empty() {
+            ""
+        } else {
+            "what it would do is not what was approved; "
+        };
+        let hazards = self.open_hazards(prepared);
+        if hazards.is_empty() {
+            format!("{before}the runbook asks for approval")
+        } else {
+            format!("{before}hazards not accepted in the runbook: {}", hazards.join("; "))
+        }
+    }
+
+    pub(super) fn missing_locks(&self, prepared: &Prepared) -> Vec<TargetId> {
+        let wanted: BTreeSet<&TargetId> = if prepared.guarantee == Guarantee::ReadOnly {
+            BTreeSet::new()
+        } else {
+            prepared.locks.iter().chain(&self.plan.locks).collect()
+        };
+        wanted.into_iter().filter(|target| !self.run.locks.contains_key(target)).cloned().collect()
+    }
+
+    fn first_intents(&self, prepared: &Prepared) -> Vec<Event> {
+        let read_only = prepared.guarantee == Guarantee::ReadOnly;
+        let open = |at: &usize| {
+            prepared.effects.get(*at).is_some_and(|e| read_only || e.satisfied != Satisfied::Yes)
+        };
+        let wave = |at: &usize| prepared.effects.get(*at).map_or(0, |effect| effect.wave);
+        let open: Vec<usize> = (0..prepared.effects.len()).filter(open).collect();
+        let first = open.iter().map(wave).min();
+        let now = open.into_iter().filter(|at| Some(wave(at)) == first);
+        now.map(|effect| self.intent(effect, 1)).collect()
+    }
+
+    pub(super) fn intent(&self, effect: usize, dispatch: u32) -> Event {
+        Event::EffectIntended { sending: self.sending(effect, dispatch) }
+    }
+
+    pub(super) fn sending(&self, effect: usize, dispatch: u32) -> Sending {
+        Sending { step: self.id(), attempt: self.step.attempt, effect, dispatch }
+    }
+
+    /// It did what it should: the soak begins, or it is done.
+    pub(super) fn finish(&self, changed: bool, output: &Value) -> Vec<Event> {
+        match self.plan.soak_ms {
+            Some(soak_ms) => {
+                let wait = Wait::Soak {
+                    covered_ms: 0,
+                    sampled: Some(self.now),
+                    due: self.now.plus_ms(retry::sample_ms(soak_ms)),
+                };
+                vec![Event::StepWaits { step: self.id(), wait }]
+            }
+            None => self.succeed(changed, output.clone()),
+        }
+    }
+
+    /// It is done, and so perhaps is the undo of another step.
+    pub(super) fn succeed(&self, changed: bool, output: Value) -> Vec<Event> {
+        let mut events = vec![Event::StepSucceeded { step: self.id(), changed, output }];
+        events.extend(self.undone());
+        events
+    }
+
+    /// The step that this one put back the last effect of.
+    pub(super) fn undone(&self) -> Option<Event> {
+        let Role::Undo { undo, of, .. } = &self.plan.role else { return None };
+        let rest_met = self.run.plan.steps.iter().zip(&self.run.steps).all(|(plan, step)| {
+            plan.id == self.plan.id
+                || !matches!(&plan.role, Role::Undo { undo: u, of: o, .. } if u == undo && o == of)
+                || step.state.meets_need()
+        });
+        rest_met.then(|| Event::StepUndone { step: of.clone() })
+    }
+
+    /// Whether any effect was really made, and what the step gives.
+    pub(super) fn outcome(&self) -> (bool, Value) {
+        let changed = self.step.effects.iter().any(|e| e.state == EffectState::Done)
+            || !self.step.made.is_empty();
+        let outputs: Vec<&Value> = self.step.effects.iter().map(|effect| &effect.output).collect();
+        let output = match outputs.as_slice() {
+            [] => Value::Null,
+            [one] => (*one).clone(),
+            many => serde_json::json!({ "effects": many }),
+        };
+        (changed, output)
+    }
+
+    /// An attempt came to nothing, and nothing of it is still under way.
+    pub(super) fn failed_attempt(&self, reason: &str, tries: u32) -> Vec<Event> {
+        if !self.run.may_start(self.ix) && !self.run.paused {
+            return vec![self.fail(reason, false)];
+        }
+        if tries <= self.plan.retry.max {
+            let seed = format!("{}/{}", self.run.run, self.plan.id);
+            let due = self.now.plus_ms(retry::wait_ms(&self.plan.retry, tries, &seed));
+            let wait = Wait::Retry { due, why: reason.into() };
+            return vec![Event::StepWaits { step: self.id(), wait }];
+        }
+        self.exhausted(reason)
+    }
+
+    fn exhausted(&self, reason: &str) -> Vec<Event> {
+        match self.plan.on_exhausted {
+            OnExhausted::Wait => {
+                let wait = Wait::Person { why: reason.into() };
+                vec![Event::StepWaits { step: self.id(), wait }]
+            }
+            OnExhausted::Continue => vec![self.fail(reason, true)],
+            OnExhausted::Halt => {
+                let why = StopCause::Halted { step: self.id() };
+                vec![self.fail(reason, false), Event::RunStopping { why }]
+            }
+            OnExhausted::Undo => {
+                vec![self.fail(reason, false), Event::UndoBegun { undo: self.run.undos + 1 }]
+            }
+        }
+    }
+
+    fn fail(&self, reason: &str, met: bool) -> Event {
+        Event::StepFailed { step: self.id(), reason: reason.into(), met }
+    }
+
+    /// Where the effects of a running step are.
+    pub(super) fn stage(&self) -> Stage {
+        let effects = &self.step.effects;
+        let is = |test: fn(&EffectState) -> bool| effects.iter().any(|e| test(&e.state));
+        if is(|s| matches!(s, EffectState::InFlight | EffectState::Unclear { .. })) {
+            return Stage::Busy;
+        }
+        if is(|s| matches!(s, EffectState::InDoubt { .. })) {
+            return Stage::Busy;
+        }
+        if is(|s| matches!(s, EffectState::Refused | EffectState::Failed)) {
+            return Stage::Fallen;
+        }
+        if effects.iter().all(EffectRun::is_made) {
+            return Stage::Made;
+        }
+        Stage::Send(self.next_wave())
+    }
+
+    /// The effects to send next: those of the lowest wave that has any.
+    fn next_wave(&self) -> Vec<usize> {
+        let waves = |at: usize| {
+            let prepared = self.step.prepared.as_ref();
+            prepared.and_then(|p| p.effects.get(at)).map_or(0, |effect| effect.wave)
+        };
+        let open: Vec<usize> = (0..self.step.effects.len())
+            .filter(|at| self.step.effects.get(*at).is_some_and(|effect| !effect.is_made()))
+            .collect();
+        let first = open.iter().map(|at| waves(*at)).min();
+        open.into_iter().filter(|at| Some(waves(*at)) == first).collect()
+    }
+}
+
+/// Whether nothing is left to make. A read is never skipped: its answer is its output.
+fn is_there_already(prepared: &Prepared) -> bool {
+    prepared.gate.is_none() && prepared.guarantee != Guarantee::ReadOnly && prepared.is_satisfied()
+}
+
+/// Where the effects of a running step are.
+pub(super) enum Stage {
+    /// Some sending has no final answer.
+    Busy,
+    /// Some effect was refused or failed, and nothing is under way.
+    Fallen,
+    /// All are made.
+    Made,
+    /// These are sent next.
+    Send(Vec<usize>),
+}
