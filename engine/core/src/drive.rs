@@ -89,6 +89,25 @@ impl Run {
         Err(IllegalEvent { seq: self.seq(), why: "a turn does not come to an end".into() }.into())
     }
 
+    /// A command without what follows by itself: where no engine drives the run, or it is letting
+    /// go, so that nothing new begins. An event that needs locks is left to the next engine.
+    pub fn record(
+        &mut self,
+        now: Timestamp,
+        cause: &Cause,
+        command: &Command,
+    ) -> Result<Vec<Recorded>, TurnError> {
+        let events = decide(self.state.as_ref(), now, cause, command)?;
+        let mut recorded = Vec::new();
+        for event in events {
+            if !claims(self.state.as_ref(), std::slice::from_ref(&event)).is_empty() {
+                break;
+            }
+            recorded.push(self.fold(now, cause, event, Vec::new())?);
+        }
+        Ok(recorded)
+    }
+
     /// The store granted the locks of [`Turn::claiming`], and appended it. What follows comes with
     /// the next turn.
     pub fn granted(

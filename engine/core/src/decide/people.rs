@@ -113,14 +113,8 @@ fn approve(at: &At<'_>, cause: &Cause, shown: Option<&str>) -> Decision {
         break_glass: cause.break_glass,
     });
     let after = At { step: &step, ..*at };
-    if !after.is_approved(prepared, consent) {
-        return Ok(events);
-    }
-    if prepared.gate.is_some() && prepared.effects.is_empty() {
-        events.extend(after.go_on(prepared));
-    } else {
-        let targets = at.missing_locks(prepared);
-        events.push(Event::StepLocked { step: at.id(), targets });
+    if after.is_approved(prepared, consent) {
+        events.extend(after.approved(prepared));
     }
     Ok(events)
 }

@@ -48,9 +48,16 @@ fn locks_held(run: &RunState, step: &StepId, holders: &[Holder]) -> Vec<Event> {
 
 fn try_locks(run: &RunState, now: Timestamp, step: &StepId) -> Vec<Event> {
     let Some(at) = At::find(run, step, now) else { return Vec::new() };
-    match (&at.step.state, &at.step.prepared) {
-        (StepState::Waiting(Wait::Lock { .. }), Some(prepared)) if run.may_start(at.ix) => {
-            vec![Event::StepLocked { step: at.id(), targets: at.missing_locks(prepared) }]
+    let Some(prepared) = at.step.prepared.as_ref().filter(|_| run.may_start(at.ix)) else {
+        return Vec::new();
+    };
+    match &at.step.state {
+        StepState::Waiting(Wait::Lock { .. }) => at.lock(prepared),
+        // Approved while no engine drove the run.
+        StepState::Waiting(Wait::Approval { consent, .. })
+            if at.is_approved(prepared, consent) =>
+        {
+            at.approved(prepared)
         }
         _ => Vec::new(),
     }

@@ -94,6 +94,21 @@ impl At<'_> {
         wanted.into_iter().filter(|target| !self.run.locks.contains_key(target)).cloned().collect()
     }
 
+    /// Enough people said yes: a gate is passed, anything else is locked and prepared once more.
+    pub(super) fn approved(&self, prepared: &Prepared) -> Vec<Event> {
+        if prepared.gate.is_some() && prepared.effects.is_empty() {
+            self.go_on(prepared)
+        } else {
+            self.lock(prepared)
+        }
+    }
+
+    /// All its targets together; then it is prepared once more.
+    pub(super) fn lock(&self, prepared: &Prepared) -> Vec<Event> {
+        let targets = self.missing_locks(prepared);
+        vec![Event::StepLocked { step: self.id(), targets }]
+    }
+
     fn first_intents(&self, prepared: &Prepared) -> Vec<Event> {
         let read_only = prepared.guarantee == Guarantee::ReadOnly;
         let open = |at: &usize| {
