@@ -91,9 +91,9 @@ impl Faults {
 
     fn pass(&self, point: Point) -> Result<(), Stop> {
         match &self.0 {
-            Some(fault) if fault(point) => Err(Stop::Unclear(format!(
-                "stopped by a test after `{point:?}`"
-            ))),
+            Some(fault) if fault(point) => {
+                Err(Stop::Unclear(format!("stopped by a test after `{point:?}`")))
+            }
             _ => Ok(()),
         }
     }
@@ -116,13 +116,8 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Locked,
-        Self::Staged,
-        Self::Begun,
-        Self::Swapped,
-        Self::Marked,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Locked, Self::Staged, Self::Begun, Self::Swapped, Self::Marked];
 }
 
 /// How the names are exchanged.
@@ -175,9 +170,7 @@ impl Swap<'_> {
         wanted: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
     ) -> Outcome {
         match self.try_apply(fence, wanted) {
-            Ok(()) => Outcome::Done {
-                output: self.output.clone(),
-            },
+            Ok(()) => Outcome::Done { output: self.output.clone() },
             Err(Stop::Refused(reason)) => Outcome::Refused { reason },
             Err(Stop::Unclear(reason)) => Outcome::Unclear { reason },
         }
@@ -200,7 +193,7 @@ impl Swap<'_> {
         wanted: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
     ) -> Result<(), Stop> {
         let places = Places::of(&self.plan.target, self.key).map_err(harmless("name the mark"))?;
-        let mut lock = self.lock(&places)?;
+        let mut lock = lock_for_apply(&places)?;
         self.faults.pass(Point::Locked)?;
         if self.made_by_an_earlier_sending(&places, fence.dispatch)? {
             return Ok(());
@@ -214,9 +207,7 @@ impl Swap<'_> {
                 "what would be written is not what was prepared; nothing was changed".to_owned(),
             ));
         }
-        places
-            .remove_staged()
-            .map_err(harmless("remove what an earlier sending staged"))?;
+        places.remove_staged().map_err(harmless("remove what an earlier sending staged"))?;
         let staged = stage(&places.staged, &bytes, &now).map_err(harmless("stage the new file"))?;
         self.faults.pass(Point::Staged)?;
         self.mark(&places, fence.dispatch, MarkState::Begun { staged })
@@ -225,37 +216,17 @@ impl Swap<'_> {
         self.swap(&places)?;
         self.faults.pass(Point::Swapped)?;
         self.check_displaced(&places, staged, fence.dispatch)?;
-        self.mark(&places, fence.dispatch, MarkState::Done)
-            .map_err(unclear("mark it done"))?;
+        self.mark(&places, fence.dispatch, MarkState::Done).map_err(unclear("mark it done"))?;
         self.faults.pass(Point::Marked)
-    }
-
-    fn lock(&self, places: &Places) -> Result<place::Lock, Stop> {
-        let held = place::lock(&places.lock, LOCK_WAIT).map_err(harmless("lock the target"))?;
-        held.ok_or_else(|| {
-            Stop::Refused(format!(
-                "{} is held by another process (`fuser -v` on it names it); nothing was changed",
-                places.lock.display()
-            ))
-        })
     }
 
     /// True where it is made already; an error where this sending came too late.
     fn made_by_an_earlier_sending(&self, places: &Places, dispatch: u32) -> Result<bool, Stop> {
-        let mark = places
-            .read_mark(self.key)
-            .map_err(harmless("read the mark"))?;
+        let mark = places.read_mark(self.key).map_err(harmless("read the mark"))?;
         match mark {
             None => Ok(false),
-            Some(Mark {
-                state: MarkState::Done,
-                ..
-            }) => Ok(true),
-            Some(Mark {
-                state: MarkState::Sealed,
-                dispatch: sealed,
-                ..
-            }) => {
+            Some(Mark { state: MarkState::Done, .. }) => Ok(true),
+            Some(Mark { state: MarkState::Sealed, dispatch: sealed, .. }) => {
                 if dispatch <= sealed {
                     Err(Stop::Refused(format!(
                         "sending {dispatch} of {} came after sending {sealed} was settled as not \
@@ -266,14 +237,8 @@ impl Swap<'_> {
                     Ok(false)
                 }
             }
-            Some(Mark {
-                state: MarkState::Begun { staged },
-                ..
-            }) => {
-                match self
-                    .seen_after_begun(places, staged)
-                    .map_err(unclear("look again"))?
-                {
+            Some(Mark { state: MarkState::Begun { staged }, .. }) => {
+                match self.seen_after_begun(places, staged).map_err(unclear("look again"))? {
                     Seen::NotSwapped => Ok(false),
                     Seen::Swapped => {
                         self.mark(places, dispatch, MarkState::Done)
@@ -328,11 +293,8 @@ impl Swap<'_> {
                 places.staged.display()
             )));
         }
-        self.mark(places, dispatch, MarkState::Sealed)
-            .map_err(unclear("seal the mark"))?;
-        places
-            .remove_staged()
-            .map_err(unclear("remove the staged file"))?;
+        self.mark(places, dispatch, MarkState::Sealed).map_err(unclear("seal the mark"))?;
+        places.remove_staged().map_err(unclear("remove the staged file"))?;
         Err(Stop::Refused(format!(
             "{} was changed by somebody else in the last moment; theirs is in place",
             self.plan.target.display()
@@ -348,27 +310,21 @@ impl Swap<'_> {
         };
         match places.read_mark(self.key)? {
             None => self.settle_unmarked(&places, dispatch),
-            Some(Mark {
-                state: MarkState::Done,
-                ..
-            }) => Ok(self.done()),
-            Some(Mark {
-                state: MarkState::Sealed,
-                dispatch: sealed,
-                ..
-            }) => self.seal(&places, dispatch.max(sealed)),
-            Some(Mark {
-                state: MarkState::Begun { staged },
-                ..
-            }) => match self.seen_after_begun(&places, staged)? {
-                Seen::NotSwapped => self.seal(&places, dispatch),
-                Seen::Swapped => {
-                    sync_folder(&places.folder)?;
-                    self.mark(&places, dispatch, MarkState::Done)?;
-                    Ok(self.done())
+            Some(Mark { state: MarkState::Done, .. }) => Ok(self.done()),
+            Some(Mark { state: MarkState::Sealed, dispatch: sealed, .. }) => {
+                self.seal(&places, dispatch.max(sealed))
+            }
+            Some(Mark { state: MarkState::Begun { staged }, .. }) => {
+                match self.seen_after_begun(&places, staged)? {
+                    Seen::NotSwapped => self.seal(&places, dispatch),
+                    Seen::Swapped => {
+                        sync_folder(&places.folder)?;
+                        self.mark(&places, dispatch, MarkState::Done)?;
+                        Ok(self.done())
+                    }
+                    Seen::Odd(evidence) => Ok(Settled::Unknown { evidence }),
                 }
-                Seen::Odd(evidence) => Ok(Settled::Unknown { evidence }),
-            },
+            }
         }
     }
 
@@ -436,18 +392,22 @@ impl Swap<'_> {
     }
 
     fn mark(&self, places: &Places, dispatch: u32, state: MarkState) -> io::Result<()> {
-        places.write_mark(&Mark {
-            key: self.key.clone(),
-            dispatch,
-            state,
-        })
+        places.write_mark(&Mark { key: self.key.clone(), dispatch, state })
     }
 
     fn done(&self) -> Settled {
-        Settled::Done {
-            output: self.output.clone(),
-        }
+        Settled::Done { output: self.output.clone() }
     }
+}
+
+fn lock_for_apply(places: &Places) -> Result<place::Lock, Stop> {
+    let held = place::lock(&places.lock, LOCK_WAIT).map_err(harmless("lock the target"))?;
+    held.ok_or_else(|| {
+        Stop::Refused(format!(
+            "{} is held by another process (`fuser -v` on it names it); nothing was changed",
+            places.lock.display()
+        ))
+    })
 }
 
 /// What the folder shows after a mark `begun`.

@@ -52,21 +52,13 @@ impl Action for Noop {
     }
 
     fn check(&self, _: &Value) -> Checked {
-        Checked {
-            guarantee: Some(Guarantee::Conditional),
-            ..Checked::default()
-        }
+        Checked { guarantee: Some(Guarantee::Conditional), ..Checked::default() }
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
-        let note = NoopInput::deserialize(input)
-            .ok()
-            .and_then(|input| input.note);
+        let note = NoopInput::deserialize(input).ok().and_then(|input| input.note);
         ByHand {
-            does: note.map_or_else(
-                || "does nothing".to_owned(),
-                |note| format!("nothing: {note}"),
-            ),
+            does: note.map_or_else(|| "does nothing".to_owned(), |note| format!("nothing: {note}")),
             commands: vec!["true".to_owned()],
             verify: vec!["true".to_owned()],
         }
@@ -88,15 +80,11 @@ impl Action for Noop {
     }
 
     async fn apply(&self, _: &Context, call: &Call) -> Outcome {
-        Outcome::Done {
-            output: output(call),
-        }
+        Outcome::Done { output: output(call) }
     }
 
     async fn settle(&self, _: &Context, call: &Call) -> Settled {
-        Settled::Done {
-            output: output(call),
-        }
+        Settled::Done { output: output(call) }
     }
 
     async fn revert(&self, _: &Context, _: &MadeEffect) -> Reverted {
@@ -120,6 +108,5 @@ fn effect(input: NoopInput) -> PreparedEffect {
 
 /// The output stands in what was prepared, so that a repeat gives the same.
 fn output(call: &Call) -> Value {
-    call.effect()
-        .map_or_else(|| Value::Object(Map::new()), |effect| effect.data.clone())
+    call.effect().map_or_else(|| Value::Object(Map::new()), |effect| effect.data.clone())
 }

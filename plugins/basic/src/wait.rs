@@ -65,15 +65,8 @@ impl Action for WaitFor {
     }
 
     fn check(&self, input: &Value) -> Checked {
-        let text = input
-            .get("time")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let problem = if text.contains("${") {
-            None
-        } else {
-            milliseconds(text).err()
-        };
+        let text = input.get("time").and_then(Value::as_str).unwrap_or_default();
+        let problem = if text.contains("${") { None } else { milliseconds(text).err() };
         checked(problem.map(|message| InputProblem {
             at: "/time".to_owned(),
             message,
@@ -86,10 +79,7 @@ impl Action for WaitFor {
         let seconds = milliseconds(text).map(|ms| ms.div_ceil(1000).to_string());
         ByHand {
             does: format!("waits for {text}"),
-            commands: vec![format!(
-                "sleep {}",
-                seconds.unwrap_or_else(|_| text.to_owned())
-            )],
+            commands: vec![format!("sleep {}", seconds.unwrap_or_else(|_| text.to_owned()))],
             verify: vec!["date".to_owned()],
         }
     }
@@ -129,10 +119,7 @@ impl Action for WaitApproval {
     }
 
     fn check(&self, input: &Value) -> Checked {
-        let text = input
-            .get("text")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let text = input.get("text").and_then(Value::as_str).unwrap_or_default();
         checked(text.trim().is_empty().then(|| InputProblem {
             at: "/text".to_owned(),
             message: "the text is empty: the person is asked nothing".to_owned(),
@@ -144,10 +131,7 @@ impl Action for WaitApproval {
         let text = input.get("text").and_then(Value::as_str).unwrap_or("?");
         ByHand {
             does: format!("asks a person: {text}"),
-            commands: vec![format!(
-                "# ask, and wait for a yes: {}",
-                text.replace('\n', " ")
-            )],
+            commands: vec![format!("# ask, and wait for a yes: {}", text.replace('\n', " "))],
             verify: vec!["# somebody who may say so said yes".to_owned()],
         }
     }
@@ -194,9 +178,7 @@ fn gate(gate: Gate) -> Prepared {
 
 /// A gate prepares no effect, so nothing is ever applied.
 fn no_effect() -> Outcome {
-    Outcome::Refused {
-        reason: "a wait has no effect to make".to_owned(),
-    }
+    Outcome::Refused { reason: "a wait has no effect to make".to_owned() }
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {
@@ -216,11 +198,7 @@ mod tests {
     fn durations_are_read_or_refused_with_the_reason() {
         assert_eq!(milliseconds("1h 30m"), Ok(5_400_000));
         assert_eq!(milliseconds("0s"), Ok(0));
-        assert!(
-            milliseconds("10")
-                .unwrap_err()
-                .contains("`10` is no duration")
-        );
+        assert!(milliseconds("10").unwrap_err().contains("`10` is no duration"));
         assert!(milliseconds("2y").unwrap_err().contains("DURATION_MS_MAX"));
     }
 }

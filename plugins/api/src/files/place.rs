@@ -53,10 +53,7 @@ impl Places {
     pub(super) fn of(target: &Path, key: &EffectKey) -> io::Result<Self> {
         let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
         let folder = target.parent().ok_or_else(no_name)?.to_owned();
-        let name = target
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(no_name)?;
+        let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(no_name)?;
         let digest = hex(&Sha256::digest(key.as_str()));
         let hash = digest.get(..HASH_CHARS).unwrap_or(&digest);
         let staged = format!(".{name}.backout-{hash}");
@@ -85,10 +82,7 @@ impl Places {
 
     /// Replaces the mark whole, durably.
     pub(super) fn write_mark(&self, mark: &Mark) -> io::Result<()> {
-        let file = MarkFile {
-            format: MARK_VERSION,
-            mark: mark.clone(),
-        };
+        let file = MarkFile { format: MARK_VERSION, mark: mark.clone() };
         let fresh = self.mark.with_extension("mark-new");
         let mut out = std::fs::File::create(&fresh)?;
         out.write_all(&serde_json::to_vec(&file)?)?;
@@ -140,9 +134,7 @@ impl Lock {
     /// read as none: the precondition still holds then.
     pub(super) fn raise_token(&mut self, fence: &Fence) -> Result<(), Stop> {
         let refuse = |error: io::Error| {
-            Stop::Refused(format!(
-                "cannot read the fence: {error}; nothing was changed"
-            ))
+            Stop::Refused(format!("cannot read the fence: {error}; nothing was changed"))
         };
         let mut text = Vec::new();
         self.0.seek(SeekFrom::Start(0)).map_err(refuse)?;

@@ -40,10 +40,7 @@ impl Stamp {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        Identity {
-            dev: self.dev,
-            ino: self.ino,
-        }
+        Identity { dev: self.dev, ino: self.ino }
     }
 }
 
@@ -76,10 +73,7 @@ pub fn look(path: &Path, kind: Kind) -> io::Result<Look> {
                 let what = format!("{} is not a symlink", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
-            (
-                std::fs::read_link(path)?.into_os_string().into_vec(),
-                metadata,
-            )
+            (std::fs::read_link(path)?.into_os_string().into_vec(), metadata)
         }
     };
     let stamp = Stamp {
@@ -91,12 +85,7 @@ pub fn look(path: &Path, kind: Kind) -> io::Result<Look> {
             .saturating_mul(1_000_000_000)
             .saturating_add(metadata.ctime_nsec()),
     };
-    Ok(Look {
-        content,
-        stamp,
-        kind,
-        metadata,
-    })
+    Ok(Look { content, stamp, kind, metadata })
 }
 
 fn read_file(path: &Path) -> io::Result<(Vec<u8>, std::fs::Metadata)> {
@@ -121,10 +110,7 @@ fn read_file(path: &Path) -> io::Result<(Vec<u8>, std::fs::Metadata)> {
 /// Which file has this name, if any.
 pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     match path.symlink_metadata() {
-        Ok(found) => Ok(Some(Identity {
-            dev: found.dev(),
-            ino: found.ino(),
-        })),
+        Ok(found) => Ok(Some(Identity { dev: found.dev(), ino: found.ino() })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,0 +1,147 @@
+//! The actions on real files.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod contract;
+mod edits;
+mod windows;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backout_plugin_api::{
+    Action, Call, CancellationToken, Context, EffectKey, Fence, LockToken, PrepareFailure,
+    Prepared, RunId, StepId, SystemSecrets,
+};
+use serde_json::{Value, json};
+
+/// 2026-01-01.
+const NOW_MS: i64 = 1_767_225_600_000;
+
+/// Comments, odd spacing, quotes and a flag with everything in it.
+const YAML: &str = r#"# the shop's flags
+first-flag:
+    variations: {yes: true, 'no': false}   # odd but right
+    defaultRule: { variation: yes }
+
+new_checkout:
+  # the new checkout of spring
+  variations:
+    on: true
+    off: false
+  targeting:
+    - name: beta
+      query: key eq "beta"
+      variation: on
+  # everybody else
+  defaultRule:
+    percentage:
+      on: 80   # raised on Tuesday
+      off: 20
+  scheduledRollout:
+    - date: 2027-03-01T00:00:00Z
+      defaultRule:
+        variation: on
+  disable: true
+  bucketingKey: teamId
+  metadata:
+    text: |
+      two lines
+      of text
+
+# last
+Última:
+  variations: {a: "x", b: "y"}
+  defaultRule: {variation: a} # end
+"#;
+
+const JSON: &str = r#"{
+  "first": {"variations": {"on": true, "off": false}, "defaultRule": {"variation": "on"}},
+  "new_checkout": {
+    "variations": { "on": true, "off": false },
+    "targeting": [ { "query": "a eq 1", "variation": "on" } ],
+    "defaultRule": { "name": "rest", "percentage": {"on": 50, "off": 50} },
+    "disable": true
+  },
+  "last":   {"variations": {"on": 1}, "defaultRule": {"variation": "on"}}
+}
+"#;
+
+struct Folder {
+    dir: tempfile::TempDir,
+    name: &'static str,
+}
+
+impl Folder {
+    fn new(name: &'static str, text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(name), text).unwrap();
+        Self { dir, name }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(self.name)
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap()
+    }
+
+    fn off(&self) -> Value {
+        json!({"file": self.file(), "flags": ["new_checkout"]})
+    }
+}
+
+fn context(scratch: &Path) -> Context {
+    Context {
+        run: RunId::new("0123456789"),
+        step: StepId::new("s"),
+        attempt: 1,
+        epoch: 1,
+        timeout: Duration::from_secs(10),
+        cancel: CancellationToken::new(),
+        emit: Arc::new(|_| ()),
+        secrets: Arc::new(SystemSecrets::default()),
+        scratch: scratch.to_owned(),
+        traceparent: None,
+        now_ms: NOW_MS,
+    }
+}
+
+fn action(name: &str) -> Arc<dyn Action> {
+    backout_plugin_flags::actions()
+        .into_iter()
+        .find(|action| action.manifest().name.as_str() == name)
+        .expect("the action is registered")
+}
+
+async fn prepare(action: &dyn Action, input: &Value) -> Result<Prepared, PrepareFailure> {
+    action.prepare(&context(Path::new("/nonexistent")), input).await
+}
+
+fn call(input: &Value, prepared: Prepared, dispatch: u32) -> Call {
+    Call {
+        input: input.clone(),
+        prepared: Arc::new(prepared),
+        effect: 0,
+        key: EffectKey::from_text("0123456789/s/1/0"),
+        fence: Fence { store: "st".to_owned(), token: LockToken(1), dispatch },
+    }
+}
+
+/// The names in a folder, without the lock.
+fn litter(folder: &Folder) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('.') && !name.ends_with("-lock"))
+        .collect();
+    names.sort();
+    names
+}
