@@ -61,20 +61,12 @@ pub struct Claim {
 impl Claimed {
     /// A claim by a sender, which may say more of itself.
     pub fn sender(at_ms: i64, note: Value) -> Self {
-        Self {
-            by: Claimant::Sender,
-            at_ms,
-            note,
-        }
+        Self { by: Claimant::Sender, at_ms, note }
     }
 
     /// A seal.
     pub fn seal(at_ms: i64) -> Self {
-        Self {
-            by: Claimant::Seal,
-            at_ms,
-            note: Value::Null,
-        }
+        Self { by: Claimant::Seal, at_ms, note: Value::Null }
     }
 }
 
@@ -105,9 +97,7 @@ impl Claim {
         if taken {
             return Ok(Take::Ours);
         }
-        self.read()?
-            .map(Take::Theirs)
-            .ok_or_else(|| io::Error::other("the claim vanished"))
+        self.read()?.map(Take::Theirs).ok_or_else(|| io::Error::other("the claim vanished"))
     }
 
     /// Who has it, if anybody.
@@ -167,11 +157,7 @@ pub fn create_dir_durably(dir: &Path) -> io::Result<()> {
 /// No two takers share it: neither two processes nor two threads of one.
 fn temporary_name() -> String {
     static TAKERS: AtomicU64 = AtomicU64::new(0);
-    format!(
-        ".claim-{}-{}",
-        std::process::id(),
-        TAKERS.fetch_add(1, Ordering::Relaxed)
-    )
+    format!(".claim-{}-{}", std::process::id(), TAKERS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Writes a file and synchronises its bytes; its name needs [`sync_dir`] besides.
@@ -179,11 +165,7 @@ fn temporary_name() -> String {
 /// # Errors
 /// As the file system says.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -222,10 +204,7 @@ mod tests {
                 let claim = Claim::at(dir.path().join("x"));
                 scope.spawn(move || claim.take(&wanted).unwrap() == Take::Ours)
             });
-            both.into_iter()
-                .filter_map(|thread| thread.join().ok())
-                .filter(|taken| *taken)
-                .count()
+            both.into_iter().filter_map(|thread| thread.join().ok()).filter(|taken| *taken).count()
         });
         assert_eq!(taken, 1);
     }

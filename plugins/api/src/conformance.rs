@@ -129,19 +129,13 @@ impl Report {
     /// Ends the test unless nothing is broken.
     #[track_caller]
     pub fn assert_kept(&self) {
-        let broken = self
-            .lines
-            .iter()
-            .any(|line| matches!(line.verdict, Verdict::Broken { .. }));
+        let broken = self.lines.iter().any(|line| matches!(line.verdict, Verdict::Broken { .. }));
         assert!(!broken, "{self}");
     }
 
     /// What became of the check whose sentence holds this text.
     pub fn verdict(&self, part: &str) -> Option<&Verdict> {
-        self.lines
-            .iter()
-            .find(|line| line.check.contains(part))
-            .map(|line| &line.verdict)
+        self.lines.iter().find(|line| line.check.contains(part)).map(|line| &line.verdict)
     }
 }
 
@@ -164,11 +158,8 @@ impl fmt::Display for Report {
 pub async fn check<C: Case>(fresh: impl AsyncFn() -> C) -> Report {
     let first = fresh().await;
     let action = first.action().manifest().name;
-    let guarantee = Bench::new(&first)
-        .prepare()
-        .await
-        .ok()
-        .map(|prepared: Arc<Prepared>| prepared.guarantee);
+    let guarantee =
+        Bench::new(&first).prepare().await.ok().map(|prepared: Arc<Prepared>| prepared.guarantee);
     drop(first);
     let mut lines = Vec::new();
     for (sentence, run) in checks::ALL {
@@ -178,16 +169,9 @@ pub async fn check<C: Case>(fresh: impl AsyncFn() -> C) -> Report {
             Err(Stop::NotApplicable(why)) => Verdict::NotApplicable { why },
             Err(Stop::Broken(how)) => Verdict::Broken { how },
         };
-        lines.push(Line {
-            check: (*sentence).to_owned(),
-            verdict,
-        });
+        lines.push(Line { check: (*sentence).to_owned(), verdict });
     }
-    Report {
-        action,
-        guarantee,
-        lines,
-    }
+    Report { action, guarantee, lines }
 }
 
 /// Why a check ended before its end.
@@ -212,11 +196,7 @@ fn not_applicable<T>(why: &str) -> Result<T, Stop> {
 
 /// Goes on if so; else it is broken, and this is how.
 fn expect(holds: bool, how: impl FnOnce() -> String) -> Checked {
-    if holds {
-        Ok(())
-    } else {
-        Err(Stop::Broken(how()))
-    }
+    if holds { Ok(()) } else { Err(Stop::Broken(how())) }
 }
 
 /// A case on the bench: its verbs, called as the engine calls them, and all that they said.
@@ -228,11 +208,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(case: &'a dyn Case) -> Self {
-        Self {
-            case,
-            said: Arc::default(),
-            cancel: CancellationToken::new(),
-        }
+        Self { case, said: Arc::default(), cancel: CancellationToken::new() }
     }
 
     fn context(&self, timeout: Duration) -> Context {
@@ -259,8 +235,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn prepare(&self) -> Result<Arc<Prepared>, Stop> {
-        self.prepare_with(self.case.action(), &self.case.input())
-            .await
+        self.prepare_with(self.case.action(), &self.case.input()).await
     }
 
     async fn prepare_with(
@@ -270,10 +245,7 @@ impl<'a> Bench<'a> {
     ) -> Result<Arc<Prepared>, Stop> {
         match action.prepare(&self.context(VERB_TIMEOUT), input).await {
             Ok(prepared) => Ok(Arc::new(prepared)),
-            Err(failure) => Err(Stop::Broken(format!(
-                "prepare failed: {}",
-                reason(&failure)
-            ))),
+            Err(failure) => Err(Stop::Broken(format!("prepare failed: {}", reason(&failure)))),
         }
     }
 
@@ -283,19 +255,13 @@ impl<'a> Bench<'a> {
     }
 
     async fn apply(&self, call: &Call) -> Outcome {
-        self.case
-            .action()
-            .apply(&self.context(VERB_TIMEOUT), call)
-            .await
+        self.case.action().apply(&self.context(VERB_TIMEOUT), call).await
     }
 
     async fn apply_done(&self, call: &Call) -> Result<Value, Stop> {
         match self.apply(call).await {
             Outcome::Done { output } => Ok(output),
-            other => Err(Stop::Broken(format!(
-                "apply of {} gave {other:?}",
-                call.key
-            ))),
+            other => Err(Stop::Broken(format!("apply of {} gave {other:?}", call.key))),
         }
     }
 
@@ -303,9 +269,7 @@ impl<'a> Bench<'a> {
     async fn make_all(&self) -> Result<(Arc<Prepared>, Vec<Call>, Vec<Value>), Stop> {
         let prepared = self.prepare().await?;
         let calls = self.calls(&prepared, 1, 1);
-        expect(!calls.is_empty(), || {
-            "the case has nothing to make".to_owned()
-        })?;
+        expect(!calls.is_empty(), || "the case has nothing to make".to_owned())?;
         let mut outputs = Vec::new();
         for call in &calls {
             outputs.push(self.apply_done(call).await?);
@@ -343,20 +307,11 @@ fn calls(prepared: &Arc<Prepared>, input: &Value, attempt: u32, dispatch: u32) -
 }
 
 fn key(attempt: u32, effect: usize) -> EffectKey {
-    EffectKey::new(
-        &RunId::new("conf0rmance"),
-        &StepId::new("step"),
-        attempt,
-        effect,
-    )
+    EffectKey::new(&RunId::new("conf0rmance"), &StepId::new("step"), attempt, effect)
 }
 
 fn fence(token: u64, dispatch: u32) -> Fence {
-    Fence {
-        store: "conformance".into(),
-        token: LockToken(token),
-        dispatch,
-    }
+    Fence { store: "conformance".into(), token: LockToken(token), dispatch }
 }
 
 fn reason(failure: &PrepareFailure) -> &str {
@@ -364,9 +319,7 @@ fn reason(failure: &PrepareFailure) -> &str {
 }
 
 fn now_ms() -> i64 {
-    let since = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .unwrap_or_default();
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

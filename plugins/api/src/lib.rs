@@ -134,14 +134,12 @@ impl Context {
     /// Why there is no value.
     pub async fn secret(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
         let (source, asked) = (Arc::clone(&self.secrets), reference.clone());
-        tokio::task::spawn_blocking(move || source.resolve(&asked))
-            .await
-            .unwrap_or_else(|_| {
-                Err(SecretError {
-                    reference: reference.0.clone(),
-                    reason: "asking for it was interrupted".into(),
-                })
+        tokio::task::spawn_blocking(move || source.resolve(&asked)).await.unwrap_or_else(|_| {
+            Err(SecretError {
+                reference: reference.0.clone(),
+                reason: "asking for it was interrupted".into(),
             })
+        })
     }
 }
 
@@ -181,9 +179,7 @@ impl Call {
     /// # Errors
     /// What does not fit.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
-        let effect = self
-            .effect()
-            .ok_or("the effect is not in what was prepared")?;
+        let effect = self.effect().ok_or("the effect is not in what was prepared")?;
         T::deserialize(&effect.data).map_err(|error| format!("unreadable effect data: {error}"))
     }
 }

@@ -28,9 +28,7 @@ pub struct SystemSecrets {
 
 impl Default for SystemSecrets {
     fn default() -> Self {
-        Self {
-            command_timeout: SECRET_COMMAND_TIMEOUT,
-        }
+        Self { command_timeout: SECRET_COMMAND_TIMEOUT }
     }
 }
 
@@ -49,10 +47,9 @@ impl SecretSource for SystemSecrets {
             Ok(Place::Cmd(command)) => from_command(&command, self.command_timeout),
             Err(reason) => Err(reason),
         };
-        value.and_then(as_value).map_err(|reason| SecretError {
-            reference: reference.0.clone(),
-            reason,
-        })
+        value
+            .and_then(as_value)
+            .map_err(|reason| SecretError { reference: reference.0.clone(), reason })
     }
 }
 
@@ -65,12 +62,7 @@ pub fn check_reference(text: &str) -> Result<(), SecretError> {
     if text.contains("${") {
         return Ok(());
     }
-    Place::parse(text)
-        .map(|_| ())
-        .map_err(|reason| SecretError {
-            reference: text.into(),
-            reason,
-        })
+    Place::parse(text).map(|_| ()).map_err(|reason| SecretError { reference: text.into(), reason })
 }
 
 /// Where a reference points.
@@ -88,11 +80,9 @@ impl<'a> Place<'a> {
             Some(("file", "")) => Err("the path is missing; write `file:/path/to/it`".into()),
             Some(("file", path)) => Ok(Self::File(path)),
             Some(("cmd", list)) => parse_command(list).map(Self::Cmd),
-            _ => Err(
-                "it is none of `env:NAME`, `file:PATH`, `cmd:[\"prog\", \"arg\"]`; a value \
+            _ => Err("it is none of `env:NAME`, `file:PATH`, `cmd:[\"prog\", \"arg\"]`; a value \
                       itself never stands in a runbook"
-                    .into(),
-            ),
+                .into()),
         }
     }
 }
@@ -128,8 +118,7 @@ fn from_file(path: &str) -> Result<Vec<u8>, String> {
 /// Reads one byte beyond the limit at most, so that what is too long is known as such.
 fn read_limited(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(SECRET_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    from.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -158,26 +147,18 @@ fn from_command(command: &[String], timeout: Duration) -> Result<Vec<u8>, String
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
-        let read = child
-            .stdout
-            .take()
-            .map_or_else(|| Ok(Vec::new()), read_limited);
+        let read = child.stdout.take().map_or_else(|| Ok(Vec::new()), read_limited);
         let ended = read.and_then(|bytes| child.wait().map(|status| (status, bytes)));
         // Nobody listens any more after a timeout.
         drop(send.send(ended));
     });
     match receive.recv_timeout(timeout) {
         Ok(Ok((status, bytes))) if status.success() => Ok(without_newline(bytes)),
-        Ok(Ok((status, _))) => Err(format!(
-            "the command ended with {status}; run it to see why"
-        )),
+        Ok(Ok((status, _))) => Err(format!("the command ended with {status}; run it to see why")),
         Ok(Err(error)) => Err(format!("cannot read what the command says: {error}")),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             end_group(group);
-            Err(format!(
-                "the command did not end within {} s",
-                timeout.as_secs_f32()
-            ))
+            Err(format!("the command did not end within {} s", timeout.as_secs_f32()))
         }
     }
 }
@@ -196,9 +177,7 @@ fn as_value(bytes: Vec<u8>) -> Result<Secret, String> {
     if bytes.len() > SECRET_BYTES_MAX {
         return Err(format!("the value is longer than {SECRET_BYTES_MAX} bytes"));
     }
-    String::from_utf8(bytes)
-        .map(Secret::new)
-        .map_err(|_| "the value is not UTF-8".into())
+    String::from_utf8(bytes).map(Secret::new).map_err(|_| "the value is not UTF-8".into())
 }
 
 #[cfg(test)]
@@ -215,10 +194,7 @@ mod tests {
     fn check_refused(reference: &str, part: &str) {
         let error = resolve(reference).unwrap_err();
         assert!(error.contains(part), "{reference} gave: {error}");
-        assert!(
-            error.contains(reference),
-            "{error} does not name {reference}"
-        );
+        assert!(error.contains(reference), "{error} does not name {reference}");
     }
 
     #[test]
@@ -226,10 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "s3cret\n\n").unwrap();
-        assert_eq!(
-            resolve(&format!("file:{}", path.display())).unwrap(),
-            "s3cret\n"
-        );
+        assert_eq!(resolve(&format!("file:{}", path.display())).unwrap(), "s3cret\n");
         assert_eq!(resolve("cmd:[\"printf\", \"a b\\n\"]").unwrap(), "a b");
         assert_eq!(resolve("env:PATH").unwrap(), std::env::var("PATH").unwrap());
     }

@@ -47,9 +47,7 @@ fn as_record<T: Serialize + DeserializeOwned + PartialEq + Debug>(
 ) -> Result<String, Stop> {
     let text = serde_json::to_string(said).map_err(|error| format!("{said:?}: {error}"))?;
     let back: T = serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))?;
-    expect(back == *said, || {
-        format!("{text} was read back as {back:?}")
-    })?;
+    expect(back == *said, || format!("{text} was read back as {back:?}"))?;
     Ok(text)
 }
 
@@ -63,30 +61,16 @@ pub(super) async fn hold_no_secret(bench: &Bench<'_>) -> Checked {
         return not_applicable("the case uses no secret");
     }
     for record in all_records(bench).await? {
-        expect(!holds(record.as_bytes(), &secrets), || {
-            "a record holds a secret".to_owned()
-        })?;
+        expect(!holds(record.as_bytes(), &secrets), || "a record holds a secret".to_owned())?;
     }
-    let said = bench
-        .said
-        .lock()
-        .map_err(|error| error.to_string())?
-        .clone();
-    expect(!holds(&said, &secrets), || {
-        "what it said while it worked holds a secret".to_owned()
-    })?;
+    let said = bench.said.lock().map_err(|error| error.to_string())?.clone();
+    expect(!holds(&said, &secrets), || "what it said while it worked holds a secret".to_owned())?;
     for (path, bytes) in files_under(&bench.case.scratch()) {
-        expect(!holds(&bytes, &secrets), || {
-            format!("{} holds a secret", path.display())
-        })?;
+        expect(!holds(&bytes, &secrets), || format!("{} holds a secret", path.display()))?;
     }
     Ok(())
 }
 
 fn holds(bytes: &[u8], secrets: &[String]) -> bool {
-    secrets.iter().any(|secret| {
-        bytes
-            .windows(secret.len())
-            .any(|part| part == secret.as_bytes())
-    })
+    secrets.iter().any(|secret| bytes.windows(secret.len()).any(|part| part == secret.as_bytes()))
 }
