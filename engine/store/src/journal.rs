@@ -33,8 +33,8 @@ pub struct Append {
     pub claims: Vec<TargetId>,
     /// Targets to let go together with it.
     pub releases: Vec<TargetId>,
-    /// Whether an effect may follow from it, so that room for outcomes must be left: such an append
-    /// is refused as [`AppendResult::Full`] earlier than others are.
+    /// How many effects may follow from it. Room for their outcomes must be left: such an append is
+    /// refused as [`AppendResult::Full`] earlier than others are.
     pub intends: u32,
     /// What happened.
     pub events: Vec<NewEvent>,
@@ -47,7 +47,9 @@ pub enum AppendResult {
     Committed {
         /// The run's last position now.
         last: Seq,
-        /// The locks granted, in the order of the claims.
+        /// The locks granted, in the order of the claims. Where the append raises the run's epoch,
+        /// the run's other locks follow, each with a new token. In the journal all of them stand
+        /// with the first event of the append.
         grants: Vec<Grant>,
     },
     /// Nothing was appended: the run is elsewhere.
@@ -65,9 +67,10 @@ pub enum AppendResult {
         /// Its epoch.
         epoch: Epoch,
     },
-    /// Nothing was appended: no room.
+    /// Nothing was appended: no room, or the append can never be made (beyond a limit, or its run
+    /// is held for a person since its journal is damaged). The store goes on.
     Full {
-        /// What was asked, and what there is.
+        /// What was asked, and what stands in the way.
         why: String,
     },
     /// Nobody knows; the store has stopped for good. Open it again to learn.
@@ -75,6 +78,25 @@ pub enum AppendResult {
         /// What the disk said, and where.
         why: String,
     },
+}
+
+impl Append {
+    /// The records that [`JournalStore::read`] gives for this append once it is committed.
+    pub fn recorded(&self, grants: &[Grant]) -> Vec<Recorded> {
+        let mut seq = self.expected_seq;
+        let record = |(index, new): (usize, &NewEvent)| {
+            seq = seq.next();
+            Recorded {
+                seq,
+                epoch: self.epoch,
+                at: new.at,
+                cause: new.cause.clone(),
+                grants: if index == 0 { grants.to_vec() } else { Vec::new() },
+                event: new.event.clone(),
+            }
+        };
+        self.events.iter().enumerate().map(record).collect()
+    }
 }
 
 /// The answer to an append, to be awaited or polled.

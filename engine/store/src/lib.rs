@@ -1,3 +1,42 @@
 //! Journals on disk. The journal files are the truth; sled is their index.
+//!
+//! [`EmbeddedStore`] keeps the journals of a folder that this process owns, [`MemoryStore`] keeps
+//! them in memory under the same rules. `docs/storage-format.md` describes the bytes.
 
+mod archive;
+mod capture;
+pub mod disk;
+mod embedded;
+mod envelope;
+mod frame;
+mod home;
+mod index;
 pub mod journal;
+mod keeper;
+mod layout;
+mod ledger;
+mod mark;
+mod memory;
+mod options;
+mod owner;
+mod portable;
+mod queue;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod shared;
+mod summary;
+mod watches;
+mod writer;
+
+pub use capture::{CUT_MARK, Capture, Captured};
+pub use embedded::{EmbeddedStore, Opened};
+pub use frame::STORAGE_FORMAT;
+pub use memory::MemoryStore;
+pub use options::{SEGMENT_BYTES, SEGMENT_BYTES_MIN, StoreOptions};
+pub use owner::Owner;
+pub use portable::Imported;
+pub use reader::Reader;
+pub use summary::RunSummary;
+pub use writer::{OUTCOME_RESERVE, STOP_RESERVE};

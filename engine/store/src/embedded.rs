@@ -1,0 +1,399 @@
+//! The store in a folder, owned by this process.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use backout_core::event::Recorded;
+use backout_core::id::{Epoch, RunId, Seq};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::{oneshot, watch};
+
+use crate::archive::{checked_line, with_checksum};
+use crate::capture::{self, Capture};
+use crate::disk::{Disk, LockGuard, OpenMode, read_all, replace};
+use crate::envelope::{Sealed, hex, seal};
+use crate::frame::STORAGE_FORMAT;
+use crate::home::{self, damaged, io_error};
+use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
+use crate::keeper;
+use crate::layout::{Layout, is_run_name};
+use crate::ledger::RunMeta;
+use crate::mark::this_boot;
+use crate::memory::{never, too_large};
+use crate::options::{SEGMENT_BYTES_MIN, StoreOptions};
+use crate::owner::{self, Owner, rfc3339};
+use crate::queue::Queue;
+use crate::recover::{Recovered, Recovery, has_home};
+use crate::shared::{Shared, Spare};
+use crate::watches::{Watches, locked};
+use crate::writer::{Message, Request, Start, Writer, load_meta};
+
+/// What opening a store found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// What was put right, and what could not be: one line each, for people. Empty is: all well.
+    pub lines: Vec<String>,
+    /// Runs that did not come to rest, those held included.
+    pub unfinished: Vec<RunId>,
+    /// Runs that a person must look at before anything goes on, and why.
+    pub held: Vec<(RunId, String)>,
+}
+
+/// The store in a folder, owned by this process until it is closed or dropped.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<Message>>,
+    threads: Vec<JoinHandle<()>>,
+    seed: [u8; 32],
+    salted: AtomicU64,
+    socket: PathBuf,
+    _owner: Box<dyn LockGuard>,
+}
+
+/// The content of the file `format`, behind a line with its checksum.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Format {
+    pub(crate) format: u32,
+    pub(crate) store: String,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a folder, or makes one there. Gives what was found.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`] where another process has it; [`StoreError::Newer`] where a newer
+    /// release wrote it; [`StoreError::Io`] where the disk refuses.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, Opened), StoreError> {
+        let layout = Layout::new(dir);
+        let disk = options.disk.clone();
+        make_folders(&*disk, &layout)?;
+        let socket = options.socket.clone().unwrap_or_else(|| layout.socket());
+        let since = rfc3339((options.now)());
+        let me = Owner { pid: std::process::id(), since, socket: socket.clone() };
+        let guard = owner::take(&*disk, &layout, &me)?;
+        let format = load_or_make_format(&*disk, &layout, &options)?;
+        let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN);
+        let store = format.store.as_str();
+        let recovery = Recovery { disk: &disk, layout: &layout, store, segment_bytes };
+        let recovered = recovery.run()?;
+        let opened = opened(&recovered);
+        let parts = Parts { disk, layout, store: format.store, segment_bytes };
+        let (shared, queue, threads) = start(parts, recovered);
+        let store = Self {
+            shared,
+            queue,
+            threads,
+            seed: options.entropy,
+            salted: AtomicU64::new(0),
+            socket,
+            _owner: guard,
+        };
+        Ok((store, opened))
+    }
+
+    /// Writes everything home, syncs it and lets the store go. Dropping does the same.
+    pub fn close(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked; the journal is whole all the same");
+            }
+        }
+    }
+
+    /// A folder for an action's own files of a run. It goes with the run.
+    pub fn scratch(&self, run: &RunId) -> PathBuf {
+        self.shared.layout.scratch(run)
+    }
+
+    /// Where the owner listens for other invocations.
+    pub fn socket_path(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The store's folder.
+    pub fn dir(&self) -> &Path {
+        &self.shared.layout.root
+    }
+
+    /// Begins to capture output of a run. `name` is any word that no other capture of the run uses
+    /// at the same time; beyond `limit` bytes the output is cut, with a mark.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the file cannot be made.
+    pub fn capture(&self, run: &RunId, name: &str, limit: u64) -> Result<Capture, StoreError> {
+        Capture::begin(self.shared.disk.clone(), &self.shared.layout, run, name, limit)
+    }
+
+    /// Reads captured output from `offset` on, at most `limit` bytes; nothing at its end.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where it is not there or cannot be read.
+    pub fn read_capture(
+        &self,
+        run: &RunId,
+        sha256: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        capture::read(&*self.shared.disk, &self.shared.layout, run, sha256, (offset, limit))
+    }
+
+    /// Why nothing more can be written; `None` while all is well.
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.stop_reason()
+    }
+
+    /// Lets a run go on that was held: what can be read of it is its journal from now on. A
+    /// person's decision.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the note cannot be removed.
+    pub fn unhold(&self, run: &RunId) -> Result<(), StoreError> {
+        let path = self.shared.layout.held(run);
+        let failed = |error: io::Error| io_error("removing", &path, &error);
+        self.shared.disk.remove_file(&path).map_err(failed)?;
+        self.shared.disk.sync_dir(&self.shared.layout.run(run)).map_err(failed)?;
+        locked(&self.shared.held).remove(run);
+        Ok(())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Forgets a run that was removed.
+    pub(crate) fn forget(&self, run: &RunId) {
+        // A closed queue has no writer that could know the run.
+        let _sent = self.queue.push(Message::Forget(run.clone()));
+    }
+
+    fn salt(&self) -> [u8; 16] {
+        let count = self.salted.fetch_add(1, Ordering::Relaxed);
+        let mut digest = Sha256::new();
+        digest.update(self.seed);
+        digest.update(count.to_le_bytes());
+        let hash: [u8; 32] = digest.finalize().into();
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&hash[..16]);
+        salt
+    }
+
+    fn seal_all(&self, append: &Append) -> Result<Vec<Sealed>, String> {
+        if let Some(why) = never(append) {
+            return Err(why);
+        }
+        let seal_one = |new: &crate::journal::NewEvent| {
+            let sealed = seal(new.at, &new.cause, &new.event, self.salt());
+            let sealed = sealed.map_err(|error| error.to_string())?;
+            match too_large(sealed.body.len()) {
+                Some(why) => Err(why),
+                None => Ok(sealed),
+            }
+        };
+        append.events.iter().map(seal_one).collect()
+    }
+
+    /// Where a run is, whether it was looked at before or not.
+    fn meta(&self, run: &RunId) -> Result<Option<RunMeta>, StoreError> {
+        if let Some(meta) = locked(&self.shared.ledger).runs.get(run) {
+            return Ok(Some(meta.clone()));
+        }
+        if !is_run_name(run.as_str()) {
+            return Ok(None);
+        }
+        load_meta(&self.shared, run)
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+struct Parts {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    store: String,
+    segment_bytes: u64,
+}
+
+type Running = (Arc<Shared>, Arc<Queue<Message>>, Vec<JoinHandle<()>>);
+
+/// Starts the threads.
+fn start(parts: Parts, recovered: Recovered) -> Running {
+    let Parts { disk, layout, store, segment_bytes } = parts;
+    let Recovered { archive, ledger, extents, held, segment, frame, jobs, .. } = recovered;
+    let shared = Arc::new(Shared {
+        disk,
+        layout,
+        store,
+        boot: this_boot(),
+        ledger: Mutex::new(ledger),
+        extents: Mutex::new(extents),
+        held: Mutex::new(held),
+        watches: Watches::default(),
+        spare: Mutex::new(Spare::Coming),
+        spare_changed: Condvar::new(),
+        stopped: Mutex::default(),
+    });
+    let queue = Arc::new(Queue::default());
+    let (keeper, stored) = channel();
+    let (maker, asked) = channel();
+    // The receivers live in the threads started below.
+    let _sent = maker.send(());
+    for job in jobs {
+        let _sent = keeper.send(job);
+    }
+    let next = segment.number + 1;
+    let start = Start {
+        shared: shared.clone(),
+        queue: queue.clone(),
+        keeper,
+        maker,
+        index: None,
+        segment,
+        frame,
+    };
+    let (makes, keeps) = (shared.clone(), shared.clone());
+    let threads = vec![
+        std::thread::spawn(move || Writer::new(start).run()),
+        std::thread::spawn(move || keeper::make_spares(&makes, &asked, next, segment_bytes)),
+        std::thread::spawn(move || keeper::store_segments(&keeps, &stored, archive)),
+    ];
+    (shared, queue, threads)
+}
+
+fn opened(recovered: &Recovered) -> Opened {
+    let runs = &recovered.ledger.runs;
+    let mut unfinished: Vec<RunId> =
+        runs.iter().filter(|(_, meta)| meta.is_unfinished()).map(|(run, _)| run.clone()).collect();
+    unfinished.sort_unstable();
+    let held = recovered.held.clone().into_iter().collect();
+    Opened { lines: recovered.lines.clone(), unfinished, held }
+}
+
+fn make_folders(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
+    for path in [layout.log(), layout.runs()] {
+        disk.create_dir_all(&path).map_err(|error| io_error("making", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// Reads which store this is; a folder without that is a new one.
+fn load_or_make_format(
+    disk: &dyn Disk,
+    layout: &Layout,
+    options: &StoreOptions,
+) -> Result<Format, StoreError> {
+    if let Some(format) = load_format(disk, layout)? {
+        return Ok(format);
+    }
+    // Hashed, since the salts come from the same bits and the name is no secret.
+    let name: [u8; 32] = Sha256::digest(options.entropy).into();
+    let store = hex(&name[..8]);
+    let format = Format { format: STORAGE_FORMAT, store };
+    let path = layout.format();
+    let failed = |error: io::Error| io_error("making", &path, &error);
+    let bytes = with_checksum(&format).map_err(failed)?;
+    replace(disk, &path, &bytes).map_err(failed)?;
+    if let Some(parent) = layout.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).map_err(failed)?;
+    }
+    Ok(format)
+}
+
+pub(crate) fn load_format(disk: &dyn Disk, layout: &Layout) -> Result<Option<Format>, StoreError> {
+    let path = layout.format();
+    let file = match disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("opening", &path, &error)),
+    };
+    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
+    let text = checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
+    let format: Format =
+        serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
+    if format.format > STORAGE_FORMAT {
+        let file = path.display().to_string();
+        return Err(StoreError::Newer { file, found: format.format, known: STORAGE_FORMAT });
+    }
+    Ok(Some(format))
+}
+
+impl JournalStore for EmbeddedStore {
+    fn id(&self) -> String {
+        self.shared.store.clone()
+    }
+
+    fn append(&self, append: Append) -> Pending {
+        let sealed = match self.seal_all(&append) {
+            Ok(sealed) => sealed,
+            Err(why) => return Box::pin(std::future::ready(AppendResult::Full { why })),
+        };
+        let (answer, answered) = oneshot::channel();
+        let request = Box::new(Request { append, sealed, answer });
+        // A queue that is closed drops the request, and the answer below says so.
+        let _sent = self.queue.push(Message::Append(request));
+        Box::pin(async move {
+            answered.await.unwrap_or_else(|_| AppendResult::Unknown { why: "the store is closed".into() })
+        })
+    }
+
+    fn read(&self, run: &RunId, from: Seq, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let Shared { disk, layout, .. } = &*self.shared;
+        let path = layout.journal(run);
+        let log = self.shared.log_records(run);
+        let log = log.map_err(|error| io_error("reading", &layout.log(), &error))?;
+        let known = is_run_name(run.as_str());
+        let file = known.then(|| disk.open(&path, OpenMode::Read).ok()).flatten();
+        if file.is_none() && log.is_empty() {
+            return Err(StoreError::NoSuchRun(run.clone()));
+        }
+        home::read(file.as_deref().map(|file| (file, path.as_path())), &log, from, limit)
+    }
+
+    fn list(&self) -> Result<Vec<RunId>, StoreError> {
+        let path = self.shared.layout.runs();
+        let names = self.shared.disk.list(&path);
+        let names = names.map_err(|error| io_error("listing", &path, &error))?;
+        let Shared { disk, layout, .. } = &*self.shared;
+        let mut runs: Vec<RunId> =
+            names.into_iter().filter(|name| is_run_name(name)).map(RunId::new).collect();
+        runs.retain(|run| has_home(&**disk, layout, run));
+        runs.extend(locked(&self.shared.extents).keys().cloned());
+        runs.sort_unstable();
+        runs.dedup();
+        Ok(runs)
+    }
+
+    fn next_epoch(&self, run: &RunId) -> Result<Epoch, StoreError> {
+        let known = self.meta(run)?;
+        let mut ledger = locked(&self.shared.ledger);
+        let meta = ledger.runs.entry(run.clone()).or_insert_with(|| known.unwrap_or_default());
+        meta.offered = Epoch(meta.offered.max(meta.epoch).0 + 1);
+        Ok(meta.offered)
+    }
+
+    fn watch(&self, run: &RunId) -> watch::Receiver<Seq> {
+        let extent = locked(&self.shared.extents).get(run).and_then(|e| e.last().map(|e| e.last));
+        // A run that cannot be read now wakes its watchers when it can be written.
+        let last = extent.or_else(|| self.meta(run).ok().flatten().map(|meta| meta.last));
+        self.shared.watches.of(run, last.unwrap_or_default())
+    }
+
+    fn lock_releases(&self) -> watch::Receiver<u64> {
+        self.shared.watches.releases()
+    }
+}

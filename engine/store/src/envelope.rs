@@ -1,0 +1,265 @@
+//! One record as text: `{"head":{..},"salt":"..","body":{"cause":{..},"event":{..}}}`.
+//!
+//! The head carries the digest of salt and body, and the link to the head before it. So the chain
+//! runs over the heads alone: a body and its salt can be taken out, and the chain still verifies.
+
+use std::borrow::Cow;
+
+use backout_core::event::{CORE_VERSION, Cause, Event, Grant, Recorded};
+use backout_core::id::{CommandId, Epoch, Seq, TargetId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// The version of the envelope that this release writes, and the highest that it reads.
+pub(crate) const ENVELOPE: u32 = 1;
+
+/// A SHA-256.
+pub(crate) type Hash = [u8; 32];
+
+/// What the first record of a run links to.
+pub(crate) const GENESIS: Hash = [0; 32];
+
+/// The part of a record that is chained, and that stays when its body is taken out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Head<'a> {
+    /// Envelope version.
+    pub(crate) v: u32,
+    /// Version of the rules that decided.
+    pub(crate) core: u32,
+    #[serde(borrow)]
+    pub(crate) run: Cow<'a, str>,
+    pub(crate) seq: Seq,
+    pub(crate) epoch: Epoch,
+    pub(crate) at: Timestamp,
+    /// The append's name.
+    #[serde(borrow)]
+    pub(crate) append: Cow<'a, str>,
+    /// The event's kind.
+    #[serde(borrow)]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) grants: Vec<Grant>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) releases: Vec<TargetId>,
+    /// By how many the effects in flight rose or fell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) flight: i64,
+    #[serde(borrow)]
+    pub(crate) prev: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) digest: Cow<'a, str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes one")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+/// A body in text, made where the append was asked for, before it has its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) salt: String,
+    pub(crate) digest: String,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct BodyIn {
+    cause: Cause,
+    event: Event,
+}
+
+/// Writes a body and its salted digest.
+pub(crate) fn seal(
+    at: Timestamp,
+    cause: &Cause,
+    event: &Event,
+    salt: [u8; 16],
+) -> Result<Sealed, serde_json::Error> {
+    let mut body = b"{\"cause\":".to_vec();
+    serde_json::to_writer(&mut body, cause)?;
+    body.extend_from_slice(b",\"event\":");
+    let event_at = body.len();
+    serde_json::to_writer(&mut body, event)?;
+    let kind = kind_of(body.get(event_at..).unwrap_or_default());
+    body.push(b'}');
+    let digest = body_digest(&salt, &body);
+    Ok(Sealed { at, kind, salt: hex(&salt), digest: hex(&digest), body })
+}
+
+/// The word by which an event is stored: its tag, which serde writes first.
+fn kind_of(event: &[u8]) -> String {
+    let rest = event.strip_prefix(b"{\"kind\":\"").unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
+    String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// The digest of a body under its salt.
+fn body_digest(salt: &[u8], body: &[u8]) -> Hash {
+    let mut digest = Sha256::new();
+    digest.update(salt);
+    digest.update(body);
+    digest.finalize().into()
+}
+
+/// Writes one record and a line feed, and gives the link for the next.
+pub(crate) fn write(head: &Head<'_>, sealed: &Sealed, out: &mut Vec<u8>) -> serde_json::Result<Hash> {
+    out.extend_from_slice(b"{\"head\":");
+    let begin = out.len();
+    serde_json::to_writer(&mut *out, head)?;
+    let link = Sha256::digest(out.get(begin..).unwrap_or_default()).into();
+    out.extend_from_slice(b",\"salt\":\"");
+    out.extend_from_slice(sealed.salt.as_bytes());
+    out.extend_from_slice(b"\",\"body\":");
+    out.extend_from_slice(&sealed.body);
+    out.extend_from_slice(b"}\n");
+    Ok(link)
+}
+
+/// The records in a frame's entry, one a line.
+pub(crate) fn lines(records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    records.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// Reads the head alone, and the link that it gives to the next record.
+pub(crate) fn read_head(line: &[u8]) -> Result<(Head<'_>, Hash), String> {
+    let text = head_text(line).ok_or("a line that is not a record")?;
+    let head: Head<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if head.v > ENVELOPE {
+        return Err(newer(head.v));
+    }
+    Ok((head, Sha256::digest(text).into()))
+}
+
+/// The head's text. Quotes inside of JSON strings are escaped and a head has no key of that name,
+/// so the first match is the head's end.
+fn head_text(line: &[u8]) -> Option<&[u8]> {
+    const END: &[u8] = b",\"salt\":\"";
+    let rest = line.strip_prefix(b"{\"head\":")?;
+    match rest.windows(END.len()).position(|window| window == END) {
+        Some(end) => rest.get(..end),
+        None => rest.strip_suffix(b"}"),
+    }
+}
+
+fn newer(version: u32) -> String {
+    format!("a record of version {version}, this release reads up to {ENVELOPE}")
+}
+
+#[derive(Deserialize)]
+struct FullLine<'a> {
+    #[serde(borrow)]
+    head: Head<'a>,
+    body: BodyIn,
+}
+
+/// Reads a record.
+pub(crate) fn read(line: &[u8]) -> Result<Recorded, String> {
+    let FullLine { head, body } = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+    if head.v > ENVELOPE {
+        return Err(newer(head.v));
+    }
+    Ok(Recorded {
+        seq: head.seq,
+        epoch: head.epoch,
+        at: head.at,
+        cause: body.cause,
+        grants: head.grants,
+        event: body.event,
+    })
+}
+
+#[derive(Deserialize)]
+struct RawLine<'a> {
+    #[serde(borrow)]
+    head: &'a RawValue,
+    #[serde(default)]
+    salt: Option<&'a str>,
+    #[serde(borrow, default)]
+    body: Option<&'a RawValue>,
+}
+
+/// A record with its chain checked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) seq: Seq,
+    pub(crate) link: Hash,
+}
+
+/// Checks a record's digest and its link to the one before, and gives its own link. A record whose
+/// body was taken out is checked by its head alone.
+pub(crate) fn check(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, String> {
+    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let text = raw.head.get();
+    let head: Head<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if head.run != run {
+        return Err(format!("a record of run {} stands in the journal of {run}", head.run));
+    }
+    if head.prev != hex(prev) {
+        return Err(format!("record {} does not link to the one before it", head.seq));
+    }
+    if let (Some(salt), Some(body)) = (raw.salt, raw.body) {
+        let salt = unhex(salt).ok_or_else(|| format!("record {} has no readable salt", head.seq))?;
+        if head.digest != hex(&body_digest(&salt, body.get().as_bytes())) {
+            return Err(format!("record {} is not what its digest says", head.seq));
+        }
+    }
+    Ok(Checked { seq: head.seq, link: Sha256::digest(text.as_bytes()).into() })
+}
+
+/// A record without its body and salt: what a redacted export holds in its place.
+pub(crate) fn redact(line: &[u8]) -> Result<Vec<u8>, String> {
+    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    Ok(format!("{{\"head\":{}}}", raw.head.get()).into_bytes())
+}
+
+/// A head for an event that has got its place.
+pub(crate) struct Place<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) seq: Seq,
+    pub(crate) epoch: Epoch,
+    pub(crate) append: &'a CommandId,
+    pub(crate) prev: &'a Hash,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn head(&self, sealed: &'a Sealed) -> Head<'a> {
+        Head {
+            v: ENVELOPE,
+            core: CORE_VERSION,
+            run: Cow::Borrowed(self.run),
+            seq: self.seq,
+            epoch: self.epoch,
+            at: sealed.at,
+            append: Cow::Borrowed(self.append.as_str()),
+            kind: Cow::Borrowed(&sealed.kind),
+            grants: Vec::new(),
+            releases: Vec::new(),
+            flight: 0,
+            prev: Cow::Owned(hex(self.prev)),
+            digest: Cow::Borrowed(&sealed.digest),
+        }
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The bytes of hex text.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    digits.chunks_exact(2).map(|pair| u8::try_from(pair.iter().fold(0, |n, d| n * 16 + d)).ok()).collect()
+}
+
+/// A hash written in hex.
+pub(crate) fn unhex_hash(text: &str) -> Option<Hash> {
+    unhex(text)?.try_into().ok()
+}

@@ -1,0 +1,66 @@
+//! The queue before the writer: bounded, drained whole.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::watches::locked;
+
+/// Appends that wait at the most: more than any engine has in flight, so that only a runaway meets
+/// it; who meets it waits.
+const QUEUE_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    state: Mutex<State<T>>,
+    filled: Condvar,
+    drained: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        let state = Mutex::new(State { items: VecDeque::new(), closed: false });
+        Self { state, filled: Condvar::new(), drained: Condvar::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Puts an item at the end; gives it back where the queue is closed.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        let mut state = locked(&self.state);
+        while state.items.len() >= QUEUE_MAX && !state.closed {
+            state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        if state.items.len() == 1 {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for items and takes all. Nothing is left only where the queue is closed and empty.
+    pub(crate) fn drain(&self, into: &mut VecDeque<T>) {
+        let mut state = locked(&self.state);
+        while state.items.is_empty() && !state.closed {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut state.items, into);
+        drop(state);
+        self.drained.notify_all();
+    }
+
+    /// Lets nothing more in.
+    pub(crate) fn close(&self) {
+        locked(&self.state).closed = true;
+        self.filled.notify_all();
+        self.drained.notify_all();
+    }
+}

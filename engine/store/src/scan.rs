@@ -1,0 +1,297 @@
+//! Reads the log: tells whole frames, damage and a torn tail apart.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::disk::{Disk, OpenMode, read_all};
+use crate::frame::{
+    self, BadHeader, Entry, FrameHeader, HEADER, Parsed, STORAGE_FORMAT, SegmentHeader,
+};
+use crate::home::{damaged, io_error};
+use crate::journal::StoreError;
+use crate::layout::{Layout, segment_number};
+
+/// A whole frame of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFrame {
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
+    pub(crate) entries: Vec<Entry>,
+    /// Where its body is in the segment's bytes.
+    pub(crate) body: Range<usize>,
+}
+
+/// A segment of the log as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    /// This segment holds again what segments from this number on to itself held; 0 is none.
+    pub(crate) replaces: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) frames: Vec<LogFrame>,
+}
+
+impl Segment {
+    /// The records of one entry of a frame.
+    pub(crate) fn records<'a>(&'a self, frame: &LogFrame, entry: &Entry) -> &'a [u8] {
+        entry.slice(self.bytes.get(frame.body.clone()).unwrap_or_default())
+    }
+}
+
+/// Bytes in the log that are not what was written, although they were durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Damage {
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) why: String,
+    /// The frame that is lost, or the first of several.
+    pub(crate) frame: u64,
+    /// What was in it; absent where not even that can be read.
+    pub(crate) entries: Option<Vec<Entry>>,
+}
+
+/// A last batch that never became durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Torn {
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogScan {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) damage: Vec<Damage>,
+    pub(crate) torn: Option<Torn>,
+    /// The last whole frame, or the one that the scan began after.
+    pub(crate) last_frame: u64,
+    /// The highest number of any segment, read or left over.
+    pub(crate) highest: u64,
+    /// Segments that another one replaced, or that were stored away before.
+    pub(crate) leftovers: Vec<PathBuf>,
+}
+
+/// Where a scan begins, and what is known to have been durable.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct From {
+    /// Segments up to this one are stored away.
+    pub(crate) retired: u64,
+    /// Frames up to this one are stored away.
+    pub(crate) frame: u64,
+    /// Frames up to this one were durable.
+    pub(crate) proven: u64,
+}
+
+/// One thing found in a segment.
+#[derive(Debug)]
+enum Item {
+    Frame(usize),
+    Bad { offset: u64, number: Option<u64>, entries: Option<Vec<Entry>> },
+}
+
+/// Reads the log of a store. A segment that vanishes meanwhile was stored away by its owner.
+pub(crate) fn scan(disk: &dyn Disk, layout: &Layout, from: From) -> Result<LogScan, StoreError> {
+    let mut scan = LogScan { last_frame: from.frame, highest: from.retired, ..LogScan::default() };
+    let mut found = Vec::new();
+    let mut replaced: Vec<Range<u64>> = Vec::new();
+    for number in numbers(disk, layout)? {
+        scan.highest = scan.highest.max(number);
+        if number <= from.retired {
+            scan.leftovers.push(layout.segment(number));
+            continue;
+        }
+        let Some((segment, items)) = load(disk, layout, number)? else { continue };
+        replaced.extend((segment.replaces != 0).then(|| segment.replaces..number));
+        found.push((segment, items));
+    }
+    let is_replaced = |number| replaced.iter().any(|range| range.contains(&number));
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(segment, _)| is_replaced(segment.number));
+    scan.leftovers.extend(gone.into_iter().map(|(segment, _)| segment.path));
+    judge(&mut scan, kept, from.proven);
+    Ok(scan)
+}
+
+/// Reads one segment that nothing more is written to. Anything but whole frames is an error: the
+/// next open of the store says what it means.
+pub(crate) fn scan_one(
+    disk: &dyn Disk,
+    layout: &Layout,
+    frame: u64,
+    number: u64,
+) -> Result<Segment, StoreError> {
+    let path = layout.segment(number);
+    let mut scan = LogScan { last_frame: frame, ..LogScan::default() };
+    let gone = || damaged(&path, 0, "the segment is missing");
+    let (segment, items) = load(disk, layout, number)?.ok_or_else(gone)?;
+    judge(&mut scan, vec![(segment, items)], 0);
+    if let Some(damage) = scan.damage.first() {
+        return Err(damaged(&damage.path, damage.offset, damage.why.clone()));
+    }
+    if let Some(torn) = &scan.torn {
+        return Err(damaged(&torn.path, torn.offset, "a batch's checksum does not fit"));
+    }
+    scan.segments.pop().ok_or_else(gone)
+}
+
+fn numbers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u64>, StoreError> {
+    let names = match disk.list(&layout.log()) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io_error("listing", &layout.log(), &error)),
+    };
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+type Loaded = Option<(Segment, Vec<Item>)>;
+
+fn load(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Loaded, StoreError> {
+    let path = layout.segment(number);
+    let file = match disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("opening", &path, &error)),
+    };
+    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
+    let header = match SegmentHeader::decode(&bytes) {
+        Ok(header) => Some(header).filter(|header| header.number == number),
+        Err(BadHeader::Damaged) => None,
+        Err(BadHeader::Newer(found)) => {
+            let file = path.display().to_string();
+            return Err(StoreError::Newer { file, found, known: STORAGE_FORMAT });
+        }
+    };
+    let replaces = header.as_ref().map_or(0, |header| header.replaces);
+    let mut segment = Segment { number, replaces, path, bytes, frames: Vec::new() };
+    let mut items = Vec::new();
+    if header.is_none() {
+        items.push(Item::Bad { offset: 0, number: None, entries: None });
+    }
+    walk(&mut segment, &mut items);
+    Ok(Some((segment, items)))
+}
+
+/// Finds the frames of a segment, and what stands between them.
+fn walk(segment: &mut Segment, items: &mut Vec<Item>) {
+    let mut at = HEADER;
+    while let Some(rest) = segment.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let offset = at as u64;
+        match frame::parse(rest) {
+            Parsed::Whole(frame) if frame.header.segment == segment.number => {
+                let begin = at + frame.header.body_at();
+                let body = begin..begin + frame.body.len();
+                at += frame.header.len();
+                let (number, entries) = (frame.header.number, frame.entries);
+                items.push(Item::Frame(segment.frames.len()));
+                segment.frames.push(LogFrame { number, offset, entries, body });
+            }
+            Parsed::BadBody(header, entries) if header.segment == segment.number => {
+                let entries = Some(entries);
+                items.push(Item::Bad { offset, number: Some(header.number), entries });
+                at += header.len();
+            }
+            Parsed::Whole(_) | Parsed::BadBody(..) | Parsed::Bad => {
+                if rest.iter().all(|byte| *byte == 0) {
+                    return;
+                }
+                items.push(Item::Bad { offset, number: None, entries: None });
+                match next_frame(&segment.bytes, at, segment.number) {
+                    Some(next) => at = next,
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+/// The next place behind `at` where a frame of this segment begins.
+fn next_frame(bytes: &[u8], at: usize, segment: u64) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let place = frame::find_magic(bytes, from)?;
+        let header = bytes.get(place..).and_then(FrameHeader::decode);
+        if header.is_some_and(|(header, _)| header.segment == segment) {
+            return Some(place);
+        }
+        from = place + 1;
+    }
+}
+
+/// Goes through all that was found, in order. Bad bytes are damage where a later frame, or what is
+/// known otherwise, proves that they were durable; else they are the torn tail.
+fn judge(scan: &mut LogScan, found: Vec<(Segment, Vec<Item>)>, proven: u64) {
+    let mut pending: Vec<(usize, Damage)> = Vec::new();
+    for (mut segment, items) in found {
+        let mut accepted = Vec::new();
+        for item in items {
+            match item {
+                Item::Bad { offset, number, entries } => {
+                    let frame = number.unwrap_or(scan.last_frame + 1);
+                    let why = "a batch's checksum does not fit".to_owned();
+                    let path = segment.path.clone();
+                    let damage = Damage { path, offset, why, frame, entries };
+                    pending.push((scan.segments.len(), damage));
+                }
+                Item::Frame(index) => {
+                    let Some(frame) = segment.frames.get(index) else { continue };
+                    if frame.number <= scan.last_frame {
+                        continue;
+                    }
+                    if frame.number > scan.last_frame + 1 {
+                        let gap = gap(scan.last_frame, &segment, frame);
+                        scan.damage.extend(take_damage(&mut pending, gap));
+                    }
+                    // Bad bytes although no frame is missing: space that nothing was written to.
+                    pending.clear();
+                    scan.last_frame = frame.number;
+                    accepted.push(frame.clone());
+                }
+            }
+        }
+        segment.frames = accepted;
+        scan.segments.push(segment);
+    }
+    finish(scan, pending, proven);
+}
+
+fn take_damage(pending: &mut Vec<(usize, Damage)>, gap: Damage) -> Vec<Damage> {
+    if pending.is_empty() {
+        return vec![gap];
+    }
+    pending.drain(..).map(|(_, damage)| damage).collect()
+}
+
+fn gap(last: u64, segment: &Segment, frame: &LogFrame) -> Damage {
+    let why = format!("batches {} to {} are missing before this one", last + 1, frame.number - 1);
+    let (path, offset) = (segment.path.clone(), frame.offset);
+    Damage { path, offset, why, frame: last + 1, entries: None }
+}
+
+fn finish(scan: &mut LogScan, pending: Vec<(usize, Damage)>, proven: u64) {
+    if proven > scan.last_frame {
+        let last = scan.last_frame;
+        let end = scan.segments.last().map(|segment| {
+            let end = segment.frames.last().map_or(HEADER, |frame| frame.body.end);
+            (segment.path.clone(), end as u64)
+        });
+        let (path, offset) = end.unwrap_or_default();
+        let why = format!("batches {} to {proven} were durable and are missing", last + 1);
+        let gap = Damage { path, offset, why, frame: last + 1, entries: None };
+        let mut pending = pending;
+        scan.damage.extend(take_damage(&mut pending, gap));
+        scan.last_frame = proven;
+        return;
+    }
+    let Some((index, first)) = pending.into_iter().next() else { return };
+    let Some(segment) = scan.segments.get(index) else { return };
+    let begin = usize::try_from(first.offset).unwrap_or(0);
+    let rest = segment.bytes.get(begin..).unwrap_or_default();
+    let end = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let bytes = rest.get(..end).unwrap_or_default().to_vec();
+    scan.torn = Some(Torn { path: first.path, offset: first.offset, bytes });
+}

@@ -1,0 +1,515 @@
+//! The one thread that writes the log: drain the queue, one write, one sync, acknowledge all. After
+//! any failed or short write or failed sync it stops for good and never tries that file again.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
+
+use backout_core::event::Grant;
+use backout_core::id::{RunId, Seq, TargetId};
+use backout_core::limits::OUTPUT_BYTES_MAX;
+use tokio::sync::oneshot;
+
+use crate::disk::{DiskFile, OpenMode};
+use crate::envelope::{Hash, Place, Sealed, write};
+use crate::frame::{ENTRY, FrameBuilder, HEADER};
+use crate::home;
+use crate::index::Change;
+use crate::journal::{Append, AppendResult};
+use crate::keeper::Job;
+use crate::ledger::{Ledger, Refusal, RunMeta, flight_change, may_use_reserve};
+use crate::mark::Mark;
+use crate::queue::Queue;
+use crate::segment::OpenSegment;
+use crate::shared::{Extent, Shared, Spare};
+use crate::watches::locked;
+
+/// Bytes kept free for what becomes of one effect in flight: its outcome and its step's, each with
+/// an output of the largest size, and their envelopes.
+pub const OUTCOME_RESERVE: u64 = 2 * OUTPUT_BYTES_MAX as u64 + 8 * 1024;
+/// Bytes kept free for the records by which an engine stops in order.
+pub const STOP_RESERVE: u64 = 8 * 1024;
+/// Bytes of records in one batch at the most: a batch is one write, and what it holds waits for all
+/// of it.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of an envelope at the most, without names and locks.
+const ENVELOPE_BYTES: u64 = 640;
+/// Bytes that one lock adds to an envelope, without its name.
+const LOCK_BYTES: u64 = 64;
+
+/// An append on its way to the writer.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) append: Append,
+    pub(crate) sealed: Vec<Sealed>,
+    pub(crate) answer: oneshot::Sender<AppendResult>,
+}
+
+/// What the writer is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Append(Box<Request>),
+    /// Forget a run that was removed.
+    Forget(RunId),
+}
+
+/// The writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    queue: Arc<Queue<Message>>,
+    keeper: Sender<Job>,
+    maker: Sender<()>,
+    index: Option<Sender<Change>>,
+    segment: OpenSegment,
+    /// The number of the last frame written.
+    frame: u64,
+    mark: Option<Box<dyn DiskFile>>,
+    builder: FrameBuilder,
+    /// Answers that are given when the batch is durable.
+    answers: Vec<(oneshot::Sender<AppendResult>, AppendResult)>,
+    /// What becomes known when the batch is durable.
+    changes: Vec<Change>,
+    releases: bool,
+}
+
+/// What a writer starts from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Arc<Queue<Message>>,
+    pub(crate) keeper: Sender<Job>,
+    pub(crate) maker: Sender<()>,
+    pub(crate) index: Option<Sender<Change>>,
+    pub(crate) segment: OpenSegment,
+    pub(crate) frame: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(start: Start) -> Self {
+        let Start { shared, queue, keeper, maker, index, segment, frame } = start;
+        let path = shared.layout.durable();
+        let known = shared.disk.open(&path, OpenMode::Write);
+        let mark = known.or_else(|_| shared.disk.open(&path, OpenMode::Create)).ok();
+        let writer = Self {
+            shared,
+            queue,
+            keeper,
+            maker,
+            index,
+            segment,
+            frame,
+            mark,
+            builder: FrameBuilder::default(),
+            answers: Vec::new(),
+            changes: Vec::new(),
+            releases: false,
+        };
+        writer.put_mark();
+        writer
+    }
+
+    /// Works until the queue is closed and empty. Then hands the segment over to be stored away.
+    pub(crate) fn run(mut self) {
+        let mut waiting = VecDeque::new();
+        loop {
+            self.queue.drain(&mut waiting);
+            if waiting.is_empty() {
+                break;
+            }
+            while !waiting.is_empty() {
+                self.batch(&mut waiting);
+            }
+        }
+        if self.shared.stop_reason().is_none() {
+            // The keeper is gone only where it panicked; then the segment stays in the log.
+            let _sent = self.keeper.send(Job(self.segment.number));
+        }
+    }
+
+    /// Takes as many appends as fit into one write.
+    fn batch(&mut self, waiting: &mut VecDeque<Message>) {
+        if let Some(why) = self.shared.stop_reason() {
+            return refuse_all(waiting, &why);
+        }
+        self.builder.clear();
+        let mut bytes = HEADER as u64;
+        while let Some(message) = waiting.pop_front() {
+            match message {
+                Message::Forget(run) => locked(&self.shared.ledger).forget(&run),
+                Message::Append(request) => {
+                    let size = size_of(&request);
+                    if !self.fits(bytes + size) {
+                        if bytes > HEADER as u64 {
+                            waiting.push_front(Message::Append(request));
+                            break;
+                        }
+                        self.rotate();
+                    }
+                    self.admit(*request, size, &mut bytes);
+                }
+            }
+            if bytes > BATCH_BYTES {
+                break;
+            }
+        }
+        self.commit();
+    }
+
+    /// Whether a frame of so many bytes goes into the segment, and should.
+    fn fits(&self, bytes: u64) -> bool {
+        self.segment.at + bytes <= self.segment.zeroed
+    }
+
+    /// Goes on in the spare segment, if there is one; else in what room this one has left.
+    fn rotate(&mut self) {
+        self.want_spare();
+        self.shared.await_spare();
+        let mut spare = locked(&self.shared.spare);
+        match std::mem::take(&mut *spare) {
+            Spare::Ready(next) => {
+                *spare = Spare::Coming;
+                drop(spare);
+                let full = std::mem::replace(&mut self.segment, next);
+                let _sent = self.maker.send(());
+                let _sent = self.keeper.send(Job(full.number));
+            }
+            other => *spare = other,
+        }
+    }
+
+    /// Asks for a spare segment where there is none.
+    fn want_spare(&self) {
+        let mut spare = locked(&self.shared.spare);
+        if matches!(*spare, Spare::None | Spare::Failed(_)) {
+            *spare = Spare::Coming;
+            let _sent = self.maker.send(());
+        }
+    }
+
+    /// Judges one append and puts its records into the batch.
+    fn admit(&mut self, request: Request, size: u64, bytes: &mut u64) {
+        let Request { append, sealed, answer } = request;
+        let verdict = self.judge(&append, size, *bytes);
+        let result = match verdict {
+            Err(refused) => refused,
+            Ok(grants) => {
+                *bytes += size;
+                self.put(&append, &sealed, grants)
+            }
+        };
+        self.answers.push((answer, result));
+    }
+
+    fn judge(&mut self, append: &Append, size: u64, bytes: u64) -> Result<Vec<Grant>, AppendResult> {
+        if let Some(why) = locked(&self.shared.held).get(&append.run) {
+            let why = format!("run {} is held for a person: {why}", append.run);
+            return Err(AppendResult::Full { why });
+        }
+        self.know(&append.run)?;
+        let verdict = locked(&self.shared.ledger).admit(append);
+        let grants = match verdict {
+            Ok(grants) => grants,
+            Err(Refusal::Answer(answer)) => return Err(answer),
+            Err(Refusal::Behind { actual }) => return Err(self.made_before(append, actual)),
+        };
+        let locks: u64 = grants.iter().map(|grant| lock_size(&grant.target)).sum();
+        self.make_room(append, bytes + size + locks)?;
+        Ok(grants)
+    }
+
+    /// Takes a run up that is at rest and was not looked at since the store was opened.
+    fn know(&self, run: &RunId) -> Result<(), AppendResult> {
+        if locked(&self.shared.ledger).runs.contains_key(run) {
+            return Ok(());
+        }
+        match load_meta(&self.shared, run) {
+            Ok(Some(meta)) => {
+                locked(&self.shared.ledger).runs.insert(run.clone(), meta);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(AppendResult::Full { why: error.to_string() }),
+        }
+    }
+
+    /// The answer to an append that expects less than there is: whether the journal has it.
+    fn made_before(&self, append: &Append, actual: Seq) -> AppendResult {
+        let found = find_append(&self.shared, append);
+        found.unwrap_or(AppendResult::Conflict { actual })
+    }
+
+    /// Sees to it that a frame of so many bytes can be written, and that what follows from it can.
+    fn make_room(&mut self, append: &Append, bytes: u64) -> Result<(), AppendResult> {
+        let reserve = self.reserve(append);
+        if bytes > self.segment.room() {
+            self.grow_segment(bytes)?;
+        }
+        let needed = bytes + reserve;
+        if needed <= self.room() {
+            return Ok(());
+        }
+        self.want_spare();
+        self.shared.await_spare();
+        if needed <= self.room() {
+            return Ok(());
+        }
+        let missing = needed - self.room();
+        self.grow_spare(missing).or_else(|| self.grow_current(missing)).ok_or_else(|| {
+            let room = self.room();
+            let why = format!(
+                "no room on the disk: {bytes} bytes asked, {reserve} kept for outcomes and the \
+                 stop, {room} there"
+            );
+            AppendResult::Full { why }
+        })
+    }
+
+    fn reserve(&self, append: &Append) -> u64 {
+        if may_use_reserve(append) {
+            return 0;
+        }
+        let in_flight = locked(&self.shared.ledger).in_flight() + u64::from(append.intends);
+        STOP_RESERVE + in_flight.saturating_mul(OUTCOME_RESERVE)
+    }
+
+    /// Bytes that the disk has promised.
+    fn room(&self) -> u64 {
+        let spare = locked(&self.shared.spare);
+        let behind = if let Spare::Ready(spare) = &*spare { spare.room() } else { 0 };
+        self.segment.room() + behind
+    }
+
+    fn grow_segment(&mut self, bytes: u64) -> Result<(), AppendResult> {
+        let capacity = self.segment.at + bytes;
+        self.segment.grow(capacity).map_err(|error| {
+            let why = format!("no room on the disk for {bytes} bytes: {error}");
+            AppendResult::Full { why }
+        })
+    }
+
+    fn grow_spare(&self, missing: u64) -> Option<()> {
+        let mut spare = locked(&self.shared.spare);
+        let Spare::Ready(spare) = &mut *spare else { return None };
+        // Twice what is missing, so that a fan-out does not ask again for each of its effects.
+        let want = spare.capacity + missing;
+        spare.grow(want + missing).or_else(|_| spare.grow(want)).ok()
+    }
+
+    fn grow_current(&mut self, missing: u64) -> Option<()> {
+        let capacity = self.segment.capacity + missing;
+        self.segment.grow(capacity).ok()
+    }
+
+    /// Writes an append's records into the batch and folds them in.
+    fn put(&mut self, append: &Append, sealed: &[Sealed], grants: Vec<Grant>) -> AppendResult {
+        let mut ledger = locked(&self.shared.ledger);
+        let offset = self.builder.body_len();
+        let last = match encode(&mut ledger, append, sealed, &grants, self.builder.body()) {
+            Ok(last) => last,
+            Err(error) => {
+                self.builder.body().truncate(offset);
+                return AppendResult::Full { why: error.to_string() };
+            }
+        };
+        ledger.remember(append, last, &grants);
+        drop(ledger);
+        self.builder.close_entry(&append.run, append.expected_seq.next(), last, offset);
+        self.releases |= !append.releases.is_empty();
+        if self.index.is_some() {
+            self.changes.extend(Change::of(append, last));
+        }
+        AppendResult::Committed { last, grants }
+    }
+
+    /// Writes and syncs the batch, then says so to everybody.
+    fn commit(&mut self) {
+        if !self.builder.is_empty()
+            && let Err(why) = self.write()
+        {
+            self.stop(&why);
+            return;
+        }
+        for (answer, result) in self.answers.drain(..) {
+            // Who asked may have gone; the append stands all the same.
+            let _sent = answer.send(result);
+        }
+        if std::mem::take(&mut self.releases) {
+            self.shared.watches.released();
+        }
+        if let Some(index) = &self.index {
+            for change in self.changes.drain(..) {
+                let _sent = index.send(change);
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        let number = self.frame + 1;
+        let segment = &self.segment;
+        let bytes = self.builder.finish(number, segment.number, self.frame);
+        let len = bytes.len();
+        let at = segment.at;
+        let failed = |what: &str, why: String| {
+            format!("{what} {} at byte {at}: {why}", segment.path.display())
+        };
+        match segment.file.write_at(bytes, at) {
+            Ok(written) if written == len => {}
+            Ok(written) => {
+                return Err(failed("writing", format!("{written} of {len} bytes were taken")));
+            }
+            Err(error) => return Err(failed("writing", error.to_string())),
+        }
+        segment.file.sync_data().map_err(|error| failed("syncing", error.to_string()))?;
+        self.frame = number;
+        self.put_mark();
+        self.publish(at);
+        self.segment.at = at + len as u64;
+        Ok(())
+    }
+
+    fn put_mark(&self) {
+        if let Some(file) = &self.mark {
+            Mark { frame: self.frame, boot: self.shared.boot }.put(&**file);
+        }
+    }
+
+    /// Lets readers see the batch.
+    fn publish(&self, at: u64) {
+        let entries = self.builder.entries();
+        let body = at + (HEADER + entries.len() * ENTRY) as u64;
+        let mut extents = locked(&self.shared.extents);
+        for entry in entries {
+            let extent = Extent {
+                segment: self.segment.number,
+                file: self.segment.file.clone(),
+                offset: body + u64::from(entry.offset),
+                len: entry.len as usize,
+                first: entry.first,
+                last: entry.last,
+            };
+            extents.entry(entry.run.clone()).or_default().push(extent);
+        }
+        drop(extents);
+        for entry in entries {
+            self.shared.watches.durable(&entry.run, entry.last);
+        }
+    }
+
+    /// Stops for good. Nobody knows whether the batch is on disk.
+    fn stop(&mut self, why: &str) {
+        tracing::error!(why, "the store stopped");
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.changes.clear();
+        for (answer, _) in self.answers.drain(..) {
+            let _sent = answer.send(AppendResult::Unknown { why: why.to_owned() });
+        }
+    }
+}
+
+fn refuse_all(waiting: &mut VecDeque<Message>, why: &str) {
+    for message in waiting.drain(..) {
+        if let Message::Append(request) = message {
+            let _sent = request.answer.send(AppendResult::Unknown { why: why.to_owned() });
+        }
+    }
+}
+
+/// Bytes that one lock takes in an envelope at the most: each byte of its name may be escaped.
+fn lock_size(target: &TargetId) -> u64 {
+    target.as_str().len() as u64 * 6 + LOCK_BYTES
+}
+
+/// Bytes that an append takes in a frame at the most, but for locks that are renewed.
+fn size_of(request: &Request) -> u64 {
+    let Request { append, sealed, .. } = request;
+    let names = append.append_id.as_str().len() as u64 * 6;
+    let locks: u64 = append.claims.iter().chain(&append.releases).map(lock_size).sum();
+    let bodies: u64 = sealed
+        .iter()
+        .map(|sealed| sealed.body.len() as u64 + sealed.kind.len() as u64 + ENVELOPE_BYTES + names)
+        .sum();
+    ENTRY as u64 + locks + bodies
+}
+
+/// Writes an append's records behind each other and folds them into the ledger.
+fn encode(
+    ledger: &mut Ledger,
+    append: &Append,
+    sealed: &[Sealed],
+    grants: &[Grant],
+    out: &mut Vec<u8>,
+) -> serde_json::Result<Seq> {
+    let mut prev: Hash = ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
+    let mut seq = append.expected_seq;
+    for (index, sealed) in sealed.iter().enumerate() {
+        seq = seq.next();
+        let (run, epoch) = (append.run.as_str(), append.epoch);
+        let place = Place { run, seq, epoch, append: &append.append_id, prev: &prev };
+        let mut head = place.head(sealed);
+        if index == 0 {
+            head.grants = grants.to_vec();
+            head.releases.clone_from(&append.releases);
+            head.flight = flight_change(append);
+        }
+        let link = write(&head, sealed, out)?;
+        ledger.apply(&append.run, &head, &link);
+        prev = link;
+    }
+    Ok(seq)
+}
+
+/// Reads where a run is that is at rest; `None` where there is none.
+pub(crate) fn load_meta(
+    shared: &Shared,
+    run: &RunId,
+) -> Result<Option<RunMeta>, crate::journal::StoreError> {
+    let path = shared.layout.journal(run);
+    let file = match shared.disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(home::io_error("opening", &path, &error)),
+    };
+    let mut meta = RunMeta::default();
+    home::visit(Some((&*file, &path)), &[], Seq(1), &mut |records| {
+        fold_lines(&mut meta, records).map_err(|why| home::damaged(&path, 0, why))?;
+        Ok(true)
+    })?;
+    Ok(Some(meta))
+}
+
+/// Folds records into what is known of their run.
+pub(crate) fn fold_lines(meta: &mut RunMeta, records: &[u8]) -> Result<(), String> {
+    for line in crate::envelope::lines(records) {
+        let (head, link) = crate::envelope::read_head(line)?;
+        meta.apply(&head, &link);
+    }
+    Ok(())
+}
+
+/// Looks for an append in its run's journal.
+fn find_append(shared: &Shared, append: &Append) -> Option<AppendResult> {
+    let path = shared.layout.journal(&append.run);
+    let log = shared.log_records(&append.run).ok()?;
+    let file = shared.disk.open(&path, OpenMode::Read).ok();
+    let home = file.as_deref().map(|file| (file, path.as_path()));
+    let mut found: Option<(Seq, Vec<Grant>)> = None;
+    let from = append.expected_seq.next();
+    let visited = home::visit(home, &log, from, &mut |records| {
+        for line in crate::envelope::lines(records) {
+            let Ok((head, _)) = crate::envelope::read_head(line) else { return Ok(false) };
+            if head.seq < from {
+                continue;
+            }
+            if head.append != append.append_id.as_str() {
+                return Ok(false);
+            }
+            let grants = found.take().map_or_else(|| head.grants.clone(), |(_, grants)| grants);
+            found = Some((head.seq, grants));
+        }
+        Ok(true)
+    });
+    visited.ok()?;
+    found.map(|(last, grants)| AppendResult::Committed { last, grants })
+}
+
