@@ -1,13 +1,22 @@
 //! The engine's handle: cloneable; channels never leave this crate.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use backout_core::command::Ask;
+use backout_core::drive::{Run, TurnError};
 use backout_core::event::Cause;
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{CommandId, RunId, Seq};
 use backout_core::plan::Plan;
-use backout_store::journal::{JournalStore, StoreError};
+use backout_core::state::RunState;
+use backout_core::{Command, releases};
+use backout_store::journal::{Append, AppendResult, JournalStore, NewEvent, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::call::{Calls, Observer};
+use crate::crash::CrashPoint;
+use crate::driver::{Driver, INBOX_MAX, Message, Progress, load};
 use crate::{Clock, Host};
 
 /// Why the engine did not do what it was asked.
@@ -49,53 +58,282 @@ pub struct Answer {
     pub driven: bool,
 }
 
-/// The engine. Runs are driven by tasks of its own; dropping the last handle ends them.
+/// What an engine is given besides its store, plugins and clock.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it runs, for people: host and process.
+    pub engine: String,
+    /// The folder of a run's own records; see [`backout_plugin_api::Context::scratch`].
+    pub scratch: Arc<dyn Fn(&RunId) -> PathBuf + Send + Sync>,
+    /// Told of progress and output as they come.
+    pub observer: Option<Observer>,
+    /// Where a debug build dies.
+    pub crash: Option<CrashPoint>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+type Ended = watch::Receiver<Option<Result<(), EngineError>>>;
+
+#[derive(Clone)]
+struct Driven {
+    inbox: mpsc::Sender<Message>,
+    ended: Ended,
+}
+
+/// The engine. Runs are driven by tasks of its own.
 #[derive(Clone)]
 pub struct Engine {
     store: Arc<dyn JournalStore>,
     host: Arc<Host>,
     clock: Arc<dyn Clock>,
+    options: Arc<Options>,
+    runs: Arc<Mutex<BTreeMap<RunId, Driven>>>,
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
+        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 impl Engine {
     /// An engine over a store, with these plugins and this clock.
-    pub fn new(store: Arc<dyn JournalStore>, host: Arc<Host>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, host, clock }
+    pub fn new(
+        store: Arc<dyn JournalStore>,
+        host: Arc<Host>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Self {
+        let runs = Arc::new(Mutex::new(BTreeMap::new()));
+        Self { store, host, clock, options: Arc::new(options), runs }
     }
 
     /// Makes a run and drives it. It is durable when this returns.
-    pub async fn start(&self, run: RunId, plan: Plan, text: String, cause: Cause) -> Result<(), EngineError> {
-        let _ = (run, plan, text, cause, &self.store, &self.host, &self.clock);
-        Err(EngineError::Stopped { why: "not built yet".into() })
+    pub async fn start(
+        &self,
+        run: RunId,
+        plan: Plan,
+        text: String,
+        cause: Cause,
+    ) -> Result<(), EngineError> {
+        let epoch = self.store.next_epoch(&run)?;
+        let create = Command::Create { run: run.clone(), plan: Box::new(plan), text };
+        self.drive(run, Run::new(epoch), Some((cause, create))).await
     }
 
-    /// Takes a run up and drives it.
+    /// Takes a run up as it is: a paused one stays paused. Nothing happens where this engine drives
+    /// it already.
+    pub async fn take_up(&self, run: &RunId) -> Result<(), EngineError> {
+        self.take_up_with(run, None).await
+    }
+
+    /// Takes a run up and lets it go on: also one that is paused, failed or aborted.
     pub async fn resume(&self, run: &RunId, cause: Cause) -> Result<(), EngineError> {
-        let _ = (run, cause);
-        Err(EngineError::Stopped { why: "not built yet".into() })
+        if self.is_driven(run) {
+            return self.ask(run, Ask::Resume, cause).await.map(drop);
+        }
+        self.take_up_with(run, Some((cause, Command::Ask(Ask::Resume)))).await
+    }
+
+    async fn take_up_with(
+        &self,
+        id: &RunId,
+        first: Option<(Cause, Command)>,
+    ) -> Result<(), EngineError> {
+        if self.is_driven(id) {
+            return Ok(());
+        }
+        let epoch = self.store.next_epoch(id)?;
+        let run = load(self.store.as_ref(), id, epoch)?;
+        if run.state.is_none() {
+            return Err(StoreError::NoSuchRun(id.clone()).into());
+        }
+        self.drive(id.clone(), run, first).await
+    }
+
+    async fn drive(
+        &self,
+        id: RunId,
+        run: Run,
+        first: Option<(Cause, Command)>,
+    ) -> Result<(), EngineError> {
+        let (inbox, receiver) = mpsc::channel(INBOX_MAX);
+        let (ended_sender, ended) = watch::channel(None);
+        let (ready, is_ready) = oneshot::channel();
+        let driver = Driver {
+            calls: self.calls(&id, &run),
+            id: id.clone(),
+            run,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            crash: self.options.crash.clone(),
+            inbox: receiver,
+            own: inbox.downgrade(),
+            progress: Progress::default(),
+        };
+        self.lock().insert(id.clone(), Driven { inbox, ended });
+        let engine = self.options.engine.clone();
+        let runs = self.runs.clone();
+        tokio::spawn(async move {
+            let result = driver.drive(first, engine, Some(ready)).await;
+            if let Err(error) = &result {
+                tracing::error!(run = %id, %error, "the run stands still");
+            }
+            runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            // Nobody may be waiting.
+            drop(ended_sender.send(Some(result)));
+        });
+        let gone = || EngineError::Stopped { why: "the run's driver ended at once".into() };
+        is_ready.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn calls(&self, id: &RunId, run: &Run) -> Calls {
+        Calls {
+            host: self.host.clone(),
+            clock: self.clock.clone(),
+            store_id: self.store.id(),
+            run: id.clone(),
+            epoch: run.epoch,
+            scratch: (self.options.scratch)(id),
+            observer: self.options.observer.clone(),
+        }
     }
 
     /// A person's command. Where this engine does not drive the run, the command is recorded all
-    /// the same, and nothing goes on until a run is resumed.
+    /// the same, and nothing goes on until the run is resumed.
     pub async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
-        let _ = (run, ask, cause);
-        Err(EngineError::Stopped { why: "not built yet".into() })
+        let Some(driven) = self.find(run) else {
+            return self.record(run, ask, cause).await;
+        };
+        let (reply, answer) = oneshot::channel();
+        if driven
+            .inbox
+            .send(Message::Ask { ask: ask.clone(), cause: cause.clone(), reply })
+            .await
+            .is_err()
+        {
+            return self.record(run, ask, cause).await;
+        }
+        match answer.await {
+            Ok(result) => Ok(Answer { seq: result?, driven: self.is_driven(run) }),
+            // The driver ended before it took the command: nobody drives the run now.
+            Err(_) => self.record(run, ask, cause).await,
+        }
+    }
+
+    /// Records a command of a run that nobody drives. Nothing is begun; only a run that this leaves
+    /// with nothing to do comes to its end.
+    async fn record(&self, id: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
+        let mut run = load(self.store.as_ref(), id, backout_core::id::Epoch::default())?;
+        let before = run.state.clone().ok_or_else(|| StoreError::NoSuchRun(id.clone()))?;
+        run.epoch = before.epoch;
+        let now = self.clock.now();
+        let rejected = |error| refused(id, error);
+        let mut recorded = run.record(now, &cause, &Command::Ask(ask)).map_err(rejected)?;
+        if !recorded.is_empty() && run.state.as_ref().is_some_and(is_idle) {
+            let turn =
+                run.turn(now, &Cause::engine(), &Command::Advance).map_err(|e| refused(id, e))?;
+            recorded.extend(turn.recorded);
+        }
+        if recorded.is_empty() {
+            return Ok(Answer { seq: before.seq, driven: false });
+        }
+        let events: Vec<_> = recorded.iter().map(|recorded| recorded.event.clone()).collect();
+        let new = recorded
+            .into_iter()
+            .map(|r| NewEvent { at: r.at, cause: r.cause, event: r.event })
+            .collect();
+        let append = Append {
+            append_id: CommandId::new(format!("{id}.ask.{}", before.seq)),
+            run: id.clone(),
+            epoch: run.epoch,
+            expected_seq: before.seq,
+            claims: Vec::new(),
+            releases: releases(Some(&before), &events),
+            intends: 0,
+            events: new,
+        };
+        match self.store.append(append).await {
+            AppendResult::Committed { last, .. } => Ok(Answer { seq: last, driven: false }),
+            AppendResult::Conflict { .. } => Err(EngineError::Rejected {
+                message: format!("run {id} changed while this was decided"),
+                help: Some("look at it again with status, then repeat the command".into()),
+            }),
+            other => Err(EngineError::Stopped { why: format!("nothing was recorded: {other:?}") }),
+        }
     }
 
     /// Runs that this engine drives.
     pub fn driven(&self) -> Vec<RunId> {
-        Vec::new()
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Whether this engine drives a run.
+    pub fn is_driven(&self, run: &RunId) -> bool {
+        self.find(run).is_some()
+    }
+
+    /// Waits until this engine no longer drives the run: it is over, was let go, or cannot go on.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub async fn wait(&self, run: &RunId) -> Result<(), EngineError> {
+        let Some(mut driven) = self.find(run) else { return Ok(()) };
+        match driven.ended.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Lets go of all runs in order: starts nothing more, waits up to `grace_ms` for what is in
     /// flight, records why.
     pub async fn stop(&self, why: &str, grace_ms: u64) {
-        let _ = (why, grace_ms);
+        let deadline = self.clock.now().plus_ms(grace_ms);
+        let runs: Vec<Driven> = self.lock().values().cloned().collect();
+        for driven in &runs {
+            // A driver that ended meanwhile has let go already.
+            drop(driven.inbox.send(Message::Stop { why: why.to_owned(), deadline }).await);
+        }
+        for mut driven in runs {
+            drop(driven.ended.wait_for(Option::is_some).await);
+        }
+    }
+
+    /// The store, for reading and watching.
+    pub fn store(&self) -> &Arc<dyn JournalStore> {
+        &self.store
+    }
+
+    /// The plugins.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    fn find(&self, run: &RunId) -> Option<Driven> {
+        self.lock().get(run).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, Driven>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_idle(state: &RunState) -> bool {
+    state.active.is_empty() && state.ready.is_empty()
+}
+
+fn refused(run: &RunId, error: TurnError) -> EngineError {
+    match error {
+        TurnError::Rejected(rejection) => {
+            EngineError::Rejected { message: rejection.message, help: rejection.help }
+        }
+        TurnError::Illegal(illegal) => {
+            EngineError::Unreadable { run: run.clone(), why: illegal.to_string() }
+        }
     }
 }

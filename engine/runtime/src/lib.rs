@@ -1,10 +1,14 @@
 //! The tokio shell around the core: decide, append (durable), evolve, reconcile, acknowledge.
 
+mod call;
 pub mod clock;
+pub mod crash;
+mod driver;
 pub mod handle;
 pub mod host;
 pub mod survey;
 
+pub use call::Observer;
 pub use clock::{Clock, SystemClock};
-pub use handle::{Answer, Engine, EngineError};
+pub use handle::{Answer, Engine, EngineError, Options};
 pub use host::Host;
