@@ -32,11 +32,13 @@ pub mod conformance;
 
 mod claim;
 pub mod files;
+mod mask;
 mod secret;
 mod system_secret;
 pub use claim::{
     Claim, Claimant, Claimed, Take, create_dir_durably, folder_name, sync_dir, write_durably,
 };
+pub use mask::Masker;
 pub use secret::{Secret, SecretError, SecretRef, SecretSource};
 pub use system_secret::{SECRET_BYTES_MAX, SECRET_COMMAND_TIMEOUT, SystemSecrets, check_reference};
 

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use backout_plugin_api::{Context, Emit};
+use backout_plugin_api::{Context, Emit, Masker};
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::capture::Tail;
 use crate::environment::Environment;
-use crate::mask::Masker;
 use crate::process::signal_group;
 use crate::record::{Exit, How, STDERR_BYTES_MAX, STDOUT_BYTES_MAX, Why};
 use crate::watch::{DRAIN, now_ms};

@@ -57,6 +57,7 @@ pub struct Input {
 /// What of stdout becomes the step's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Keep {
     /// Its last 16 KiB as `stdout`, without white space around it; where its last line is a JSON
     /// object, that also as `json`.

@@ -25,7 +25,6 @@ mod direct;
 mod engine;
 mod environment;
 mod input;
-mod mask;
 mod probe;
 mod process;
 mod record;

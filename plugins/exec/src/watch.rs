@@ -8,11 +8,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use backout_plugin_api::Masker;
 use backout_plugin_api::limits::DURATION_MS_MAX;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::capture::{Capture, Tail};
-use crate::mask::Masker;
 use crate::process::{group_is_alive, signal_group};
 use crate::record::{Exit, Folder, How, STDERR_BYTES_MAX, STDOUT_BYTES_MAX, Why};
 use crate::shim::{Job, Report, Stage, tell};

@@ -19,7 +19,7 @@ const KILLS: u32 = 40;
 const KILL_STEP: Duration = Duration::from_micros(500);
 
 /// Time enough for an engine of a test.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn with_probe(mut input: Value) -> Value {
     input["settle"] = json!(["test", "-s", "log"]);

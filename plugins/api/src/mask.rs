@@ -1,19 +1,20 @@
-//! Takes secrets out of what a command says, before it is kept or shown.
+//! Takes secrets out of what a target says, before it is kept or shown.
 
 /// What stands in the place of a secret.
 const MASK: &[u8] = b"***";
 
-/// Replaces exact values in a stream, also where one comes in two pieces. A value that the command
-/// prints in another form, in base 64 for instance, is not known again.
+/// Replaces exact values in a stream, also where one comes in two pieces. A value that comes in
+/// another form, in base 64 for instance, is not known again.
 #[derive(Debug)]
-pub(crate) struct Masker {
+pub struct Masker {
     /// Longest first, so that a secret that contains another is masked whole.
     secrets: Vec<Vec<u8>>,
     held: Vec<u8>,
 }
 
 impl Masker {
-    pub(crate) fn new(secrets: &[String]) -> Self {
+    /// A masker of these values; an empty one is no value.
+    pub fn new(secrets: &[String]) -> Self {
         let mut secrets: Vec<Vec<u8>> =
             secrets.iter().filter(|s| !s.is_empty()).map(|s| s.as_bytes().to_vec()).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -22,7 +23,7 @@ impl Masker {
 
     /// Takes a piece and gives what can be told by now. What may be the beginning of a secret is
     /// held back.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         if self.secrets.is_empty() {
             return piece.to_vec();
         }
@@ -33,10 +34,18 @@ impl Masker {
     }
 
     /// What was held back at the end.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
+    pub fn finish(&mut self) -> Vec<u8> {
         let (masked, _) = self.masked(true);
         self.held.clear();
         masked
+    }
+
+    /// A whole text without the values.
+    pub fn text(secrets: &[String], text: &str) -> String {
+        let mut masker = Self::new(secrets);
+        let mut said = masker.push(text.as_bytes());
+        said.extend(masker.finish());
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     fn masked(&self, at_end: bool) -> (Vec<u8>, Vec<u8>) {
