@@ -177,7 +177,7 @@ impl Driver {
             self.progress.held = state.locks.keys().cloned().collect();
         }
         let attach = Command::Attach { engine: engine.to_owned() };
-        self.turn(&Cause::engine(), &attach).await.map_err(|rejected| rejected.end())?;
+        self.turn(&Cause::engine(), &attach).await.map_err(TurnEnd::end)?;
         let approved: Vec<StepId> =
             self.waiting_steps(|wait| matches!(wait, Wait::Approval { .. }));
         self.try_locks(approved).await?;
@@ -215,7 +215,7 @@ impl Driver {
             Some(result) = self.progress.appends.next(), if !self.progress.appends.is_empty() => {
                 Woken::Appended(result)
             }
-            message = self.inbox.recv() => Woken::Message(message),
+            message = self.inbox.recv() => Woken::Message(message.map(Box::new)),
             () = async { if let Some(sleep) = sleep { sleep.await } }, if due.is_some() => Woken::Due,
             changed = releases.changed(), if waits_for_lock => {
                 if changed.is_ok() { Woken::Released } else { Woken::Due }
@@ -225,17 +225,19 @@ impl Driver {
 
     async fn react(&mut self, woken: Woken) -> Result<(), End> {
         match woken {
-            Woken::Appended(result) => self.appended(result),
+            Woken::Appended(result) => self.appended(&result),
             Woken::Message(None) => Err(End::Done),
             Woken::Message(Some(message)) => {
-                self.take(message).await?;
+                self.take(*message).await?;
                 for _ in 0..TAKEN_AT_ONCE {
                     let Ok(message) = self.inbox.try_recv() else { break };
                     self.take(message).await?;
                 }
                 Ok(())
             }
-            Woken::Due => self.turn(&Cause::engine(), &Command::Advance).await.map_err(|e| e.end()),
+            Woken::Due => {
+                self.turn(&Cause::engine(), &Command::Advance).await.map_err(TurnEnd::end)
+            }
             Woken::Released => {
                 let waiting = self.waiting_steps(|wait| matches!(wait, Wait::Lock { .. }));
                 self.try_locks(waiting).await
@@ -260,7 +262,7 @@ impl Driver {
                     self.progress.intents.remove(sending);
                     CrashPoint::at(self.crash.as_ref(), Window::AfterEffect, &sending.step);
                 }
-                self.turn(&Cause::engine(), &Command::Report(report)).await.map_err(|e| e.end())
+                self.turn(&Cause::engine(), &Command::Report(report)).await.map_err(TurnEnd::end)
             }
             Message::Stop { why, deadline } => {
                 self.progress.letting_go = Some(LettingGo { why, deadline });
@@ -363,12 +365,12 @@ impl Driver {
         self.progress.appended.push_back(kept);
     }
 
-    fn appended(&mut self, result: AppendResult) -> Result<(), End> {
+    fn appended(&mut self, result: &AppendResult) -> Result<(), End> {
         let events = self.progress.appended.pop_front().unwrap_or_default();
         let AppendResult::Committed { last, .. } = result else {
-            return Err(failed(&self.id, &result));
+            return Err(failed(&self.id, result));
         };
-        self.progress.durable = self.progress.durable.max(last);
+        self.progress.durable = self.progress.durable.max(*last);
         CrashPoint::at_events(self.crash.as_ref(), Window::AfterOutcome, &events);
         while let Some((seq, _)) = self.progress.acks.front() {
             if *seq > self.progress.durable {
@@ -384,7 +386,7 @@ impl Driver {
 
     async fn all_durable(&mut self) -> Result<(), End> {
         while let Some(result) = self.progress.appends.next().await {
-            self.appended(result)?;
+            self.appended(&result)?;
         }
         Ok(())
     }
@@ -528,7 +530,7 @@ impl Driver {
     async fn try_locks(&mut self, steps: Vec<StepId>) -> Result<(), End> {
         for step in steps {
             let report = Command::Report(Report::TryLocks { step });
-            self.turn(&Cause::engine(), &report).await.map_err(|e| e.end())?;
+            self.turn(&Cause::engine(), &report).await.map_err(TurnEnd::end)?;
         }
         Ok(())
     }
@@ -621,7 +623,7 @@ fn is_lock_wait(state: &RunState, ix: usize) -> bool {
 
 enum Woken {
     Appended(AppendResult),
-    Message(Option<Message>),
+    Message(Option<Box<Message>>),
     Due,
     Released,
 }

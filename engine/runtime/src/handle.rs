@@ -54,7 +54,7 @@ pub enum EngineError {
 pub struct Answer {
     /// The run's last position after it.
     pub seq: Seq,
-    /// Whether this engine drives the run now.
+    /// Whether an engine that drives the run took it; else it is only recorded.
     pub driven: bool,
 }
 
@@ -220,7 +220,7 @@ impl Engine {
             return self.record(run, ask, cause).await;
         }
         match answer.await {
-            Ok(result) => Ok(Answer { seq: result?, driven: self.is_driven(run) }),
+            Ok(result) => Ok(Answer { seq: result?, driven: true }),
             // The driver ended before it took the command: nobody drives the run now.
             Err(_) => self.record(run, ask, cause).await,
         }

@@ -1,0 +1,134 @@
+//! An engine for tests.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backout_core::event::{Actor, Cause, Event};
+use backout_core::id::{RunId, Seq, StepId, Timestamp};
+use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
+use backout_core::state::RunState;
+use backout_plugin_api::{Secret, SecretError, SecretRef, SecretSource};
+use backout_runtime::{Clock, Engine, Host, Options};
+use backout_store::journal::JournalStore;
+use serde_json::Value;
+
+/// Tokio's clock as wall time: paused, it jumps to the next timer when nothing else is to be done.
+#[derive(Clone, Copy)]
+pub(crate) struct TestClock(tokio::time::Instant);
+
+impl TestClock {
+    pub(crate) fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_000_000).plus_ms(u64::try_from(self.0.elapsed().as_millis()).unwrap())
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(due.since_ms(self.now()))))
+    }
+}
+
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        let reason = "tests have none".into();
+        Err(SecretError { reference: reference.0.clone(), reason })
+    }
+}
+
+pub(crate) fn engine(store: Arc<dyn JournalStore>, clock: TestClock) -> Engine {
+    let host = Host::new(backout_plugin_basic::actions(), Arc::new(NoSecrets));
+    let options = Options {
+        engine: "test".into(),
+        scratch: Arc::new(|_| std::env::temp_dir()),
+        observer: None,
+        crash: None,
+    };
+    Engine::new(store, Arc::new(host), Arc::new(clock), options)
+}
+
+pub(crate) fn ann() -> Cause {
+    Cause {
+        command: None,
+        actor: Actor::unverified("ann"),
+        reason: Some("because".into()),
+        break_glass: false,
+    }
+}
+
+pub(crate) fn step(id: &str, needs: &[&str], action: &str, with: Value) -> PlanStep {
+    PlanStep {
+        id: id.into(),
+        title: String::new(),
+        role: Role::Step,
+        needs: needs.iter().map(|need| StepId::from(*need)).collect(),
+        when: None,
+        item: None,
+        action: action.into(),
+        with,
+        pure: true,
+        timeout_ms: 60_000,
+        retry: Retry::default(),
+        on_exhausted: OnExhausted::Wait,
+        approval: None,
+        accept: Vec::new(),
+        soak_ms: None,
+        expect_ms: None,
+        locks: Vec::new(),
+        watch: false,
+        owner: None,
+        runbook_url: None,
+        note: None,
+    }
+}
+
+pub(crate) fn plan(steps: Vec<PlanStep>) -> Plan {
+    Plan {
+        format: 1,
+        name: "test".into(),
+        title: String::new(),
+        description: String::new(),
+        owner: None,
+        environment: None,
+        labels: BTreeMap::new(),
+        reviewed: None,
+        review_by: None,
+        params: BTreeMap::new(),
+        max_parallel: 64,
+        stale_after_ms: 3_600_000,
+        steps,
+        success: None,
+        comms: None,
+        escalation: Vec::new(),
+    }
+}
+
+/// The durable state of a run.
+pub(crate) fn state(store: &dyn JournalStore, run: &RunId) -> RunState {
+    let mut state = None;
+    for recorded in store.read(run, Seq(1), usize::MAX).unwrap() {
+        backout_core::evolve(&mut state, &recorded).unwrap();
+    }
+    state.unwrap()
+}
+
+/// Waits until the durable journal of a run shows something.
+pub(crate) async fn until(store: &dyn JournalStore, run: &RunId, test: impl Fn(&RunState) -> bool) {
+    let mut seen = store.watch(run);
+    while !test(&state(store, run)) {
+        seen.changed().await.unwrap();
+    }
+}
+
+pub(crate) fn count(store: &dyn JournalStore, run: &RunId, test: impl Fn(&Event) -> bool) -> usize {
+    let events = store.read(run, Seq(1), usize::MAX).unwrap();
+    events.iter().filter(|recorded| test(&recorded.event)).count()
+}
