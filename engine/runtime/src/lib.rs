@@ -3,9 +3,11 @@
 mod call;
 pub mod clock;
 pub mod crash;
+pub mod drift;
 mod driver;
 pub mod handle;
 pub mod host;
+pub mod needs;
 pub mod survey;
 
 pub use call::Observer;
