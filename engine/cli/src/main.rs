@@ -1,2 +1,26 @@
 //! The `backout` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+mod app;
+mod args;
+mod catalogue;
+mod command;
+mod exit;
+mod names;
+mod params;
+mod people;
+mod reach;
+mod reading;
+mod runbook_file;
+mod store_dir;
+mod ui;
+mod view;
+
+fn main() -> ExitCode {
+    // Before anything else: the shim must not inherit threads, sockets or a runtime.
+    if let Some(code) = command::shim::if_asked() {
+        return code;
+    }
+    app::main().into()
+}

@@ -14,7 +14,7 @@ pub use layout::{EdgeLine, Layout, NodeBox, layout};
 pub use mermaid::mermaid;
 pub use svg::{NodeLook, svg};
 
-use backout_core::plan::{PlanStep, Role};
+use backout_core::plan::{BY_HAND_ACTION, PlanStep, Role};
 
 /// Characters of a node's second line; longer is cut, the whole stands in the tooltip.
 const SUBTITLE_CHARS_MAX: usize = 34;
@@ -51,11 +51,13 @@ fn marks(step: &PlanStep) -> Vec<String> {
     if let Some(soak_ms) = step.soak_ms {
         marks.push(format!("soak {}", crate::view::duration(soak_ms)));
     }
+    if step.action.as_str() == BY_HAND_ACTION {
+        marks.push("by hand".to_owned());
+    }
     match &step.role {
         Role::Step => {}
         Role::Success => marks.push("success check".to_owned()),
         Role::Undo { of, .. } => marks.push(format!("undoes {of}")),
-        Role::Person => marks.push("by hand".to_owned()),
     }
     marks
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use backout_core::plan::{Order, Plan, PlanStep};
+use backout_core::plan::{BY_HAND_ACTION, Order, Plan, PlanStep};
 
 use super::layout::{EdgeLine, Layout, NodeBox, layout};
 use super::Label;
@@ -130,7 +130,7 @@ fn boxed(node: &NodeBox, step: &PlanStep, look: &NodeLook) -> String {
 
 fn class(step: &PlanStep, look: &NodeLook) -> String {
     let mut classes = vec!["step"];
-    if step.approval.is_some() || step.action.as_str() == "wait.approval" {
+    if step.approval.is_some() || step.action.as_str() == BY_HAND_ACTION {
         classes.push("gate");
     }
     if step.role == backout_core::plan::Role::Success {

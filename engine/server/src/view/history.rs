@@ -164,6 +164,7 @@ fn waits(wait: &Wait) -> String {
         Wait::Lock { holders } => format!("waits for a lock: {}", held(holders)),
         Wait::Timer { due } => format!("waits until {}", rfc3339(*due)),
         Wait::Person { why } => format!("waits for a person: {why}"),
+        Wait::Output { from, name } => format!("waits for `{name}`, which {from} did not give"),
     }
 }
 

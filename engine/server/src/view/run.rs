@@ -1,7 +1,7 @@
 //! A run as a whole, for every face.
 
 use backout_core::contract::Reversibility;
-use backout_core::id::{StepIx, Timestamp};
+use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct NoReturn {
 pub struct Want {
     /// The step.
     pub step: String,
-    /// `approval`, `in-doubt`, `unverified`, `failed` or `person`.
+    /// `approval`, `in-doubt`, `unverified`, `failed`, `output` or `person`.
     pub what: String,
     /// In words: the question, the evidence, the difference.
     pub why: String,
@@ -286,6 +286,7 @@ fn want(state: &RunState, ix: StepIx) -> Option<Want> {
         StepState::Failed { reason, met: false } => ("failed", reason.clone(), &TRY[..]),
         StepState::Waiting(Wait::Approval { why, .. }) => ("approval", why.clone(), &APPROVE[..]),
         StepState::Waiting(Wait::Person { why }) => ("person", why.clone(), &TRY[..]),
+        StepState::Waiting(Wait::Output { from, name }) => return Some(output(state, planned, from, name)),
         StepState::Pending
         | StepState::Preparing
         | StepState::Waiting(_)
@@ -303,6 +304,25 @@ fn want(state: &RunState, ix: StepIx) -> Option<Want> {
         who: who(planned),
         commands: commands.iter().map(|command| fill(command, state, planned)).collect(),
     })
+}
+
+/// An output that an earlier step should have given: a person supplies it there.
+fn output(state: &RunState, planned: &PlanStep, from: &StepId, name: &str) -> Want {
+    let field = name.rsplit('.').next().unwrap_or(name);
+    let from = shell_word(from.as_str());
+    Want {
+        step: planned.id.to_string(),
+        what: "output".to_owned(),
+        why: format!("`{name}` is not there; supply what {from} should have given"),
+        who: who(planned),
+        commands: vec![
+            format!(
+                "backout settle {} {from} --done --output {field}=VALUE --reason TEXT",
+                state.run
+            ),
+            fill(TRY[1], state, planned),
+        ],
+    }
 }
 
 const APPROVE: [&str; 2] = ["backout approve RUN STEP", "backout reject RUN STEP"];
@@ -339,8 +359,9 @@ fn evidence(step: &StepRun) -> String {
         | EffectState::Satisfied
         | EffectState::InFlight
         | EffectState::Unclear { .. }
+        | EffectState::Again { .. }
         | EffectState::Done
-        | EffectState::NotDone
+        | EffectState::Refused
         | EffectState::Failed => None,
     });
     known.collect::<Vec<_>>().join("; ")

@@ -13,7 +13,7 @@ use super::{duration, rfc3339};
 /// What a step waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitView {
-    /// `approval`, `retry`, `soak`, `lock`, `timer` or `person`.
+    /// `approval`, `retry`, `soak`, `lock`, `timer`, `output` or `person`.
     #[serde(rename = "for")]
     pub waits_for: String,
     /// In words.
@@ -34,7 +34,8 @@ pub struct WaitView {
 pub struct EffectView {
     /// One line for people.
     pub title: String,
-    /// `pending`, `satisfied`, `in-flight`, `unclear`, `done`, `not-done`, `failed` or `in-doubt`.
+    /// `pending`, `satisfied`, `in-flight`, `unclear`, `again`, `done`, `refused`, `failed` or
+    /// `in-doubt`.
     pub state: String,
     /// What it is marked with at its target.
     pub key: String,
@@ -197,7 +198,8 @@ fn effect_words(state: &EffectState) -> (&'static str, Option<String>) {
         EffectState::InFlight => ("in-flight", None),
         EffectState::Unclear { evidence, .. } => ("unclear", Some(evidence.clone())),
         EffectState::Done => ("done", None),
-        EffectState::NotDone => ("not-done", None),
+        EffectState::Again { why, .. } => ("again", Some(why.clone())),
+        EffectState::Refused => ("refused", None),
         EffectState::Failed => ("failed", None),
         EffectState::InDoubt { evidence } => ("in-doubt", Some(evidence.clone())),
     }
@@ -219,7 +221,7 @@ fn wait_view(state: &StepState) -> Option<WaitView> {
         Wait::Retry { due, why } => {
             WaitView { due: Some(rfc3339(*due)), ..view("retry", why.clone()) }
         }
-        Wait::Soak { covered_ms, due } => {
+        Wait::Soak { covered_ms, due, .. } => {
             let why = format!("{} of its soak are covered", duration(*covered_ms));
             WaitView { due: Some(rfc3339(*due)), ..view("soak", why) }
         }
@@ -231,6 +233,9 @@ fn wait_view(state: &StepState) -> Option<WaitView> {
             WaitView { due: Some(rfc3339(*due)), ..view("timer", "a timer runs".to_owned()) }
         }
         Wait::Person { why } => view("person", why.clone()),
+        Wait::Output { from, name } => {
+            view("output", format!("`{name}` is not there; {from} should have given it"))
+        }
     })
 }
 

@@ -1,0 +1,353 @@
+//! Staying with a run: shows each event as it becomes durable, asks in place, and ends when the run
+//! is at rest. The screen is a fold over the same events as every other view.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use backout_core::event::{Event, Recorded};
+use backout_core::evolve;
+use backout_core::id::{RunId, Seq, Timestamp};
+use backout_core::state::{RunState, RunStatus};
+use backout_runtime::Host;
+use backout_server::client::ClientError;
+use backout_server::view::{RunFacts, RunView, Want, duration, run_view};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::prompt::{Answer, Prompt};
+use crate::app::App;
+use crate::exit::{Exit, Failure};
+use crate::people;
+use crate::reach::Reach;
+use crate::view;
+use crate::view::style::{BOLD, DIM, HELP, WARN, paint};
+
+/// Milliseconds that what is in flight has to end when the command ends.
+pub(crate) const GRACE_MS: u64 = 10_000;
+/// Milliseconds of it after Ctrl-C: a person is there, and a second Ctrl-C ends it.
+const GRACE_INTERRUPTED_MS: u64 = 600_000;
+/// Milliseconds that one look for new events waits.
+const WAIT_MS: u64 = 5_000;
+/// Lines typed ahead; more are a paste by mistake.
+const LINES_AHEAD_MAX: usize = 16;
+
+/// How to follow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Whether a person is asked in place; else it ends with 4.
+    pub(crate) in_place: bool,
+}
+
+/// Follows a run until it is at rest. Events up to `seen` are folded silently.
+pub(crate) async fn follow(
+    app: &App,
+    reach: &mut Reach,
+    run: &RunId,
+    seen: Seq,
+    manner: Manner,
+) -> Result<Exit, Failure> {
+    let mut screen = Screen::new(app, run, seen, manner);
+    let mut signals = Signals::new()?;
+    let mut lines = if manner.in_place { Some(typed_lines()) } else { None };
+    loop {
+        tokio::select! {
+            page = reach.events(run, screen.next, WAIT_MS) => match page {
+                Ok(page) => {
+                    let caught_up = page.events.len() < backout_server::wire::EVENTS_PAGE_MAX;
+                    screen.take(page.events)?;
+                    if let Some(exit) = screen.at_rest(caught_up)? {
+                        return Ok(exit);
+                    }
+                }
+                Err(ClientError::Unreachable { .. }) => take_over(app, reach, run).await?,
+                Err(error) => return Err(error.into()),
+            },
+            why = signals.next() => return leave(app, reach, run, why, &mut signals).await,
+            line = next_line(&mut lines) => screen.typed(reach, line).await?,
+        }
+    }
+}
+
+/// The engine that drove the run is gone: this process goes on in its place.
+async fn take_over(app: &App, reach: &mut Reach, run: &RunId) -> Result<(), Failure> {
+    app.ui.warn("the engine that drove the run is gone; going on here");
+    let host: Arc<Host> = app.host();
+    *reach = Reach::open(&app.ui, &app.store()?, host).await?;
+    reach.resume(run, people::by(None, false)?).await
+}
+
+/// Lets go in order; a second signal leaves at once.
+async fn leave(
+    app: &App,
+    reach: &Reach,
+    run: &RunId,
+    why: Why,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
+    if let Some(pid) = reach.other() {
+        app.ui.say(&format!("no longer watching; process {pid} goes on driving run {run}"));
+        return Ok(Exit::Waiting);
+    }
+    if why == Why::Interrupt {
+        app.ui.say("finishing what is in flight; Ctrl-C again leaves at once");
+    }
+    let grace_ms = if why == Why::Interrupt { GRACE_INTERRUPTED_MS } else { GRACE_MS };
+    tokio::select! {
+        () = reach.stop(why.words(), grace_ms) => {}
+        _ = signals.next() => app.ui.warn("left at once: what was in flight is settled on resume"),
+    }
+    app.ui.say(&format!("to go on: {}", paint(HELP, &format!("backout resume {run}"))));
+    Ok(Exit::Waiting)
+}
+
+/// Why the command was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+impl Why {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Interrupt => "Ctrl-C",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+        }
+    }
+}
+
+/// The three signals.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Internal(error.to_string()));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Why {
+        tokio::select! {
+            _ = self.interrupt.recv() => Why::Interrupt,
+            _ = self.terminate.recv() => Why::Terminate,
+            _ = self.hangup.recv() => Why::Hangup,
+        }
+    }
+}
+
+/// Lines that the person types. A thread of its own: reading a terminal cannot be cancelled.
+fn typed_lines() -> mpsc::Receiver<String> {
+    let (send, receive) = mpsc::channel(LINES_AHEAD_MAX);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if send.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// The next line; never, where nobody types. `None` is the end of the input.
+async fn next_line(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(receiver) => {
+            let line = receiver.recv().await;
+            if line.is_none() {
+                *lines = None;
+            }
+            line
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// What the person sees, and what is asked of them.
+struct Screen<'a> {
+    app: &'a App,
+    run: &'a RunId,
+    state: Option<RunState>,
+    next: Seq,
+    seen: Seq,
+    in_place: bool,
+    prompt: Option<Prompt>,
+    /// Steps that the person answers later, at the position at which they said so.
+    later: BTreeSet<String>,
+}
+
+impl<'a> Screen<'a> {
+    fn new(app: &'a App, run: &'a RunId, seen: Seq, manner: Manner) -> Self {
+        let in_place = manner.in_place;
+        Self {
+            app,
+            run,
+            state: None,
+            next: Seq(1),
+            seen,
+            in_place,
+            prompt: None,
+            later: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, events: Vec<Recorded>) -> Result<(), Failure> {
+        for recorded in events {
+            evolve(&mut self.state, &recorded)
+                .map_err(|error| Failure::Internal(format!("run {}: {error}", self.run)))?;
+            self.next = recorded.seq.next();
+            if recorded.seq > self.seen && is_news(&recorded.event) {
+                self.app.ui.say(&progress(&recorded));
+            }
+        }
+        Ok(())
+    }
+
+    /// The exit, where nothing goes on by itself and nobody is asked here.
+    fn at_rest(&mut self, caught_up: bool) -> Result<Option<Exit>, Failure> {
+        let Some(state) = self.state.as_ref().filter(|_| caught_up) else { return Ok(None) };
+        let status = state.status();
+        if status.is_end() {
+            let view = self.view(state);
+            self.app.ui.data(&ended(&view))?;
+            return Ok(Some(exit_of(status, state)));
+        }
+        let open: Vec<Want> = self.open_wants(state);
+        if self.in_place && !open.is_empty() {
+            self.ask_first(&open);
+            return Ok(None);
+        }
+        let stuck = matches!(status, RunStatus::Waiting | RunStatus::Paused);
+        if !stuck || (status == RunStatus::Paused && self.in_place) {
+            return Ok(None);
+        }
+        self.say_what_is_wanted(&self.view(state));
+        Ok(Some(Exit::Waiting))
+    }
+
+    fn open_wants(&self, state: &RunState) -> Vec<Want> {
+        let wants = self.view(state).wants;
+        wants.into_iter().filter(|want| !self.later.contains(&want.step)).collect()
+    }
+
+    fn view(&self, state: &RunState) -> RunView {
+        let now = Timestamp(self.app.now_ms());
+        run_view(state, &RunFacts { now, driven: true, head: None, best_guarantee: &|_| None })
+    }
+
+    fn ask_first(&mut self, open: &[Want]) {
+        let still = |prompt: &Prompt| open.iter().any(|want| want.step == prompt.step());
+        if self.prompt.as_ref().is_some_and(still) {
+            return;
+        }
+        let Some(want) = open.first() else { return };
+        self.app.ui.say(view::status::want(want, self.app.ui.width).trim_end());
+        let prompt = Prompt::of(want, self.consent(&want.step));
+        self.app.ui.say(&paint(BOLD, &prompt.question()));
+        self.prompt = Some(prompt);
+    }
+
+    fn consent(&self, step: &str) -> Option<String> {
+        let (_, _, step) = self.state.as_ref()?.find(&step.into())?;
+        Some(step.prepared.as_ref()?.consent())
+    }
+
+    async fn typed(&mut self, reach: &Reach, line: Option<String>) -> Result<(), Failure> {
+        let Some(line) = line else {
+            // The terminal is gone: from here on as without one.
+            self.in_place = false;
+            return Ok(());
+        };
+        let Some(prompt) = self.prompt.take() else { return Ok(()) };
+        let step = prompt.step().to_owned();
+        match prompt.answer(&line) {
+            Answer::Again(prompt) => {
+                self.app.ui.say(&paint(BOLD, &prompt.question()));
+                self.prompt = Some(prompt);
+            }
+            Answer::Later => {
+                self.later.insert(step);
+            }
+            Answer::Do { ask, reason } => {
+                let asked = reach.ask(self.run, ask, people::by(reason, false)?).await;
+                // A refusal is said and asked again: somebody else may have been faster.
+                if let Err(failure) = asked {
+                    self.app.ui.failure(&failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn say_what_is_wanted(&self, view: &RunView) {
+        let ui = &self.app.ui;
+        if view.state == "paused" {
+            ui.say(&paint(WARN, "the run is paused"));
+        } else {
+            ui.say(&paint(WARN, "nothing goes on without a person"));
+        }
+        for want in &view.wants {
+            ui.say(view::status::want(want, ui.width).trim_end());
+        }
+        if let Some(command) = &view.go_on {
+            ui.say(&format!("\n{} {}", paint(BOLD, "To go on:"), paint(HELP, command)));
+        }
+        if view.state != "paused" {
+            ui.say(&format!("then {}", paint(HELP, &format!("backout resume {}", view.run))));
+        }
+    }
+}
+
+fn exit_of(status: RunStatus, state: &RunState) -> Exit {
+    match status {
+        RunStatus::Succeeded if state.recovered == Some(false) => Exit::RunFailed,
+        // An undo that ended as asked is done; that the run did not stand says its state.
+        RunStatus::Succeeded | RunStatus::Undone => Exit::Done,
+        RunStatus::Failed
+        | RunStatus::Aborted
+        | RunStatus::Running
+        | RunStatus::Waiting
+        | RunStatus::Paused => Exit::RunFailed,
+    }
+}
+
+fn ended(view: &RunView) -> String {
+    let state = paint(view::style::of_state(&view.state), &view.state);
+    let took = duration(view.took_ms);
+    let mut text = format!("run {} {state}: {}, {took}", view.run, view::status::summary(view));
+    if let Some(command) = &view.go_on {
+        text.push_str(&format!("\nto go on: {command}"));
+    }
+    text
+}
+
+/// Whether an event is worth a line while the run goes on; `history` has them all.
+fn is_news(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::RunCreated { .. }
+            | Event::StepStarted { .. }
+            | Event::StepLocked { .. }
+            | Event::StepLooked { .. }
+            | Event::EffectIntended { .. }
+            | Event::EffectDone { .. }
+    )
+}
+
+fn progress(recorded: &Recorded) -> String {
+    let (step, words) = backout_server::view::sentence(&recorded.event);
+    let at = backout_server::view::rfc3339(recorded.at);
+    let clock = at.get(11..19).unwrap_or_default();
+    let about = step.map(|step| format!("{}  ", paint(BOLD, &step))).unwrap_or_default();
+    let words = paint(view::history::style(recorded), &view::text::clean(&words));
+    format!("{}  {about}{words}", paint(DIM, clock))
+}

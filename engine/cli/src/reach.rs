@@ -1,0 +1,152 @@
+//! The engine, wherever it is: in this process, or in the one that owns the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backout_core::command::Ask;
+use backout_core::id::{RunId, Seq};
+use backout_core::plan::Plan;
+use backout_runtime::crash::CrashPoint;
+use backout_runtime::{Engine, Host, Options, SystemClock};
+use backout_server::Face;
+use backout_server::client::{Client, ClientError};
+use backout_server::socket::{self, Served};
+use backout_server::wire::{
+    AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
+};
+use backout_store::EmbeddedStore;
+use backout_store::journal::JournalStore;
+
+use crate::exit::Failure;
+use crate::ui::Ui;
+use crate::{people, reading};
+
+/// The engine that owns a store.
+pub(crate) enum Reach {
+    /// It is this process.
+    Here(Here),
+    /// It is another one.
+    There(Client, Owner),
+}
+
+/// The engine of this process, and the socket on which others find it.
+pub(crate) struct Here {
+    engine: Engine,
+    store: Arc<dyn JournalStore>,
+    _served: Option<Served>,
+}
+
+impl Reach {
+    /// Finds the engine that owns the store, or becomes it.
+    pub(crate) async fn open(ui: &Ui, folder: &Path, host: Arc<Host>) -> Result<Self, Failure> {
+        if let Some((client, owner)) = Client::find(folder).await? {
+            return Ok(Self::There(client, owner));
+        }
+        let (store, opened, since) = reading::own(folder)?;
+        for line in &opened.lines {
+            ui.warn(line);
+        }
+        let engine = engine(&store, host);
+        let store: Arc<dyn JournalStore> = store;
+        let face = Face { engine: engine.clone(), store: store.clone(), since };
+        // Without the socket the run goes on; only others cannot help with it.
+        let served = socket::serve(folder, face)
+            .inspect_err(|error| tracing::warn!(%error, "no control socket"))
+            .ok();
+        Ok(Self::Here(Here { engine, store, _served: served }))
+    }
+
+    /// Makes a run and drives it.
+    pub(crate) async fn start(
+        &self,
+        run: RunId,
+        plan: Plan,
+        text: String,
+        by: By,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Here(here) => Ok(here.engine.start(run, plan, text, by.cause()).await?),
+            Self::There(client, _) => {
+                client.start(&StartRequest { run, plan, text, by }).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a run up.
+    pub(crate) async fn resume(&self, run: &RunId, by: By) -> Result<(), Failure> {
+        match self {
+            Self::Here(here) => Ok(here.engine.resume(run, by.cause()).await?),
+            Self::There(client, _) => {
+                client.resume(run, &ResumeRequest { by }).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a person's command.
+    pub(crate) async fn ask(&self, run: &RunId, ask: Ask, by: By) -> Result<AskReply, Failure> {
+        match self {
+            Self::Here(here) => {
+                let answer = here.engine.ask(run, ask, by.cause()).await?;
+                Ok(AskReply { seq: answer.seq.0, driven: answer.driven })
+            }
+            Self::There(client, _) => Ok(client.ask(run, &AskRequest { ask, by }).await?),
+        }
+    }
+
+    /// The events from a position on; waits a while for the first.
+    pub(crate) async fn events(
+        &self,
+        run: &RunId,
+        from: Seq,
+        wait_ms: u64,
+    ) -> Result<EventsPage, ClientError> {
+        match self {
+            Self::Here(here) => here.events(run, from, wait_ms).await,
+            Self::There(client, _) => client.events(run, from.0, wait_ms).await,
+        }
+    }
+
+    /// Lets go in order, where the engine is this process.
+    pub(crate) async fn stop(&self, why: &str, grace_ms: u64) {
+        match self {
+            Self::Here(here) => here.engine.stop(why, grace_ms).await,
+            Self::There(..) => {}
+        }
+    }
+
+    /// The process that drives, where it is another one.
+    pub(crate) fn other(&self) -> Option<u32> {
+        match self {
+            Self::Here(_) => None,
+            Self::There(_, owner) => Some(owner.pid),
+        }
+    }
+}
+
+fn engine(store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
+    let folders = store.clone();
+    let options = Options {
+        engine: people::here(),
+        scratch: Arc::new(move |run| folders.scratch(run)),
+        observer: None,
+        crash: CrashPoint::from_environment(),
+    };
+    Engine::new(store.clone(), host, Arc::new(SystemClock), options)
+}
+
+impl Here {
+    async fn events(&self, run: &RunId, from: Seq, wait_ms: u64) -> Result<EventsPage, ClientError> {
+        let mut watch = self.store.watch(run);
+        let arrived = watch.wait_for(|last| *last >= from);
+        // Whether it came or the time passed, what is durable is read.
+        let _ = tokio::time::timeout(Duration::from_millis(wait_ms), arrived).await.is_ok();
+        let events = self
+            .store
+            .read(run, from, EVENTS_PAGE_MAX)
+            .map_err(|error| ClientError::Problem(error.into()))?;
+        Ok(EventsPage { events, driven: self.engine.driven().contains(run) })
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading a store, which needs no ownership: beside its owner, on a full or damaged disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use backout_core::event::Recorded;
+use backout_core::evolve;
+use backout_core::id::{RunId, Seq, Timestamp};
+use backout_core::plan::PlanStep;
+use backout_core::state::RunState;
+use backout_runtime::survey::best_guarantee;
+use backout_runtime::{Clock, Host, SystemClock};
+use backout_server::view::{RunFacts, RunView, rfc3339, run_view};
+use backout_store::journal::StoreError;
+use backout_store::{EmbeddedStore, Opened, Reader, StoreOptions};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::exit::Failure;
+use crate::{names, people};
+
+/// The process that owns a store.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OwnerSeen {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// When it opened the store, RFC 3339.
+    pub(crate) since: String,
+}
+
+/// A store that is only read.
+pub(crate) struct Reading {
+    folder: PathBuf,
+    /// Absent where there is no store in the folder: then there are no runs either.
+    reader: Option<Reader>,
+    runs: Vec<RunId>,
+    owner: Option<OwnerSeen>,
+    host: Arc<Host>,
+}
+
+impl Reading {
+    /// Looks into the store's folder. A folder without a store is a store without runs.
+    pub(crate) fn open(app: &App) -> Result<Self, Failure> {
+        let folder = app.store()?;
+        let reader = match Reader::open(&folder) {
+            Ok(reader) => Some(reader),
+            Err(StoreError::Io { .. }) if !folder.join("format").exists() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let runs = reader.as_ref().map_or(Ok(Vec::new()), Reader::list)?;
+        let owner = reader.as_ref().and_then(Reader::owner);
+        let owner = owner.map(|owner| OwnerSeen { pid: owner.pid, since: owner.since });
+        Ok(Self { folder, reader, runs, owner, host: app.host() })
+    }
+
+    /// The store's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The store's folder, for people.
+    pub(crate) fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    /// Which store it is, and whose.
+    pub(crate) fn whose(&self) -> String {
+        let place = self.place();
+        match (&self.reader, &self.owner) {
+            (None, _) => format!("store {place}: there is none yet"),
+            (Some(_), None) => format!("store {place}, no engine runs on it"),
+            (Some(_), Some(owner)) => {
+                format!("store {place}, owned by process {} since {}", owner.pid, owner.since)
+            }
+        }
+    }
+
+    /// The process that owns it, if one does.
+    pub(crate) fn owner(&self) -> Option<&OwnerSeen> {
+        self.owner.as_ref()
+    }
+
+    /// All runs.
+    pub(crate) fn names(&self) -> &[RunId] {
+        &self.runs
+    }
+
+    /// The run that a text names.
+    pub(crate) fn find(&self, text: &str) -> Result<RunId, Failure> {
+        names::resolve(text, &self.runs, || self.latest())
+            .map_err(|failure| self.with_place(failure))
+    }
+
+    fn with_place(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::NoSuchRun { message, help } => {
+                Failure::NoSuchRun { message: format!("{message} (store {})", self.place()), help }
+            }
+            other => other,
+        }
+    }
+
+    /// The run that was created last.
+    fn latest(&self) -> Option<RunId> {
+        let reader = self.reader.as_ref()?;
+        let created = |run: &RunId| {
+            let first = reader.read(run, Seq(1), 1).ok()?;
+            Some(first.first()?.at)
+        };
+        self.runs.iter().filter_map(|run| Some((created(run)?, run))).max().map(|found| found.1.clone())
+    }
+
+    /// The events of a run that can be read, and what stands in the way of the rest.
+    pub(crate) fn readable(&self, run: &RunId) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
+        let reader = self.reader.as_ref().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
+        let (events, damage) = reader.readable(run)?;
+        Ok((events, damage.map(Failure::from)))
+    }
+
+    /// The state of a run; a damaged one is refused.
+    pub(crate) fn state(&self, run: &RunId) -> Result<RunState, Failure> {
+        let (events, damage) = self.readable(run)?;
+        match damage {
+            Some(failure) => Err(failure),
+            None => self.fold(run, &events),
+        }
+    }
+
+    /// The state that events lead to.
+    pub(crate) fn fold(&self, run: &RunId, events: &[Recorded]) -> Result<RunState, Failure> {
+        let mut state = None;
+        for recorded in events {
+            evolve(&mut state, recorded)
+                .map_err(|error| unreadable(run, &error.to_string()))?;
+        }
+        state.ok_or_else(|| unreadable(run, "not even its first event can be read"))
+    }
+
+    /// What every face shows of a run.
+    pub(crate) fn view(&self, run: &RunId, now_ms: i64) -> Result<RunView, Failure> {
+        let state = self.state(run)?;
+        let best = |step: &PlanStep| Some(best_guarantee(&self.host, step)?.word().to_owned());
+        let facts = RunFacts {
+            now: Timestamp(now_ms),
+            driven: self.owner.is_some() && state.attached,
+            head: None,
+            best_guarantee: &best,
+        };
+        Ok(run_view(&state, &facts))
+    }
+
+    /// The last position of a run.
+    pub(crate) fn last(&self, run: &RunId) -> Option<Seq> {
+        let (events, _) = self.readable(run).ok()?;
+        events.last().map(|recorded| recorded.seq)
+    }
+
+    /// Makes an imported run one of this store.
+    pub(crate) fn take_over(&self, run: &RunId, _reason: &str) -> Result<(), Failure> {
+        let imported = self.reader.as_ref().and_then(|reader| reader.imported(run));
+        match imported {
+            Some(imported) if imported.read_only => {
+                Err(Failure::usage("taking over is not part of this build yet", "resume it where it was made"))
+            }
+            Some(_) | None => Err(Failure::usage(
+                format!("run {run} was not imported, or is taken over already"),
+                format!("backout resume {run}"),
+            )),
+        }
+    }
+}
+
+fn unreadable(run: &RunId, why: &str) -> Failure {
+    let damaged = StoreError::Damaged { file: format!("run {run}"), offset: 0, why: why.to_owned() };
+    damaged.into()
+}
+
+/// Opens the store as its owner; says what was put right.
+pub(crate) fn own(folder: &Path) -> Result<(Arc<EmbeddedStore>, Opened, String), Failure> {
+    let now = SystemClock.now();
+    let options = StoreOptions::new(Arc::new(|| SystemClock.now()), people::random::<32>()?);
+    let (store, opened) = EmbeddedStore::open(folder, options)?;
+    Ok((Arc::new(store), opened, rfc3339(now)))
+}

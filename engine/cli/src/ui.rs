@@ -1,0 +1,103 @@
+//! The only place that prints: stdout is data, stderr the rest.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use anstream::AutoStream;
+pub(crate) use anstream::ColorChoice;
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::view::style::{BOLD, HELP, TROUBLE, WARN, paint};
+
+/// Columns when nobody says how many there are.
+const WIDTH_DEFAULT: usize = 80;
+
+/// Standard output, standard error and the person, if there is one.
+#[derive(Debug)]
+pub(crate) struct Ui {
+    /// Whether a person reads and types: both input and error stream are terminals.
+    pub(crate) interactive: bool,
+    /// Columns of the terminal.
+    pub(crate) width: usize,
+}
+
+impl Ui {
+    /// Sets the colours for the whole process: by terminal, `NO_COLOR` and `--color`.
+    pub(crate) fn new(color: ColorChoice) -> Self {
+        color.write_global();
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self {
+            interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
+            width: width.unwrap_or(WIDTH_DEFAULT).max(40),
+        }
+    }
+
+    /// Data for a person or a program, to stdout. Colours are taken out where they do not belong.
+    pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut out = AutoStream::auto(io::stdout().lock());
+        let written = out.write_all(text.as_bytes()).and_then(|()| {
+            if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n").and_then(|()| out.flush()) }
+        });
+        written.map_err(output_failure)
+    }
+
+    /// Bytes as they are, to stdout.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(output_failure)
+    }
+
+    /// One JSON document, indented, to stdout.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+        self.data(&text)
+    }
+
+    /// One JSON document in one line, to stdout.
+    pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text =
+            serde_json::to_string(value).map_err(|error| Failure::Internal(error.to_string()))?;
+        self.data(&text)
+    }
+
+    /// A line for the person, to stderr. Where stderr is gone, nobody is there to be told.
+    pub(crate) fn say(&self, text: &str) {
+        let mut err = AutoStream::auto(io::stderr().lock());
+        let _ = writeln!(err, "{text}").is_ok();
+    }
+
+    /// A warning, to stderr.
+    pub(crate) fn warn(&self, text: &str) {
+        self.say(&format!("{} {text}", paint(WARN, "warning:")));
+    }
+
+    /// A failure and what to do, to stderr.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if matches!(failure, Failure::BrokenPipe) {
+            return;
+        }
+        self.say(&format!("{} {failure}", paint(TROUBLE, "error:")));
+        if let Some(help) = failure.help() {
+            self.say(&format!("{} {help}", paint(HELP, " help:")));
+        }
+    }
+
+    /// Asks and waits for one line; `None` at the end of the input.
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+        let mut err = AutoStream::auto(io::stderr().lock());
+        let asked = write!(err, "{} ", paint(BOLD, question)).and_then(|()| err.flush());
+        drop(err);
+        asked.ok()?;
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim().to_owned())
+    }
+}
+
+fn output_failure(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::BrokenPipe;
+    }
+    Failure::file("write to standard output", error)
+}

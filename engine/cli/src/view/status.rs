@@ -1,0 +1,236 @@
+//! The state of runs for people: one screen that answers what is done, in doubt and next, who is
+//! waited for, and what to type.
+
+use std::fmt::Write;
+
+use backout_server::view::{Listed, RunView, StepView, Want, counted, duration};
+use chrono::DateTime;
+
+use super::style::{BOLD, DIM, DOUBT, HELP, TROUBLE, WARN, of_state, paint};
+use super::text::{cut, padded, widest, wrapped};
+
+/// Steps named in one line of the summary; the others are counted.
+const NAMED_MAX: usize = 12;
+/// Things waited for that are shown in full; the others are counted.
+const WANTS_SHOWN_MAX: usize = 4;
+/// Columns of a step's name in a table.
+const ID_COLUMNS_MAX: usize = 32;
+
+/// One run on one screen.
+pub(crate) fn run(view: &RunView, now_ms: i64, width: usize) -> String {
+    let mut out = head(view, now_ms, width);
+    out.push_str(&marks(view, width));
+    out.push_str(&wants(view, width));
+    out.push_str(&groups(view, width));
+    out.push_str(&overdue(view));
+    out.push_str(&footing(view, width));
+    if let Some(command) = &view.go_on {
+        let _ = writeln!(out, "\n{} {}", paint(BOLD, "To go on:"), paint(HELP, command));
+    }
+    out
+}
+
+fn head(view: &RunView, now_ms: i64, width: usize) -> String {
+    let state = paint(of_state(&view.state), &view.state.to_uppercase());
+    let driven = match (&view.ended, view.driven) {
+        (Some(_), _) => String::new(),
+        (None, true) => format!("  {}", paint(DIM, &format!("driven by {}", view.engine))),
+        (None, false) => "  no engine drives it".to_owned(),
+    };
+    let mut out = format!("run {}  {}  {state}{driven}\n", paint(BOLD, &view.run), view.runbook);
+    if !view.title.is_empty() {
+        let _ = writeln!(out, "{}", cut(&view.title, width));
+    }
+    let place = view.environment.as_ref().map(|environment| {
+        let protected = if environment.protected { " (protected)" } else { "" };
+        format!("{}{protected}, ", environment.name)
+    });
+    let began = ago(&view.created, now_ms);
+    let line = format!(
+        "{}started by {} {began}, last event {}",
+        place.unwrap_or_default(),
+        view.starter,
+        ago(&view.last, now_ms)
+    );
+    let _ = writeln!(out, "{}", paint(DIM, &cut(&line, width)));
+    out
+}
+
+fn marks(view: &RunView, width: usize) -> String {
+    let mut out = String::new();
+    if view.break_glass {
+        let _ = writeln!(out, "{}", paint(WARN, "BREAK-GLASS: the ordinary rules were set aside in this run"));
+    }
+    if view.stale {
+        let text = "STALE: it stood still for long; it goes on only when named, and shows what drifted first";
+        out.push_str(&paint(WARN, &wrapped(text, 0, width)));
+    }
+    if view.undoing {
+        let _ = writeln!(out, "{}", paint(WARN, "UNDOING: what it did is being put back"));
+    }
+    match view.recovered {
+        Some(true) => out.push_str("recovered: its success checks held\n"),
+        Some(false) => out.push_str("not recovered: its success checks did not hold\n"),
+        None => {}
+    }
+    out
+}
+
+fn wants(view: &RunView, width: usize) -> String {
+    let mut out = String::new();
+    for want in view.wants.iter().take(WANTS_SHOWN_MAX) {
+        out.push_str(&self::want(want, width));
+    }
+    if view.wants.len() > WANTS_SHOWN_MAX {
+        let more = view.wants.len() - WANTS_SHOWN_MAX;
+        let _ = writeln!(out, "\n  and {more} more: backout status {} --steps", view.run);
+    }
+    out
+}
+
+/// One thing that only a person can move on, with the commands that do.
+pub(crate) fn want(want: &Want, width: usize) -> String {
+    let (style, label) = match want.what.as_str() {
+        "in-doubt" => (DOUBT, "IN DOUBT"),
+        "unverified" => (DOUBT, "UNVERIFIED"),
+        "approval" => (WARN, "WAITS FOR APPROVAL"),
+        "failed" => (TROUBLE, "FAILED"),
+        _ => (WARN, "WAITS FOR A PERSON"),
+    };
+    let who = if want.who.is_empty() { String::new() } else { format!("  by {}", want.who.join(", ")) };
+    let mut out = format!("\n{}  {}{who}\n", paint(style, label), paint(BOLD, &want.step));
+    if !want.why.is_empty() {
+        out.push_str(&wrapped(&want.why, 4, width));
+    }
+    for command in &want.commands {
+        let _ = writeln!(out, "    {}", paint(HELP, command));
+    }
+    out
+}
+
+fn groups(view: &RunView, width: usize) -> String {
+    const GROUPS: [(&str, &[&str]); 7] = [
+        ("done", &["succeeded", "already-satisfied"]),
+        ("running", &["running", "preparing"]),
+        ("in doubt", &["in-doubt", "unverified"]),
+        ("waiting", &["waiting"]),
+        ("failed", &["failed"]),
+        ("left out", &["skipped", "cancelled", "undone"]),
+        ("to do", &["pending"]),
+    ];
+    let mut out = "\n".to_owned();
+    for (label, words) in GROUPS {
+        let steps: Vec<&StepView> =
+            view.steps.iter().filter(|step| words.contains(&step.state.as_str())).collect();
+        if !steps.is_empty() {
+            out.push_str(&group(label, &steps, width));
+        }
+    }
+    if view.ended.is_none() && !view.next.is_empty() {
+        let names: Vec<&str> = view.next.iter().map(String::as_str).collect();
+        out.push_str(&named("next", names.len(), &names, width));
+    }
+    out
+}
+
+fn group(label: &str, steps: &[&StepView], width: usize) -> String {
+    let names: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+    named(label, steps.len(), &names, width)
+}
+
+fn named(label: &str, count: usize, names: &[&str], width: usize) -> String {
+    const LABEL_COLUMNS: usize = 16;
+    let mut list = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED_MAX {
+        let _ = write!(list, " and {} more", names.len() - NAMED_MAX);
+    }
+    let lines = wrapped(&list, LABEL_COLUMNS, width);
+    let head = padded(&format!("{label} ({count})"), LABEL_COLUMNS);
+    format!("{head}{}", lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
+}
+
+fn overdue(view: &RunView) -> String {
+    let late = view.steps.iter().filter_map(|step| Some((step, step.overdue_ms?)));
+    let line = |(step, ms): (&StepView, u64)| {
+        format!("{} {} is {} over what was expected\n", paint(WARN, "overdue"), step.id, duration(ms))
+    };
+    late.map(line).collect()
+}
+
+fn footing(view: &RunView, width: usize) -> String {
+    let mut out = String::new();
+    if let Some(point) = &view.point_of_no_return {
+        let passed = if point.passed { paint(WARN, "passed") } else { "not passed yet".to_owned() };
+        let _ = writeln!(out, "point of no return: {} ({}), {passed}", point.step, point.reversibility);
+    }
+    if !view.locks.is_empty() {
+        let _ = writeln!(out, "holds {}", cut(&view.locks.join(", "), width.saturating_sub(6)));
+    }
+    for escalation in view.escalation.iter().filter(|_| view.ended.is_none()) {
+        let _ = writeln!(out, "escalation: {} after {}", escalation.to, duration(escalation.after_ms));
+    }
+    for note in view.notes.iter().rev().take(3).rev() {
+        let _ = writeln!(out, "note by {}", cut(note, width.saturating_sub(8)));
+    }
+    if let Some(head) = &view.head {
+        let _ = writeln!(out, "{}", paint(DIM, &format!("head {head} at event {}", view.seq)));
+    }
+    out
+}
+
+/// All steps in a table.
+pub(crate) fn steps(view: &RunView, width: usize) -> String {
+    let ids = widest(view.steps.iter().map(|step| step.id.as_str()), ID_COLUMNS_MAX);
+    let mut out = "\n".to_owned();
+    for step in &view.steps {
+        out.push_str(&step_line(step, ids, width));
+    }
+    out
+}
+
+fn step_line(step: &StepView, ids: usize, width: usize) -> String {
+    let state = paint(of_state(&step.state), &padded(&step.state, 17));
+    let guarantee = padded(step.guarantee.as_deref().unwrap_or("-"), 13);
+    let tries = if step.attempts > 1 { format!(" attempt {}", step.attempts) } else { String::new() };
+    let took = step.took_ms.map(|ms| format!(" {}", duration(ms))).unwrap_or_default();
+    let id = padded(&cut(&step.id, ids), ids);
+    let mut line = format!("{:>3}  {id}  {state}  {guarantee}  {}{tries}{took}\n", step.wave, step.action);
+    let why = step.wait.as_ref().map(|wait| format!("{}: {}", wait.waits_for, wait.why));
+    for text in why.iter().chain(&step.trouble) {
+        line.push_str(&wrapped(text, 5 + ids.min(6), width));
+    }
+    line
+}
+
+/// All runs in a table, newest first.
+pub(crate) fn list(runs: &[Listed], now_ms: i64) -> String {
+    let names = widest(runs.iter().map(|run| run.runbook.as_str()), ID_COLUMNS_MAX);
+    let line = |run: &Listed| {
+        let state = paint(of_state(&run.state), &padded(&run.state, 11));
+        let name = padded(&cut(&run.runbook, names), names);
+        let stale = if run.stale { paint(WARN, "  stale") } else { String::new() };
+        let mark = if run.break_glass { paint(WARN, "  BREAK-GLASS") } else { String::new() };
+        let done = format!("{}/{}", run.done, run.steps);
+        format!(
+            "{}  {name}  {state}  {done:>9} steps  {}{stale}{mark}\n",
+            paint(BOLD, &run.run),
+            ago(&run.last, now_ms)
+        )
+    };
+    runs.iter().map(line).collect()
+}
+
+/// `3m ago`, `now`.
+pub(crate) fn ago(rfc3339: &str, now_ms: i64) -> String {
+    let Ok(at) = DateTime::parse_from_rfc3339(rfc3339) else { return rfc3339.to_owned() };
+    match u64::try_from(now_ms - at.timestamp_millis()) {
+        Ok(ms) if ms >= 1_000 => format!("{} ago", duration(ms)),
+        Ok(_) | Err(_) => "now".to_owned(),
+    }
+}
+
+/// The progress line of a foreground run: how much is done.
+pub(crate) fn summary(view: &RunView) -> String {
+    let listed = view.listed();
+    format!("{} of {} done", listed.done, counted(listed.steps, "step"))
+}

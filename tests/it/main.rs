@@ -1,0 +1,4 @@
+//! The binary as a person meets it.
+
+mod cli;
+mod support;
