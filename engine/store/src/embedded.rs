@@ -77,6 +77,7 @@ impl EmbeddedStore {
         let since = rfc3339((options.now)());
         let me = Owner { pid: std::process::id(), since, socket: socket.clone() };
         let guard = owner::take(&*disk, &layout, &me)?;
+        sync_names(&*disk, &layout)?;
         let format = load_or_make_format(&*disk, &layout, &options)?;
         let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN);
         let store = format.store.as_str();
@@ -267,8 +268,9 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         frame,
     };
     let (makes, keeps) = (shared.clone(), shared.clone());
+    let writer = Writer::new(start);
     let threads = vec![
-        std::thread::spawn(move || Writer::new(start).run()),
+        std::thread::spawn(move || writer.run()),
         std::thread::spawn(move || keeper::make_spares(&makes, &asked, next, segment_bytes)),
         std::thread::spawn(move || keeper::store_segments(&keeps, &stored, archive)),
     ];
@@ -287,6 +289,15 @@ fn opened(recovered: &Recovered) -> Opened {
 fn make_folders(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
     for path in [layout.log(), layout.runs()] {
         disk.create_dir_all(&path).map_err(|error| io_error("making", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// What an owner that died renamed or removed is seen now, but may not be on disk yet. Nothing is
+/// built on it before it is.
+fn sync_names(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
+    for path in [layout.root.clone(), layout.log(), layout.runs()] {
+        disk.sync_dir(&path).map_err(|error| io_error("syncing", &path, &error))?;
     }
     Ok(())
 }

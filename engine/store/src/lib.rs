@@ -17,6 +17,8 @@ mod layout;
 mod ledger;
 mod mark;
 mod memory;
+#[cfg(feature = "testing")]
+mod model;
 mod options;
 mod owner;
 mod portable;
@@ -27,6 +29,8 @@ mod scan;
 mod segment;
 mod shared;
 mod summary;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watches;
 mod writer;
 

@@ -74,6 +74,9 @@ impl Kept {
             Ok(sealed) => sealed,
             Err(error) => return AppendResult::Full { why: error.to_string() },
         };
+        if let Some(why) = sealed.iter().find_map(|sealed| too_large(sealed.body.len())) {
+            return AppendResult::Full { why };
+        }
         let mut prev: Hash = self.ledger.runs.get(&append.run).map_or([0; 32], |run| run.head());
         let mut seq = append.expected_seq;
         let mut text = Vec::new();

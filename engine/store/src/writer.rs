@@ -330,12 +330,12 @@ impl Writer {
             self.stop(&why);
             return;
         }
+        if std::mem::take(&mut self.releases) {
+            self.shared.watches.released();
+        }
         for (answer, result) in self.answers.drain(..) {
             // Who asked may have gone; the append stands all the same.
             let _sent = answer.send(result);
-        }
-        if std::mem::take(&mut self.releases) {
-            self.shared.watches.released();
         }
         if let Some(index) = &self.index {
             for change in self.changes.drain(..) {
