@@ -1,0 +1,189 @@
+//! Measurements of the engine inside this process.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use backout_core::command::{Ask, Command, Report};
+use backout_core::contract::{
+    Guarantee, Image, Outcome, Prepared, PreparedEffect, Reversibility, Satisfied,
+};
+use backout_core::drive::Run;
+use backout_core::event::Cause;
+use backout_core::id::{Epoch, RunId, Timestamp};
+use backout_core::{Wanted, effects};
+use backout_store::journal::JournalStore;
+use serde_json::Value;
+
+use crate::{Line, raw, world};
+
+/// How often each figure is taken; the median is shown.
+const ROUNDS: usize = 5;
+
+fn median(mut taken: Vec<(Duration, Duration)>) -> (Duration, Duration) {
+    taken.sort_by(|a, b| ratio(*a).total_cmp(&ratio(*b)));
+    taken.get(taken.len() / 2).copied().unwrap_or_default()
+}
+
+fn ratio((ours, raw): (Duration, Duration)) -> f64 {
+    ours.as_secs_f64() / raw.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+fn per_second(count: usize, took: Duration) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+    let rate = count as f64 / took.as_secs_f64();
+    format!("{rate:.0}/s")
+}
+
+/// 200 runs of 10 steps each, all at once.
+pub(crate) fn many_runs() -> Result<Vec<Line>> {
+    const RUNS: usize = 200;
+    const STEPS: usize = 10;
+    let mut taken = Vec::new();
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir_in(".")?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let store = world::store(&dir.path().join("store"))?;
+        let engine = world::engine(&store);
+        let runs: Vec<RunId> = (0..RUNS).map(|at| world::run(1, at)).collect();
+        let started = Instant::now();
+        runtime.block_on(async {
+            let mut starts = Vec::new();
+            for run in &runs {
+                let (engine, run) = (engine.clone(), run.clone());
+                starts.push(tokio::spawn(async move {
+                    let plan = world::chain(None, STEPS);
+                    engine.start(run.clone(), plan, String::new(), world::cause()).await?;
+                    engine.wait(&run).await
+                }));
+            }
+            for start in starts {
+                start.await??;
+            }
+            anyhow::Ok(())
+        })?;
+        let ours = started.elapsed();
+        let bytes = world::journal_bytes(store.as_ref(), &runs)?;
+        let baseline = raw::group(dir.path(), RUNS, STEPS, bytes / (RUNS * STEPS))?;
+        taken.push((ours, baseline));
+    }
+    let (ours, baseline) = median(taken);
+    let rate = 1.0 / ratio((ours, baseline));
+    Ok(vec![Line {
+        name: "200 runs x 10 noop steps".into(),
+        ours: per_second(RUNS * STEPS, ours),
+        baseline: per_second(RUNS * STEPS, baseline),
+        ratio: format!("{rate:.2}"),
+        goal: ">= 0.50 of the raw rate",
+        met: Some(rate >= 0.5),
+    }])
+}
+
+/// One run of 1,000 parallel steps.
+pub(crate) fn fan_out() -> Result<Vec<Line>> {
+    const STEPS: usize = 1_000;
+    let mut taken = Vec::new();
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir_in(".")?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let store = world::store(&dir.path().join("store"))?;
+        let engine = world::engine(&store);
+        let run = world::run(2, 0);
+        let ours = runtime.block_on(async {
+            let plan = world::fan_out(Some(world::gate()), STEPS);
+            engine.start(run.clone(), plan, String::new(), world::cause()).await?;
+            while store.read(&run, backout_core::id::Seq(1), 10)?.len() < 5 {
+                tokio::task::yield_now().await;
+            }
+            let started = Instant::now();
+            let approve = Ask::Approve { step: "gate".into(), consent: None };
+            engine.ask(&run, approve, world::cause()).await?;
+            engine.wait(&run).await?;
+            anyhow::Ok(started.elapsed())
+        })?;
+        let bytes = world::journal_bytes(store.as_ref(), std::slice::from_ref(&run))?;
+        let baseline = raw::group(dir.path(), STEPS, 1, bytes / STEPS)?;
+        taken.push((ours, baseline));
+    }
+    let (ours, baseline) = median(taken);
+    let rate = 1.0 / ratio((ours, baseline));
+    Ok(vec![Line {
+        name: "1 run of 1,000 parallel noop steps".into(),
+        ours: per_second(STEPS, ours),
+        baseline: per_second(STEPS, baseline),
+        ratio: format!("{rate:.2}"),
+        goal: ">= 0.50 of the raw rate",
+        met: Some(rate >= 0.5),
+    }])
+}
+
+/// What one event costs the core, in plans of two sizes.
+pub(crate) fn cost_of_an_event() -> Result<Vec<Line>> {
+    let small = core_chain(100)?;
+    let large = core_chain(10_000)?;
+    let ratio = large.as_secs_f64() / small.as_secs_f64();
+    Ok(vec![Line {
+        name: "core: an event at 10,000 against 100 steps".into(),
+        ours: format!("{:.2} us", large.as_secs_f64() * 1e6),
+        baseline: format!("{:.2} us", small.as_secs_f64() * 1e6),
+        ratio: format!("{ratio:.2}"),
+        goal: "about 1: it does not grow with the plan",
+        met: Some(ratio < 2.0),
+    }])
+}
+
+/// The time of one event of a chain of `steps`, without any disk.
+fn core_chain(steps: usize) -> Result<Duration> {
+    let mut run = Run::new(Epoch(1));
+    let plan = Box::new(world::chain(None, steps));
+    let create = Command::Create { run: world::run(3, 0), plan, text: String::new() };
+    run.turn(Timestamp(1), &world::cause(), &create)?;
+    let started = Instant::now();
+    let mut events = 0;
+    while let Some(wanted) = run.state.as_ref().and_then(|state| effects(state).into_iter().next())
+    {
+        let report = answer(wanted);
+        let turn = run.turn(Timestamp(2), &Cause::engine(), &Command::Report(report))?;
+        events += turn.recorded.len();
+    }
+    let events = u32::try_from(events.max(1))?;
+    Ok(started.elapsed() / events)
+}
+
+fn answer(wanted: Wanted) -> Report {
+    match wanted {
+        Wanted::Prepare { step, attempt, look, .. } => {
+            Report::Prepared { step, attempt, look, result: Ok(Box::new(prepared())) }
+        }
+        Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => Report::Applied {
+            sending: dispatch.sending,
+            outcome: Outcome::Done { output: Value::Null },
+        },
+        Wanted::Revert { step, made, .. } => {
+            Report::Reverted { step, made, reverted: backout_core::contract::Reverted::Nothing }
+        }
+    }
+}
+
+fn prepared() -> Prepared {
+    Prepared {
+        data_version: 1,
+        guarantee: Guarantee::Conditional,
+        remembered_ms: None,
+        locks: Vec::new(),
+        effects: vec![PreparedEffect {
+            title: "nothing".into(),
+            wave: 0,
+            satisfied: Satisfied::CannotTell,
+            before: Image::Absent,
+            wanted: Image::Absent,
+            difference: Vec::new(),
+            reversibility: Reversibility::Exact,
+            hazards: Vec::new(),
+            data: Value::Null,
+        }],
+        hazards: Vec::new(),
+        gate: None,
+        converge_ms: 0,
+        seen: Value::Null,
+    }
+}
