@@ -212,12 +212,6 @@ impl Archive {
         self.holds.push((run.clone(), why.to_owned()));
         Ok(())
     }
-
-    /// Takes up a run that came from elsewhere.
-    pub(crate) fn adopt(&mut self, run: &RunId, meta: RunMeta, bytes: u64) {
-        self.ledger.runs.insert(run.clone(), meta);
-        self.bytes.insert(run.clone(), bytes);
-    }
 }
 
 /// The content of the file `held` of a run.

@@ -19,6 +19,7 @@ use crate::disk::{Disk, LockGuard, OpenMode, read_all, replace};
 use crate::envelope::{Sealed, hex, seal};
 use crate::frame::STORAGE_FORMAT;
 use crate::home::{self, damaged, io_error};
+use crate::index::{Filter, Index, Listing, list_without};
 use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
 use crate::keeper;
 use crate::layout::{Layout, is_run_name};
@@ -27,7 +28,9 @@ use crate::mark::this_boot;
 use crate::memory::{never, too_large};
 use crate::options::{SEGMENT_BYTES_MIN, StoreOptions};
 use crate::owner::{self, Owner, rfc3339};
+use crate::portable::{self, Imported};
 use crate::queue::Queue;
+use crate::reader::Reader;
 use crate::recover::{Recovered, Recovery, has_home};
 use crate::shared::{Shared, Spare};
 use crate::watches::{Watches, locked};
@@ -53,6 +56,7 @@ pub struct EmbeddedStore {
     seed: [u8; 32],
     salted: AtomicU64,
     socket: PathBuf,
+    index: Option<Index>,
     _owner: Box<dyn LockGuard>,
 }
 
@@ -84,6 +88,7 @@ impl EmbeddedStore {
         let recovery = Recovery { disk: &disk, layout: &layout, store, segment_bytes };
         let recovered = recovery.run()?;
         let opened = opened(&recovered);
+        let index = options.index.then(|| Index::new(&layout.index()));
         let parts = Parts { disk, layout, store: format.store, segment_bytes };
         let (shared, queue, threads) = start(parts, recovered);
         let store = Self {
@@ -93,6 +98,7 @@ impl EmbeddedStore {
             seed: options.entropy,
             salted: AtomicU64::new(0),
             socket,
+            index,
             _owner: guard,
         };
         Ok((store, opened))
@@ -169,8 +175,56 @@ impl EmbeddedStore {
         Ok(())
     }
 
+    /// Where a run came from, if it was made in another store.
+    pub fn imported(&self, run: &RunId) -> Option<Imported> {
+        portable::imported(&*self.shared.disk, &self.shared.layout, run)
+    }
+
+    /// Lets a run that was imported be appended to. The first append comes under
+    /// [`JournalStore::next_epoch`] and carries the person's reason.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the disk refuses.
+    pub fn take_over(&self, run: &RunId) -> Result<(), StoreError> {
+        portable::take_over(&*self.shared.disk, &self.shared.layout, run)
+    }
+
+    /// What lists show of the runs, the newest first. Uses the sled index; goes on without it and
+    /// says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the disk refuses.
+    pub fn runs(&self, filter: &Filter) -> Result<Listing, StoreError> {
+        let reader = Reader::on(self.shared.disk.clone(), self.dir())?;
+        match &self.index {
+            Some(index) => index.list(&reader, filter),
+            None => list_without(&reader, filter),
+        }
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Waits until the writer has been through all that was sent to it before. The run is held, so
+    /// nothing is appended to it here.
+    pub(crate) async fn pass_writer(&self, run: &RunId) {
+        let new = crate::journal::NewEvent {
+            at: backout_core::id::Timestamp(0),
+            cause: backout_core::event::Cause::engine(),
+            event: backout_core::event::Event::RunClosed,
+        };
+        let barrier = Append {
+            append_id: "barrier".into(),
+            run: run.clone(),
+            epoch: Epoch(0),
+            expected_seq: Seq(u64::MAX - 1),
+            claims: Vec::new(),
+            releases: Vec::new(),
+            intends: 0,
+            events: vec![new],
+        };
+        self.append(barrier).await;
     }
 
     /// Forgets a run that was removed.
@@ -242,6 +296,7 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         store,
         boot: this_boot(),
         ledger: Mutex::new(ledger),
+        offered: Mutex::default(),
         extents: Mutex::new(extents),
         held: Mutex::new(held),
         watches: Watches::default(),
@@ -263,7 +318,6 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         queue: queue.clone(),
         keeper,
         maker,
-        index: None,
         segment,
         frame,
     };
@@ -390,11 +444,11 @@ impl JournalStore for EmbeddedStore {
     }
 
     fn next_epoch(&self, run: &RunId) -> Result<Epoch, StoreError> {
-        let known = self.meta(run)?;
-        let mut ledger = locked(&self.shared.ledger);
-        let meta = ledger.runs.entry(run.clone()).or_insert_with(|| known.unwrap_or_default());
-        meta.offered = Epoch(meta.offered.max(meta.epoch).0 + 1);
-        Ok(meta.offered)
+        let known = self.meta(run)?.map_or(Epoch(0), |meta| meta.epoch);
+        let mut offered = locked(&self.shared.offered);
+        let offered = offered.entry(run.clone()).or_default();
+        *offered = Epoch(known.max(*offered).0 + 1);
+        Ok(*offered)
     }
 
     fn watch(&self, run: &RunId) -> watch::Receiver<Seq> {

@@ -43,7 +43,6 @@ pub(crate) struct HomeReader<'a> {
 pub(crate) struct HomeFrame<'a> {
     /// Where it begins in the file.
     pub(crate) offset: u64,
-    pub(crate) first: Seq,
     pub(crate) last: Seq,
     /// Its records; absent where it was skipped.
     pub(crate) records: Option<&'a [u8]>,
@@ -70,13 +69,13 @@ impl<'a> HomeReader<'a> {
         self.last = Some(last);
         self.at = offset + header.len() as u64;
         if last < from {
-            return Ok(Some(HomeFrame { offset, first, last, records: None }));
+            return Ok(Some(HomeFrame { offset, last, records: None }));
         }
         let path = self.path;
         let bytes = self.fill(offset, header.len())?;
         match frame::parse(bytes) {
             Parsed::Whole(Frame { body, .. }) => {
-                Ok(Some(HomeFrame { offset, first, last, records: Some(body) }))
+                Ok(Some(HomeFrame { offset, last, records: Some(body) }))
             }
             Parsed::BadBody(..) | Parsed::Bad => {
                 Err(damaged(path, offset, "the records' checksum does not fit"))

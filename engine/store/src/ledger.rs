@@ -27,9 +27,6 @@ pub(crate) struct RunMeta {
     /// Effects sent whose outcome is not recorded.
     #[serde(default)]
     pub(crate) flight: u64,
-    /// The last epoch handed out; no append may have come under it yet.
-    #[serde(skip)]
-    pub(crate) offered: Epoch,
     #[serde(skip)]
     recent: VecDeque<Made>,
 }
@@ -54,7 +51,6 @@ impl RunMeta {
     pub(crate) fn apply(&mut self, head: &Head<'_>, link: &Hash) {
         self.last = head.seq;
         self.epoch = self.epoch.max(head.epoch);
-        self.offered = self.offered.max(self.epoch);
         self.head = hex(link);
         self.flight = self.flight.saturating_add_signed(head.flight);
         match &*head.kind {

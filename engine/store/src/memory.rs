@@ -25,6 +25,7 @@ pub struct MemoryStore {
 struct Kept {
     ledger: Ledger,
     journals: HashMap<RunId, Journal>,
+    offered: HashMap<RunId, Epoch>,
 }
 
 #[derive(Debug, Default)]
@@ -161,9 +162,10 @@ impl JournalStore for MemoryStore {
 
     fn next_epoch(&self, run: &RunId) -> Result<Epoch, StoreError> {
         let mut kept = locked(&self.kept);
-        let meta = kept.ledger.runs.entry(run.clone()).or_default();
-        meta.offered = Epoch(meta.offered.max(meta.epoch).0 + 1);
-        Ok(meta.offered)
+        let known = kept.ledger.runs.get(run).map_or(Epoch(0), |meta| meta.epoch);
+        let offered = kept.offered.entry(run.clone()).or_default();
+        *offered = Epoch(known.max(*offered).0 + 1);
+        Ok(*offered)
     }
 
     fn watch(&self, run: &RunId) -> watch::Receiver<Seq> {

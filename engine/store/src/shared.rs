@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{Epoch, RunId, Seq};
 
 use crate::disk::{Disk, DiskFile, read_upto};
 use crate::home::LogRecords;
@@ -45,8 +45,10 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) store: String,
     pub(crate) boot: u64,
-    /// As of the last record written; only the writer changes it, but for epochs handed out.
+    /// As of the last record written; only the writer changes it.
     pub(crate) ledger: Mutex<Ledger>,
+    /// The last epoch handed out for a run; no append may have come under it yet.
+    pub(crate) offered: Mutex<HashMap<RunId, Epoch>>,
     pub(crate) extents: Mutex<HashMap<RunId, Vec<Extent>>>,
     /// Runs that a person must look at first, and why.
     pub(crate) held: Mutex<BTreeMap<RunId, String>>,

@@ -14,11 +14,11 @@ use crate::disk::{DiskFile, OpenMode};
 use crate::envelope::{Hash, Place, Sealed, write};
 use crate::frame::{ENTRY, FrameBuilder, HEADER};
 use crate::home;
-use crate::index::Change;
 use crate::journal::{Append, AppendResult};
 use crate::keeper::Job;
 use crate::ledger::{Ledger, Refusal, RunMeta, flight_change, may_use_reserve};
 use crate::mark::Mark;
+use crate::portable;
 use crate::queue::Queue;
 use crate::segment::OpenSegment;
 use crate::shared::{Extent, Shared, Spare};
@@ -60,7 +60,6 @@ pub(crate) struct Writer {
     queue: Arc<Queue<Message>>,
     keeper: Sender<Job>,
     maker: Sender<()>,
-    index: Option<Sender<Change>>,
     segment: OpenSegment,
     /// The number of the last frame written.
     frame: u64,
@@ -68,8 +67,6 @@ pub(crate) struct Writer {
     builder: FrameBuilder,
     /// Answers that are given when the batch is durable.
     answers: Vec<(oneshot::Sender<AppendResult>, AppendResult)>,
-    /// What becomes known when the batch is durable.
-    changes: Vec<Change>,
     releases: bool,
 }
 
@@ -80,14 +77,13 @@ pub(crate) struct Start {
     pub(crate) queue: Arc<Queue<Message>>,
     pub(crate) keeper: Sender<Job>,
     pub(crate) maker: Sender<()>,
-    pub(crate) index: Option<Sender<Change>>,
     pub(crate) segment: OpenSegment,
     pub(crate) frame: u64,
 }
 
 impl Writer {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { shared, queue, keeper, maker, index, segment, frame } = start;
+        let Start { shared, queue, keeper, maker, segment, frame } = start;
         let path = shared.layout.durable();
         let known = shared.disk.open(&path, OpenMode::Write);
         let mark = known.or_else(|_| shared.disk.open(&path, OpenMode::Create)).ok();
@@ -96,13 +92,11 @@ impl Writer {
             queue,
             keeper,
             maker,
-            index,
             segment,
             frame,
             mark,
             builder: FrameBuilder::default(),
             answers: Vec::new(),
-            changes: Vec::new(),
             releases: false,
         };
         writer.put_mark();
@@ -223,6 +217,11 @@ impl Writer {
         if locked(&self.shared.ledger).runs.contains_key(run) {
             return Ok(());
         }
+        let imported = portable::imported(&*self.shared.disk, &self.shared.layout, run);
+        if imported.is_some_and(|imported| imported.read_only) {
+            let why = format!("run {run} was imported and is read-only until it is taken over");
+            return Err(AppendResult::Full { why });
+        }
         match load_meta(&self.shared, run) {
             Ok(Some(meta)) => {
                 locked(&self.shared.ledger).runs.insert(run.clone(), meta);
@@ -257,9 +256,13 @@ impl Writer {
         let missing = needed - self.room();
         self.grow_spare(missing).or_else(|| self.grow_current(missing)).ok_or_else(|| {
             let room = self.room();
+            let said = match &*locked(&self.shared.spare) {
+                Spare::Failed(why) => format!("; {why}"),
+                Spare::None | Spare::Coming | Spare::Ready(_) => String::new(),
+            };
             let why = format!(
                 "no room on the disk: {bytes} bytes asked, {reserve} kept for outcomes and the \
-                 stop, {room} there"
+                 stop, {room} there{said}"
             );
             AppendResult::Full { why }
         })
@@ -316,9 +319,6 @@ impl Writer {
         drop(ledger);
         self.builder.close_entry(&append.run, append.expected_seq.next(), last, offset);
         self.releases |= !append.releases.is_empty();
-        if self.index.is_some() {
-            self.changes.extend(Change::of(append, last));
-        }
         AppendResult::Committed { last, grants }
     }
 
@@ -336,11 +336,6 @@ impl Writer {
         for (answer, result) in self.answers.drain(..) {
             // Who asked may have gone; the append stands all the same.
             let _sent = answer.send(result);
-        }
-        if let Some(index) = &self.index {
-            for change in self.changes.drain(..) {
-                let _sent = index.send(change);
-            }
         }
     }
 
@@ -400,7 +395,6 @@ impl Writer {
     fn stop(&mut self, why: &str) {
         tracing::error!(why, "the store stopped");
         *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
-        self.changes.clear();
         for (answer, _) in self.answers.drain(..) {
             let _sent = answer.send(AppendResult::Unknown { why: why.to_owned() });
         }

@@ -31,7 +31,7 @@ fn work(store: &EmbeddedStore, known: &mut Known, turns: u64, bytes: usize) {
             AppendResult::Committed { last, .. } => {
                 known.acknowledged.insert(run, last.0);
             }
-            AppendResult::Unknown { .. } => return,
+            AppendResult::Unknown { .. } | AppendResult::Full { .. } => return,
             other => panic!("{other:?}"),
         }
     }
@@ -130,4 +130,25 @@ fn a_failed_sync_stops_the_store_for_good() {
     drop(store);
     let (store, _) = EmbeddedStore::open(Path::new(DIR), on(&disk)).unwrap();
     assert!(store.read(&run, Seq(1), 1_000).unwrap().len() as u64 >= before);
+}
+
+#[test]
+fn killed_between_write_and_sync_then_reopened_then_the_power_goes() {
+    let calls = calls_of_a_life(200);
+    for fail_after in (0..calls).step_by(2) {
+        let what = format!("killed after {fail_after}");
+        let disk = ModelDisk::new();
+        disk.fail_after(fail_after);
+        let mut known = Known::default();
+        life(&disk, &mut known, 200);
+        let disk = disk.crashed(CrashKind::Process);
+        let (store, _) = EmbeddedStore::open(Path::new(DIR), on(&disk)).unwrap();
+        check(&store, &disk, &mut known, &what, true);
+        work(&store, &mut known, 3, 200);
+        // The power goes while the store is open: nothing is closed in order.
+        let after = disk.crashed(CrashKind::Power { seed: fail_after });
+        let (store, opened) = EmbeddedStore::open(Path::new(DIR), on(&after)).unwrap();
+        assert_eq!(opened.held, Vec::new(), "{what}: {opened:?}");
+        check(&store, &after, &mut known, &what, true);
+    }
 }

@@ -1,5 +1,9 @@
 //! Tests of the store as its users see it.
 
+mod child;
 mod conformance;
 mod crash;
+mod damage;
+mod kill;
+mod power;
 mod support;
