@@ -219,3 +219,57 @@ fn new_writes_a_runbook_once() {
     env.backout(["check", "mine.ron"]).exits(0);
     env.backout(["new", "mine.ron"]).exits(2);
 }
+
+#[test]
+fn an_unfinished_run_is_exported_and_taken_over_elsewhere() {
+    let env = TestEnv::new();
+    env.write("asks.ron", ASKS);
+    env.backout(["run", "asks.ron"]).exits(4);
+    env.backout(["export", "latest", "run.backout"]).exits(0);
+    let other = env.path("other");
+    let there = |args: &[&str]| {
+        let mut all = vec!["--store", other.to_str().unwrap()];
+        all.extend(args);
+        env.backout(all)
+    };
+    let said = there(&["import", "run.backout"]).exits(0);
+    assert!(said.err.contains("--take-over"), "{}", said.err);
+    there(&["import", "run.backout"]).exits(6);
+    assert_ne!(there(&["approve", "latest"]).code, 0, "it is read-only");
+    there(&["resume", "latest", "--take-over"]).exits(2);
+    there(&["resume", "latest", "--take-over", "--reason", "that machine is gone"]).exits(4);
+    there(&["approve", "latest"]).exits(0);
+    there(&["resume", "latest"]).exits(0);
+}
+
+#[test]
+fn verify_finds_the_first_bad_byte_and_proves_a_head() {
+    let env = TestEnv::new();
+    env.write("two.ron", TWO);
+    env.backout(["run", "two.ron"]).exits(0);
+    env.backout(["verify"]).exits(0);
+    let status = env.status("latest");
+    let (run, head) = (status["run"].as_str().unwrap(), status["head"].as_str().unwrap());
+    let said = env.backout(["verify", run, "--head", head]).exits(0);
+    assert!(said.out.contains("nothing up to it was changed"), "{}", said.out);
+    env.backout(["verify", run, "--head", &"0".repeat(64)]).exits(1);
+    let journal = env.store().join("runs").join(run).join("journal");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let said = env.backout(["verify", "--json"]).exits(1).json();
+    assert_eq!(said["sound"], false);
+    assert!(said["findings"][0]["offset"].as_u64().unwrap() <= middle as u64, "{said}");
+    let said = env.backout(["by-hand", run]).exits(0);
+    assert!(said.out.contains("readable up to event"), "{}", said.out);
+}
+
+#[test]
+fn the_head_of_a_chain_stands_in_the_status() {
+    let env = TestEnv::new();
+    env.write("two.ron", TWO);
+    env.backout(["run", "two.ron"]).exits(0);
+    let said = env.backout(["status", "latest"]).exits(0);
+    assert!(said.out.contains("head "), "{}", said.out);
+}

@@ -75,6 +75,7 @@ fn actions() -> Vec<Arc<dyn Action>> {
     all.push(Arc::new(backout_plugin_exec::ExecRun::new(command::shim::command())));
     all.extend(backout_plugin_flags::actions());
     all.extend(backout_plugin_migrations::actions());
+    all.extend(backout_plugin_releases::actions());
     all
 }
 

@@ -33,6 +33,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// Every way to end, for the reference page.
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 10] = [
         Self::Done,
         Self::RunFailed,
@@ -63,6 +64,7 @@ impl Exit {
     }
 
     /// What it means, for the reference page.
+    #[cfg(test)]
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",

@@ -6,6 +6,7 @@ mod app;
 mod args;
 mod catalogue;
 mod command;
+mod demo;
 mod exit;
 mod names;
 mod params;
@@ -20,6 +21,9 @@ mod view;
 fn main() -> ExitCode {
     // Before anything else: the shim must not inherit threads, sockets or a runtime.
     if let Some(code) = command::shim::if_asked() {
+        return code;
+    }
+    if let Some(code) = demo::service::if_asked() {
         return code;
     }
     app::main().into()

@@ -33,7 +33,9 @@ pub(crate) enum Reach {
 /// The engine of this process, and the socket on which others find it.
 pub(crate) struct Here {
     engine: Engine,
-    store: Arc<dyn JournalStore>,
+    store: Arc<EmbeddedStore>,
+    /// Runs that did not come to rest, as the store found them at its opening.
+    unfinished: Vec<RunId>,
     _served: Option<Served>,
 }
 
@@ -48,13 +50,13 @@ impl Reach {
             ui.warn(line);
         }
         let engine = engine(&store, host);
-        let store: Arc<dyn JournalStore> = store;
-        let face = Face { engine: engine.clone(), store: store.clone(), since };
+        let face = Face { engine: engine.clone(), store: engine.store().clone(), since };
         // Without the socket the run goes on; only others cannot help with it.
         let served = socket::serve(folder, face)
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
             .ok();
-        Ok(Self::Here(Here { engine, store, _served: served }))
+        let unfinished = opened.unfinished;
+        Ok(Self::Here(Here { engine, store, unfinished, _served: served }))
     }
 
     /// Makes a run and drives it.
@@ -117,6 +119,25 @@ impl Reach {
         }
     }
 
+    /// Makes an imported run one of this store; only its owner can.
+    pub(crate) fn take_over(&self, run: &RunId) -> Result<(), Failure> {
+        match self {
+            Self::Here(here) => Ok(here.store.take_over(run)?),
+            Self::There(_, owner) => Err(Failure::usage(
+                format!("process {} owns the store", owner.pid),
+                "take the run over when that process has ended",
+            )),
+        }
+    }
+
+    /// Runs that did not come to rest, where this process opened the store.
+    pub(crate) fn unfinished(&self) -> Option<&[RunId]> {
+        match self {
+            Self::Here(here) => Some(&here.unfinished),
+            Self::There(..) => None,
+        }
+    }
+
     /// The process that drives, where it is another one.
     pub(crate) fn other(&self) -> Option<u32> {
         match self {
@@ -128,10 +149,14 @@ impl Reach {
 
 fn engine(store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
     let folders = store.clone();
+    let outputs = store.clone();
     let options = Options {
         engine: people::here(),
         scratch: Arc::new(move |run| folders.scratch(run)),
         observer: None,
+        captures: Some(Arc::new(move |run, name| {
+            outputs.capture(run, name, backout_core::limits::CAPTURE_BYTES_MAX)
+        })),
         crash: CrashPoint::from_environment(),
     };
     Engine::new(store.clone(), host, Arc::new(SystemClock), options)

@@ -155,18 +155,30 @@ impl Reading {
         events.last().map(|recorded| recorded.seq)
     }
 
-    /// Makes an imported run one of this store.
-    pub(crate) fn take_over(&self, run: &RunId, _reason: &str) -> Result<(), Failure> {
-        let imported = self.reader.as_ref().and_then(|reader| reader.imported(run));
-        match imported {
-            Some(imported) if imported.read_only => {
-                Err(Failure::usage("taking over is not part of this build yet", "resume it where it was made"))
-            }
-            Some(_) | None => Err(Failure::usage(
-                format!("run {run} was not imported, or is taken over already"),
-                format!("backout resume {run}"),
-            )),
-        }
+    /// The head of a run's chain; absent where the chain is broken.
+    pub(crate) fn head(&self, run: &RunId) -> Option<String> {
+        backout_store::head(self.reader.as_ref()?, run).ok()
+    }
+
+    /// Writes a run as one portable file.
+    pub(crate) fn export(
+        &self,
+        run: &RunId,
+        redact: bool,
+        out: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        let reader = self.reader.as_ref().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
+        let written = if redact {
+            backout_store::export_redacted(reader, run, out)
+        } else {
+            backout_store::export(reader, run, out)
+        };
+        Ok(written?)
+    }
+
+    /// The reader, where there is a store.
+    pub(crate) fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref()
     }
 }
 

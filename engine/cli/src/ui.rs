@@ -13,7 +13,7 @@ use crate::view::style::{BOLD, HELP, TROUBLE, WARN, paint};
 const WIDTH_DEFAULT: usize = 80;
 
 /// Standard output, standard error and the person, if there is one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ui {
     /// Whether a person reads and types: both input and error stream are terminals.
     pub(crate) interactive: bool,

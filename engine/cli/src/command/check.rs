@@ -30,6 +30,8 @@ struct FileReport<'a> {
     valid: bool,
     runbook: Option<&'a str>,
     steps: usize,
+    /// Parameters that a run must be given.
+    missing: &'a [String],
     problems: &'a [backout_runbook::Problem],
 }
 
@@ -56,6 +58,7 @@ fn file_report(checked: &Checked) -> FileReport<'_> {
         valid: checked.plan.is_some(),
         runbook: checked.plan.as_ref().map(|plan| plan.name.as_str()),
         steps: checked.plan.as_ref().map_or(0, |plan| plan.steps.len()),
+        missing: &checked.missing,
         problems: &checked.problems,
     }
 }

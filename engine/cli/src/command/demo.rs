@@ -1,6 +1,9 @@
 //! `demo`: a small real deployment, rolled back through a crash.
 
+use std::path::PathBuf;
+
 use crate::app::App;
+use crate::demo;
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `demo`.
@@ -8,14 +11,13 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Args {
     /// The folder to make it in [default: a new one in the folder for temporary files]
     #[arg(value_name = "DIR")]
-    folder: Option<std::path::PathBuf>,
-    /// Keep the folder afterwards
+    folder: Option<PathBuf>,
+    /// Keep the folder and leave the service running afterwards
     #[arg(long)]
     keep: bool,
 }
 
-/// Not there yet.
-pub(crate) fn run(_app: &App, args: &Args) -> Result<Exit, Failure> {
-    let Args { folder: _, keep: _ } = args;
-    Err(Failure::Usage { message: "the demo is not part of this build yet".to_owned(), help: None })
+/// Makes the deployment, rolls it back through a crash, shows the proof and cleans up.
+pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
+    demo::run(app, args.folder.as_deref(), args.keep)
 }

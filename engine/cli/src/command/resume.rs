@@ -1,9 +1,6 @@
 //! `resume`: takes up one run, or every interrupted one that is not stale.
 
-use std::sync::Arc;
-
 use backout_core::id::{RunId, Seq};
-use backout_runtime::Host;
 use backout_server::view::RunView;
 
 use super::follow::{self, Manner};
@@ -34,27 +31,35 @@ pub(crate) struct Args {
 /// Takes up and follows.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
-    let runs = match &args.run {
-        Some(name) => {
-            let run = reading.find(name)?;
-            if args.take_over {
-                reading.take_over(&run, args.reason.as_deref().unwrap_or_default())?;
-            }
-            vec![run]
-        }
-        None => interrupted(app, &reading)?,
-    };
-    if runs.is_empty() {
-        app.ui.say(&format!("nothing to resume in {}", reading.place()));
-        return Ok(Exit::Done);
+    let named = args.run.as_deref().map(|name| reading.find(name)).transpose()?;
+    if named.is_none() && reading.names().is_empty() {
+        return Ok(nothing(app, &reading));
     }
-    app.block_on(all(app, args, &reading, app.host(), &runs))
+    app.block_on(async {
+        let mut reach = Reach::open(&app.ui, reading.folder(), app.host()).await?;
+        let runs = match named {
+            Some(run) => vec![run],
+            None => interrupted(app, &reading, reach.unfinished()),
+        };
+        let exit = match runs.as_slice() {
+            [] => Ok(nothing(app, &reading)),
+            runs => all(app, args, &reading, &mut reach, runs).await,
+        };
+        reach.stop("the command ended", follow::GRACE_MS).await;
+        exit
+    })
 }
 
-/// The interrupted runs that are not stale; stale ones are listed.
-fn interrupted(app: &App, reading: &Reading) -> Result<Vec<RunId>, Failure> {
+fn nothing(app: &App, reading: &Reading) -> Exit {
+    app.ui.say(&format!("nothing to resume in {}", reading.place()));
+    Exit::Done
+}
+
+/// The interrupted runs that are not stale; stale ones are listed. Only `among` is looked at, where
+/// the store says which runs did not come to rest: thousands of others may have.
+fn interrupted(app: &App, reading: &Reading, among: Option<&[RunId]>) -> Vec<RunId> {
     let mut runs = Vec::new();
-    for run in reading.names() {
+    for run in among.unwrap_or(reading.names()) {
         let view = match reading.view(run, app.now_ms()) {
             Ok(view) => view,
             Err(failure) => {
@@ -62,13 +67,15 @@ fn interrupted(app: &App, reading: &Reading) -> Result<Vec<RunId>, Failure> {
                 continue;
             }
         };
-        match (view.state.as_str(), view.stale) {
-            ("interrupted", false) => runs.push(run.clone()),
-            ("interrupted", true) => app.ui.say(&stale(&view, app.now_ms())),
-            _ => {}
+        // This process owns the store by now, if nobody else did: that drives nothing yet.
+        let is_interrupted = view.state == "interrupted" || (among.is_some() && view.state == "running");
+        match (is_interrupted, view.stale) {
+            (true, false) => runs.push(run.clone()),
+            (true, true) => app.ui.say(&stale(&view, app.now_ms())),
+            (false, _) => {}
         }
     }
-    Ok(runs)
+    runs
 }
 
 fn stale(view: &RunView, now_ms: i64) -> String {
@@ -85,23 +92,25 @@ async fn all(
     app: &App,
     args: &Args,
     reading: &Reading,
-    host: Arc<Host>,
+    reach: &mut Reach,
     runs: &[RunId],
 ) -> Result<Exit, Failure> {
-    let mut reach = Reach::open(&app.ui, reading.folder(), host).await?;
+    let mut seen = Vec::new();
     for run in runs {
+        if args.take_over {
+            reach.take_over(run)?;
+        }
+        seen.push(reading.last(run).unwrap_or(Seq(0)));
         reach.resume(run, people::by(args.reason.clone(), false)?).await?;
         app.ui.say(&format!("run {run} taken up"));
     }
     let manner = Manner { in_place: app.ui.interactive && !args.no_wait };
     let mut worst = Exit::Done;
-    for run in runs {
-        let seen = reading.last(run);
-        let exit = follow::follow(app, &mut reach, run, seen.unwrap_or(Seq(0)), manner).await?;
+    for (run, seen) in runs.iter().zip(seen) {
+        let exit = follow::follow(app, reach, run, seen, manner).await?;
         if exit.code() > worst.code() {
             worst = exit;
         }
     }
-    reach.stop("the command ended", follow::GRACE_MS).await;
     Ok(worst)
 }

@@ -51,7 +51,8 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
 
 fn one(app: &App, args: &Args, reading: &Reading, name: &str) -> Result<Exit, Failure> {
     let run = reading.find(name)?;
-    let view = reading.view(&run, app.now_ms())?;
+    let mut view = reading.view(&run, app.now_ms())?;
+    view.head = reading.head(&run);
     if args.json {
         app.ui.json(&view)?;
         return Ok(Exit::Done);

@@ -1,8 +1,14 @@
-//! `verify`: every checksum and every chain of the store.
+//! `verify`: every checksum and every chain of the store, or of one run.
+
+use backout_core::id::{RunId, Seq};
+use backout_store::{Finding, find_head, head, verify};
+use serde::Serialize;
 
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::reading::Reading;
+use crate::view::style::{GOOD, TROUBLE, paint};
+use backout_server::view::counted;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -18,12 +24,91 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Not there yet.
-pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
-    let Args { run, head: _, json: _ } = args;
-    let reading = Reading::open(app)?;
-    if let Some(name) = run {
-        reading.find(name)?;
+#[derive(Serialize)]
+struct Report {
+    sound: bool,
+    runs: usize,
+    findings: Vec<Found>,
+    /// The head of the one run that was checked.
+    head: Option<String>,
+    /// The event that has the head that was given.
+    head_at: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    run: Option<String>,
+    file: String,
+    offset: u64,
+    what: String,
+}
+
+impl From<Finding> for Found {
+    fn from(found: Finding) -> Self {
+        let run = found.run.map(|run| run.to_string());
+        Self { run, file: found.file, offset: found.offset, what: found.what }
     }
-    Err(Failure::Usage { message: "verify is not part of this build yet".to_owned(), help: None })
+}
+
+/// Checks, and ends with 1 where something is not what was written.
+pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
+    let reading = Reading::open(app)?;
+    let run = args.run.as_deref().map(|name| reading.find(name)).transpose()?;
+    let report = report(&reading, run.as_ref(), args.head.as_deref())?;
+    if args.json {
+        app.ui.json(&report)?;
+    } else {
+        app.ui.data(&shown(&report, run.as_ref()))?;
+    }
+    Ok(if report.sound { Exit::Done } else { Exit::RunFailed })
+}
+
+fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Result<Report, Failure> {
+    let Some(reader) = reading.reader() else {
+        return Ok(Report { sound: true, runs: 0, findings: Vec::new(), head: None, head_at: None });
+    };
+    let mut findings: Vec<Found> =
+        verify(reading.folder(), run)?.into_iter().map(Found::from).collect();
+    let mut head_at: Option<Seq> = None;
+    if let (Some(run), Some(wanted), true) = (run, wanted, findings.is_empty()) {
+        head_at = find_head(reader, run, &wanted.to_ascii_lowercase())?;
+        if head_at.is_none() {
+            findings.push(other_history(run, wanted));
+        }
+    }
+    Ok(Report {
+        sound: findings.is_empty(),
+        runs: run.map_or(reading.names().len(), |_| 1),
+        findings,
+        head: run.and_then(|run| head(reader, run).ok()),
+        head_at: head_at.map(|seq| seq.0),
+    })
+}
+
+fn other_history(run: &RunId, wanted: &str) -> Found {
+    Found {
+        run: Some(run.to_string()),
+        file: format!("run {run}"),
+        offset: 0,
+        what: format!("no event has the head {wanted}: the record was changed, or it is another run's"),
+    }
+}
+
+fn shown(report: &Report, run: Option<&RunId>) -> String {
+    let mut lines: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| format!("{} {} at byte {}: {}", paint(TROUBLE, "damaged"), f.file, f.offset, f.what))
+        .collect();
+    if report.sound {
+        let what = run.map_or_else(|| counted(report.runs, "run"), |run| format!("run {run}"));
+        lines.push(format!("{} {what}: every checksum and chain holds", paint(GOOD, "sound")));
+    }
+    if let Some(at) = report.head_at {
+        lines.push(format!("the head that was kept is event {at}: nothing up to it was changed"));
+    }
+    if let Some(head) = &report.head {
+        lines.push(format!("head {head}"));
+    }
+    lines.join("\n")
 }

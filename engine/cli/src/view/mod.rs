@@ -4,7 +4,8 @@ pub(crate) mod by_hand;
 pub(crate) mod history;
 pub(crate) mod plan;
 pub(crate) mod plugins;
-pub(crate) mod reference;
+#[cfg(test)]
+mod reference;
 pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod text;

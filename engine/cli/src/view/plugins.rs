@@ -207,6 +207,7 @@ fn field_text(out: &mut String, field: &Field, indent: usize, width: usize) {
 }
 
 /// One plugin's page in `docs/plugins/`.
+#[cfg(test)]
 pub(crate) fn page(plugin: &str, actions: &[&Manifest]) -> String {
     let mut out = format!("# {plugin}\n\nGenerated from the actions themselves by the test `plugin_pages_are_up_to_date`.\n");
     for action in actions {
@@ -229,6 +230,7 @@ pub(crate) fn page(plugin: &str, actions: &[&Manifest]) -> String {
     out
 }
 
+#[cfg(test)]
 fn rows(out: &mut String, prefix: &str, fields: &[Field]) {
     for field in fields {
         let name = format!("{prefix}{}", field.name);

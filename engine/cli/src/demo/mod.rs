@@ -1,0 +1,129 @@
+//! A small real deployment in a folder: rolled back by a child engine that is killed half way,
+//! resumed by a second one, and then asked what really happened to it.
+
+mod engine;
+mod proof;
+pub(crate) mod service;
+mod shop;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use crate::app::App;
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+use crate::view::style::{BOLD, DIM, TROUBLE, WARN, paint};
+use engine::Engine;
+use shop::{FROM, Shop, TO};
+
+/// The runbook that is run, as it stands in the repository.
+const RUNBOOK: &str = include_str!("../../../../runbooks/rollback.ron");
+/// The step in the middle of which the engine is killed.
+const KILLED_IN: &str = "switch";
+
+/// Tells the whole story.
+pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, Failure> {
+    let failed = |error: anyhow::Error| Failure::file("the demo", format!("{error:#}"));
+    let folder = empty_folder(folder).map_err(failed)?;
+    let shop = Shop::at(&folder);
+    let told = app.block_on(async {
+        let (ui, shop) = (app.ui.clone(), shop.clone());
+        let story = tokio::task::spawn_blocking(move || story(&ui, &shop));
+        tokio::select! {
+            told = story => told.map_err(|error| Failure::Internal(error.to_string())),
+            _ = tokio::signal::ctrl_c() => Ok(Err(anyhow::anyhow!("ended by Ctrl-C"))),
+        }
+    })?;
+    let cleaned = clean_up(&app.ui, &shop, keep);
+    let exit = told.map_err(failed)?;
+    cleaned.map_err(failed)?;
+    Ok(exit)
+}
+
+fn story(ui: &Ui, shop: &Shop) -> anyhow::Result<Exit> {
+    shop.make()?;
+    fs::write(shop.folder.join("rollback.ron"), RUNBOOK)?;
+    fs::write(shop.folder.join("params.ron"), shop.params()?)?;
+    let engine = Engine::new(ui, &shop.folder)?;
+    before(ui, shop)?;
+    heading(ui, "1", "Roll back, and pull the plug half way");
+    say(ui, &format!("$ cd {}; export BACKOUT_STORE=$PWD/store", shop.folder.display()));
+    let pid = engine.run_until(
+        &["run", "rollback.ron", "--params", "params.ron", "--yes"],
+        || shop.is_switching() && engine.has_intent(KILLED_IN),
+    )?;
+    say(ui, &format!("$ kill -9 {pid}"));
+    note(ui, &format!("The engine died while {TO} was coming in and {FROM} was going out."));
+    heading(ui, "2", "What is known now");
+    engine.run(&["status", "latest"])?;
+    heading(ui, "3", "Go on");
+    let exit = engine.run(&["resume", "latest", "--no-wait"])?;
+    ensure!(exit.success(), "the rollback did not finish: {exit}");
+    heading(ui, "4", "The proof, from the targets' own records");
+    let holds = proof::show(ui, shop)?;
+    say(ui, "");
+    engine.run(&["verify"])?;
+    Ok(if holds { Exit::Done } else { Exit::RunFailed })
+}
+
+fn before(ui: &Ui, shop: &Shop) -> anyhow::Result<()> {
+    say(ui, &format!("{} {}", paint(BOLD, "A small shop in"), shop.folder.display()));
+    note(ui, "SQLite with a goose ledger, a go-feature-flag file, two releases behind a symlink,");
+    note(ui, &format!("and a service on {}. Release {FROM} hurts:", shop.url()?));
+    proof::answers(ui, shop, &["/", "/checkout"])
+}
+
+fn heading(ui: &Ui, number: &str, text: &str) {
+    say(ui, "");
+    say(ui, &paint(BOLD, &format!("{number}. {text}")));
+}
+
+fn note(ui: &Ui, text: &str) {
+    say(ui, &paint(DIM, &format!("  {text}")));
+}
+
+/// The story is what the demo is for; where nobody reads it, it goes on.
+fn say(ui: &Ui, text: &str) {
+    let _ = ui.data(&format!("{text}\n")).is_ok();
+}
+
+/// A folder that is there and has nothing in it.
+fn empty_folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let Some(asked) = asked else { return new_folder() };
+    fs::create_dir_all(asked).with_context(|| format!("making {}", asked.display()))?;
+    let is_empty = fs::read_dir(asked)?.next().is_none();
+    ensure!(is_empty, "{} is not empty; name a folder that is", asked.display());
+    Ok(asked.canonicalize()?)
+}
+
+fn new_folder() -> anyhow::Result<PathBuf> {
+    let bits = u64::from_le_bytes(crate::people::random::<8>().map_err(anyhow::Error::new)?);
+    let folder = std::env::temp_dir().join(format!("backout-demo-{:06x}", bits >> 40));
+    fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder.canonicalize()?)
+}
+
+fn clean_up(ui: &Ui, shop: &Shop, keep: bool) -> anyhow::Result<()> {
+    if keep {
+        heading(ui, "Kept", &shop.folder.display().to_string());
+        say(ui, "  $ BACKOUT_STORE=store backout history latest");
+        say(ui, "  $ shop/bin/shopctl stop    # then remove the folder");
+        return Ok(());
+    }
+    shop.stop()?;
+    fs::remove_dir_all(&shop.folder)?;
+    note(ui, "The shop is stopped and its folder removed; --keep leaves both.");
+    Ok(())
+}
+
+/// A line that tells of something bad that is meant to happen.
+fn alarm(text: &str) -> String {
+    paint(WARN, text)
+}
+
+/// A line that tells of something bad that is not.
+fn trouble(text: &str) -> String {
+    paint(TROUBLE, text)
+}

@@ -1,0 +1,172 @@
+//! The deployment: made, looked at and ended.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use backout_plugin_api::files::sha256_hex;
+use serde_json::json;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tokio::runtime::Handle;
+
+use super::service::{self, PORT_FILE, SERVICE};
+
+/// The release that hurts.
+pub(super) const FROM: &str = "1.4.2";
+/// The release to go back to.
+pub(super) const TO: &str = "1.4.1";
+/// The schema version that [`TO`] was made for.
+pub(super) const SCHEMA: i64 = 2;
+
+const FLAGS: &str = include_str!("shop/flags.yaml");
+const SHOPCTL: &str = include_str!("shop/bin/shopctl");
+/// The migrations: version, file name, text.
+const MIGRATIONS: [(i64, &str, &str); 4] = [
+    (1, "00001_orders.sql", include_str!("shop/migrations/00001_orders.sql")),
+    (2, "00002_order_notes.sql", include_str!("shop/migrations/00002_order_notes.sql")),
+    (3, "00003_gift_cards.sql", include_str!("shop/migrations/00003_gift_cards.sql")),
+    (4, "00004_delivery_slot.sql", include_str!("shop/migrations/00004_delivery_slot.sql")),
+];
+/// The ledger as goose 3.27 makes it, with its first row.
+const LEDGER: &str = "CREATE TABLE goose_db_version (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    version_id INTEGER NOT NULL,
+    is_applied INTEGER NOT NULL,
+    tstamp TIMESTAMP DEFAULT (datetime('now'))
+);
+INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1);";
+/// What the shop has sold.
+const ROWS: &str = "INSERT INTO orders (item, cents, delivery_slot) VALUES
+    ('a teapot', 3900, 'evening'), ('two cups', 1800, 'noon'), ('a spoon', 400, NULL);
+INSERT INTO gift_cards VALUES ('TEA-FOR-TWO', 5000);";
+
+/// Where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Shop {
+    /// The folder of the whole demo.
+    pub(super) folder: PathBuf,
+    /// The shop's own folder in it.
+    pub(super) root: PathBuf,
+}
+
+impl Shop {
+    pub(super) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), root: folder.join("shop") }
+    }
+
+    /// Makes all of it and starts the release that hurts.
+    pub(super) fn make(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(self.root.join("run"))?;
+        fs::write(self.root.join("flags.yaml"), FLAGS)?;
+        fs::write(self.root.join(PORT_FILE), format!("{}\n", free_port()?))?;
+        write_program(&self.root.join("bin/shopctl"), SHOPCTL)?;
+        for version in [TO, FROM] {
+            self.make_release(version)?;
+        }
+        symlink(format!("releases/{FROM}"), self.root.join("current"))?;
+        Handle::current().block_on(self.make_database()).context("making shop.db")?;
+        self.control(&["switch", FROM])
+    }
+
+    fn make_release(&self, version: &str) -> anyhow::Result<()> {
+        let own = std::env::current_exe()?;
+        let text = format!(
+            "#!/bin/sh\n# Starts release {version} of the shop: shop ROOT VERSION\n\
+             exec '{}' {SERVICE} \"$@\"\n",
+            own.display()
+        );
+        write_program(&self.root.join(format!("releases/{version}/bin/shop")), &text)
+    }
+
+    async fn make_database(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(self.root.join("migrations"))?;
+        let options = SqliteConnectOptions::new().filename(self.database()).create_if_missing(true);
+        let mut database = SqliteConnection::connect_with(&options).await?;
+        sqlx::raw_sql(LEDGER).execute(&mut database).await?;
+        for (version, name, text) in MIGRATIONS {
+            fs::write(self.root.join("migrations").join(name), text)?;
+            let up = text.split("-- +goose Down").next().unwrap_or(text);
+            sqlx::raw_sql(up).execute(&mut database).await.context(name)?;
+            sqlx::query("INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, 1)")
+                .bind(version)
+                .execute(&mut database)
+                .await?;
+        }
+        sqlx::raw_sql(ROWS).execute(&mut database).await?;
+        database.close().await?;
+        Ok(())
+    }
+
+    /// The database's file.
+    pub(super) fn database(&self) -> PathBuf {
+        self.root.join("shop.db")
+    }
+
+    /// Where it answers.
+    pub(super) fn url(&self) -> anyhow::Result<String> {
+        Ok(format!("http://127.0.0.1:{}", service::port(&self.root)?))
+    }
+
+    /// The runbook's parameters, as a file.
+    pub(super) fn params(&self) -> anyhow::Result<String> {
+        let artifact = fs::read(self.root.join(format!("releases/{TO}/bin/shop")))?;
+        let params = json!({
+            "root": self.root,
+            "url": self.url()?,
+            "from": FROM,
+            "to": TO,
+            "sha256": sha256_hex(&artifact),
+            "schema": SCHEMA,
+        });
+        Ok(format!("{}\n", serde_json::to_string_pretty(&params)?))
+    }
+
+    /// What was started so far, one line each: the shop's own record.
+    pub(super) fn starts(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.root.join("run/starts.log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Whether the old release has been started and the new one still runs.
+    pub(super) fn is_switching(&self) -> bool {
+        let runs = |version: &str| self.root.join(format!("run/{version}.pid")).exists();
+        self.starts().iter().any(|line| line.contains(TO)) && runs(TO) && runs(FROM)
+    }
+
+    /// Ends whatever of it runs, by its own process ids.
+    pub(super) fn stop(&self) -> anyhow::Result<()> {
+        if self.root.join("bin/shopctl").exists() {
+            self.control(&["stop"])?;
+        }
+        Ok(())
+    }
+
+    fn control(&self, args: &[&str]) -> anyhow::Result<()> {
+        let said = Command::new(self.root.join("bin/shopctl"))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .context("starting shopctl")?;
+        let why = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.status.success(), "shopctl {}: {}", args.join(" "), why.trim());
+        Ok(())
+    }
+}
+
+fn write_program(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// A port that nothing listens on now.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
