@@ -5,14 +5,23 @@ use backout_server::wire::By;
 
 use crate::exit::Failure;
 
-/// The user's name as the system knows it.
+/// The user's name as the system knows it; behind sudo the one who called it.
 pub(crate) fn user() -> String {
+    let uid = rustix::process::getuid().as_raw();
     let named = |name: &str| std::env::var(name).ok().filter(|user| !user.trim().is_empty());
-    // Behind sudo the person is the one who called it.
-    let sudo = named("SUDO_USER");
-    sudo.or_else(|| named("USER"))
-        .or_else(|| named("LOGNAME"))
-        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    let sudo = if uid == 0 { named("SUDO_USER") } else { None };
+    let known = || name_of(uid, &std::fs::read_to_string("/etc/passwd").unwrap_or_default());
+    sudo.or_else(known).or_else(|| named("USER")).unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// The name of a user in the text of a `passwd` file.
+fn name_of(uid: u32, passwd: &str) -> Option<String> {
+    let found = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+        (id.parse() == Ok(uid)).then_some(name)
+    });
+    found.map(str::to_owned)
 }
 
 /// Where this process runs, for people.
@@ -45,4 +54,16 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 fn random_bits() -> Result<u64, Failure> {
     Ok(u64::from_le_bytes(random::<8>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn a_user_is_found_by_number() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n";
+        assert_eq!(name_of(1000, passwd).as_deref(), Some("ana"));
+        assert_eq!(name_of(7, passwd), None);
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Here {
     store: Arc<EmbeddedStore>,
     /// Runs that did not come to rest, as the store found them at its opening.
     unfinished: Vec<RunId>,
-    _served: Option<Served>,
+    served: Option<Served>,
 }
 
 impl Reach {
@@ -56,7 +56,7 @@ impl Reach {
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
             .ok();
         let unfinished = opened.unfinished;
-        Ok(Self::Here(Here { engine, store, unfinished, _served: served }))
+        Ok(Self::Here(Here { engine, store, unfinished, served }))
     }
 
     /// Makes a run and drives it.
@@ -108,6 +108,23 @@ impl Reach {
         match self {
             Self::Here(here) => here.events(run, from, wait_ms).await,
             Self::There(client, _) => client.events(run, from.0, wait_ms).await,
+        }
+    }
+
+    /// Lets go in order and closes the store, where the engine is this process: the next opening
+    /// then has nothing to put right.
+    pub(crate) async fn close(self, why: &str, grace_ms: u64) {
+        let Self::Here(here) = self else { return };
+        let Here { engine, store, served, .. } = here;
+        engine.stop(why, grace_ms).await;
+        if let Some(served) = served {
+            served.close().await;
+        }
+        drop(engine);
+        match Arc::try_unwrap(store) {
+            Ok(store) => store.close(),
+            // A request is still being answered: what is acknowledged is safe all the same.
+            Err(_) => tracing::debug!("the store is left open"),
         }
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::routes::{Face, router};
@@ -42,6 +43,19 @@ impl SocketPath {
 pub struct Served {
     file: PathBuf,
     end: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    /// Ends the serving and waits until nothing of it holds the engine any more.
+    pub async fn close(mut self) {
+        self.end.cancel();
+        if let Some(serving) = self.serving.take()
+            && let Err(error) = serving.await
+        {
+            tracing::warn!(%error, "the control socket did not end in order");
+        }
+    }
 }
 
 impl Drop for Served {
@@ -65,7 +79,7 @@ pub fn serve(folder: &Path, face: Face) -> io::Result<Served> {
     fs::set_permissions(&file, Permissions::from_mode(0o600))?;
     let end = CancellationToken::new();
     let ended = end.clone();
-    tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         let serving = axum::serve(listener, router(face));
         tokio::select! {
             served = serving.into_future() => {
@@ -76,5 +90,5 @@ pub fn serve(folder: &Path, face: Face) -> io::Result<Served> {
             () = ended.cancelled() => {}
         }
     });
-    Ok(Served { file, end })
+    Ok(Served { file, end, serving: Some(serving) })
 }

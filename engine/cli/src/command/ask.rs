@@ -6,6 +6,7 @@ use backout_core::id::{RunId, StepId, StepIx};
 use backout_core::state::{RunState, StepState};
 use backout_server::view::counted;
 
+use super::follow::GRACE_MS;
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::people;
@@ -325,8 +326,9 @@ pub(crate) fn give(
     let by = people::by(reason, break_glass)?;
     let (reply, other) = app.block_on(async {
         let reach = Reach::open(&app.ui, &folder, app.host()).await?;
-        let reply = reach.ask(run, ask, by).await?;
-        Ok((reply, reach.other()))
+        let (reply, other) = (reach.ask(run, ask, by).await, reach.other());
+        reach.close("the command ended", GRACE_MS).await;
+        Ok((reply?, other))
     })?;
     let recorded = format!("recorded as event {} of run {run}", reply.seq);
     match (reply.driven, other) {

@@ -45,7 +45,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
             [] => Ok(nothing(app, &reading)),
             runs => all(app, args, &reading, &mut reach, runs).await,
         };
-        reach.stop("the command ended", follow::GRACE_MS).await;
+        reach.close("the command ended", follow::GRACE_MS).await;
         exit
     })
 }

@@ -56,7 +56,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         reach.start(run.clone(), loaded.plan, loaded.text, by).await?;
         app.ui.data(&format!("run {run} of {name}"))?;
         let exit = follow::follow(app, &mut reach, &run, Seq(0), manner).await;
-        reach.stop("the command ended", follow::GRACE_MS).await;
+        reach.close("the command ended", follow::GRACE_MS).await;
         exit
     })
 }
