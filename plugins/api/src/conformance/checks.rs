@@ -256,7 +256,11 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
             whole: true,
         };
         match bench.case.action().revert(&bench.context(VERB_TIMEOUT), &made).await {
-            Reverted::By { action, input } => put_back(bench, &action, &input).await?,
+            Reverted::By { action, input } => {
+                // Each undo is a step of its own, so it has a key of its own.
+                let attempt = 3 + u32::try_from(made.effect).unwrap_or(0);
+                put_back(bench, &action, &input, attempt).await?;
+            }
             Reverted::Nothing if prepared.guarantee == Guarantee::ReadOnly => {}
             Reverted::NotPossible { .. } if reversibility == Some(Reversibility::None) => {
                 return not_applicable("it says that it cannot be put back");
@@ -274,12 +278,13 @@ async fn put_back(
     bench: &Bench<'_>,
     name: &crate::ActionName,
     input: &serde_json::Value,
+    attempt: u32,
 ) -> Checked {
     let action = bench.action_of(name)?;
     let problems = action.check(input).problems;
     expect(problems.is_empty(), || format!("the revert's own input: {problems:?}"))?;
     let prepared = bench.prepare_with(action, input).await?;
-    for call in calls(&prepared, input, 3, 1) {
+    for call in calls(&prepared, input, attempt, 1) {
         match action.apply(&bench.context(VERB_TIMEOUT), &call).await {
             Outcome::Done { .. } => {}
             other => return Err(Stop::Broken(format!("apply of the revert gave {other:?}"))),

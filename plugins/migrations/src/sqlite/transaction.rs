@@ -153,7 +153,7 @@ impl Transaction {
         self.pass(Point::Begun)?;
         let record = before_commit("write the effect row");
         (*tx).execute(CREATE).await.map_err(&record)?;
-        refuse_late(&mut tx, &call.key, &call.fence).await?;
+        refuse_late(&mut tx, call, data).await?;
         let row = EffectRow { key: &call.key, fence: &call.fence, at_ms: ctx.now_ms, data };
         row.write(&mut tx, "done").await.map_err(&record)?;
         self.pass(Point::Recorded)?;
@@ -207,8 +207,12 @@ async fn settle(ctx: &Context, call: &Call, data: &Data) -> sqlx::Result<Settled
     let mut conn = data.database.writable(SETTLE_BUSY.min(ctx.timeout / 2)).await?;
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     (*tx).execute(CREATE).await?;
-    if effect_row(&mut tx, &call.key).await?.is_some_and(|(state, _)| state == "done") {
-        return Ok(Settled::Done { output: output(data) });
+    match effect_row(&mut tx, &call.key, data).await? {
+        Some(found) if !found.same => {
+            return Ok(Settled::Unknown { evidence: other_migration(&call.key) });
+        }
+        Some(found) if found.is_done => return Ok(Settled::Done { output: output(data) }),
+        _ => {}
     }
     let row = EffectRow { key: &call.key, fence: &call.fence, at_ms: ctx.now_ms, data };
     row.write(&mut tx, "sealed").await?;
@@ -255,31 +259,48 @@ fn check_file(database: &Database) -> Result<(), Stop> {
     }
 }
 
-/// State and dispatch of a key's row.
+/// What a key's row says.
+struct Found {
+    is_done: bool,
+    dispatch: i64,
+    /// Whether it is the row of this migration; a key means one effect for ever.
+    same: bool,
+}
+
 async fn effect_row(
     conn: &mut SqliteConnection,
     key: &EffectKey,
-) -> sqlx::Result<Option<(String, i64)>> {
-    let row = sqlx::query("SELECT state, dispatch FROM backout_effects WHERE key = ?")
-        .bind(key.as_str())
-        .fetch_optional(conn)
-        .await?;
-    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+    data: &Data,
+) -> sqlx::Result<Option<Found>> {
+    let query = "SELECT state, dispatch, direction, version FROM backout_effects WHERE key = ?";
+    let row = sqlx::query(query).bind(key.as_str()).fetch_optional(conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (state, direction): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+    Ok(Some(Found {
+        is_done: state == "done",
+        dispatch: row.try_get(1)?,
+        same: direction == data.direction.word() && row.try_get::<i64, _>(3)? == data.version,
+    }))
 }
 
-async fn refuse_late(
-    conn: &mut SqliteConnection,
-    key: &EffectKey,
-    fence: &Fence,
-) -> Result<(), Stop> {
+fn other_migration(key: &EffectKey) -> String {
+    format!("the row of {key} in {EFFECT_TABLE} is of another migration")
+}
+
+async fn refuse_late(conn: &mut SqliteConnection, call: &Call, data: &Data) -> Result<(), Stop> {
+    let (key, fence) = (&call.key, &call.fence);
     let read = before_commit("read the effect table");
-    match effect_row(conn, key).await.map_err(&read)? {
-        Some((state, _)) if state == "done" => return Err(Stop::Made),
-        Some((_, sealed)) if i64::from(fence.dispatch) <= sealed => {
+    match effect_row(conn, key, data).await.map_err(&read)? {
+        Some(found) if !found.same => {
+            let what = other_migration(key);
+            return Err(Stop::Refused(format!("{what}; nothing was changed")));
+        }
+        Some(found) if found.is_done => return Err(Stop::Made),
+        Some(found) if i64::from(fence.dispatch) <= found.dispatch => {
             return Err(Stop::Refused(format!(
-                "sending {} of {key} came after sending {sealed} was settled as not done; nothing \
-                 was changed",
-                fence.dispatch
+                "sending {} of {key} came after sending {} was settled as not done; nothing was \
+                 changed",
+                fence.dispatch, found.dispatch
             )));
         }
         _ => {}

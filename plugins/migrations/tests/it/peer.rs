@@ -64,7 +64,10 @@ async fn goose_agrees_with_every_version_we_go_down_to() {
         assert!(says.trim().ends_with(&format!("version {to}")), "{says}");
 
         let fresh = World::bare();
-        run(&goose, &fresh, &["up-to", &to.to_string()]);
+        let to_text = to.to_string();
+        // goose has no way up to 0, but makes its ledger when it is asked for the version.
+        let steps = if to == 0 { vec!["version"] } else { vec!["up-to", &to_text] };
+        run(&goose, &fresh, &steps);
         assert_eq!(world.schema().await, fresh.schema().await, "down to {to}");
 
         run(&goose, &world, &["up"]);
