@@ -134,14 +134,11 @@ impl Action for ExecRun {
         if input.read_only {
             return Settled::NotDone;
         }
-        for dispatch in 1..=call.fence.dispatch {
-            let folder = Folder::of(ctx, &call.key, dispatch);
-            let settled = settle_one(ctx, call, &input, &folder).await;
-            if settled != Settled::NotDone {
-                return settled;
-            }
+        let folder = Folder::of(ctx, &call.key, call.fence.dispatch);
+        match settle_this(ctx, call, &input, &folder).await {
+            Settled::NotDone => settle_earlier(ctx, call, &input),
+            settled => settled,
         }
-        Settled::NotDone
     }
 
     async fn revert(&self, _ctx: &Context, made: &MadeEffect) -> Reverted {
@@ -257,7 +254,7 @@ fn outcome(input: &Input, exit: &Exit) -> Outcome {
 
 /// What became of one sending, by its records and then by the author's probe. A sending that
 /// nobody began is sealed.
-async fn settle_one(ctx: &Context, call: &Call, input: &Input, folder: &Folder) -> Settled {
+async fn settle_this(ctx: &Context, call: &Call, input: &Input, folder: &Folder) -> Settled {
     match look_or_seal(folder.clone(), ctx.now_ms).await {
         Err(error) => Settled::Unreachable { reason: unreadable(&error) },
         Ok(Look::Never) => Settled::NotDone,
@@ -272,6 +269,22 @@ async fn settle_one(ctx: &Context, call: &Call, input: &Input, folder: &Folder) 
             }
         },
     }
+}
+
+/// This sending was not made. An earlier one was settled before this one was begun, but by a person
+/// perhaps: what its records prove stands.
+fn settle_earlier(ctx: &Context, call: &Call, input: &Input) -> Settled {
+    for dispatch in 1..call.fence.dispatch {
+        match Folder::of(ctx, &call.key, dispatch).look() {
+            Err(error) => return Settled::Unreachable { reason: unreadable(&error) },
+            Ok(Look::Running(evidence)) => return Settled::Running { evidence },
+            Ok(Look::Exited(exit)) if exit.how == How::Status(0) => {
+                return Settled::Done { output: exit.output(input.output) };
+            }
+            Ok(Look::Unclaimed | Look::Never | Look::Exited(_) | Look::Lost { .. }) => {}
+        }
+    }
+    Settled::NotDone
 }
 
 /// What the records say once nobody can begin it any more. On a thread that may wait for the disk.
