@@ -19,6 +19,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
 use serde_json::{Value, json};
 
+use crate::capture::{Captures, Capturing};
 use crate::host::missing;
 use crate::{Clock, Host};
 
@@ -39,6 +40,7 @@ pub(crate) struct Calls {
     pub(crate) epoch: Epoch,
     pub(crate) scratch: PathBuf,
     pub(crate) observer: Option<Observer>,
+    pub(crate) captures: Option<Captures>,
 }
 
 /// A call under way: the answer, and the means to end it early.
@@ -65,8 +67,8 @@ impl Calls {
                 Report::Prepared { step, attempt, look, result }
             }
             Wanted::Apply(dispatch) => {
-                let outcome = self.apply(&dispatch, &cancel).await;
-                Report::Applied { sending: dispatch.sending, outcome: bounded(outcome) }
+                let outcome = bounded(self.apply(&dispatch, &cancel).await);
+                Report::Applied { sending: dispatch.sending, outcome }
             }
             Wanted::Settle(dispatch) => {
                 let settled = self.settle(&dispatch, &cancel).await;
@@ -108,6 +110,20 @@ impl Calls {
         }
     }
 
+    /// The context, with what it says also captured.
+    fn capturing(&self, ctx: Context, sending: &Sending) -> (Context, Option<Capturing>) {
+        let Some(captures) = &self.captures else { return (ctx, None) };
+        let capturing = Capturing::new(captures, &self.run, sending);
+        let (kept, shown) = (capturing.clone(), ctx.emit.clone());
+        let emit = move |said: Emit| {
+            if let Emit::Output(bytes) = &said {
+                kept.push(bytes);
+            }
+            shown(said);
+        };
+        (Context { emit: Arc::new(emit), ..ctx }, Some(capturing))
+    }
+
     async fn prepare(
         &self,
         action: &ActionName,
@@ -128,9 +144,15 @@ impl Calls {
         match self.reads(&dispatch.action, &dispatch.prepared) {
             Ok(action) => {
                 let call = self.call(dispatch);
-                self.within(&ctx, action.apply(&ctx, &call))
+                let (ctx, capturing) = self.capturing(ctx, &dispatch.sending);
+                let outcome = self
+                    .within(&ctx, action.apply(&ctx, &call))
                     .await
-                    .unwrap_or_else(|reason| Outcome::Unclear { reason })
+                    .unwrap_or_else(|reason| Outcome::Unclear { reason });
+                match capturing {
+                    Some(capturing) => capturing.finish(outcome).await,
+                    None => outcome,
+                }
             }
             Err(reason) => Outcome::Refused { reason },
         }

@@ -15,6 +15,7 @@ use backout_store::journal::{Append, AppendResult, JournalStore, NewEvent, Store
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call::{Calls, Observer};
+use crate::capture::Captures;
 use crate::crash::CrashPoint;
 use crate::driver::{Driver, INBOX_MAX, Message, Progress, load};
 use crate::{Clock, Host};
@@ -67,6 +68,8 @@ pub struct Options {
     pub scratch: Arc<dyn Fn(&RunId) -> PathBuf + Send + Sync>,
     /// Told of progress and output as they come.
     pub observer: Option<Observer>,
+    /// Where output is kept; absent is nowhere.
+    pub captures: Option<Captures>,
     /// Where a debug build dies.
     pub crash: Option<CrashPoint>,
 }
@@ -201,6 +204,7 @@ impl Engine {
             epoch: run.epoch,
             scratch: (self.options.scratch)(id),
             observer: self.options.observer.clone(),
+            captures: self.options.captures.clone(),
         }
     }
 

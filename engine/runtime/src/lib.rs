@@ -1,6 +1,7 @@
 //! The tokio shell around the core: decide, append (durable), evolve, reconcile, acknowledge.
 
 mod call;
+mod capture;
 pub mod clock;
 pub mod crash;
 pub mod drift;
@@ -11,6 +12,7 @@ pub mod needs;
 pub mod survey;
 
 pub use call::Observer;
+pub use capture::Captures;
 pub use clock::{Clock, SystemClock};
 pub use handle::{Answer, Engine, EngineError, Options};
 pub use host::Host;

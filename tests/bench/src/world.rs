@@ -107,6 +107,7 @@ pub(crate) fn engine(store: &Arc<EmbeddedStore>) -> Engine {
         engine: "bench".into(),
         scratch: Arc::new(move |run| folders.scratch(run)),
         observer: None,
+        captures: None,
         crash: None,
     };
     let store: Arc<dyn JournalStore> = store.clone();

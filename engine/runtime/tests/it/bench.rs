@@ -50,6 +50,7 @@ pub(crate) fn engine(store: Arc<dyn JournalStore>, clock: TestClock) -> Engine {
         engine: "test".into(),
         scratch: Arc::new(|_| std::env::temp_dir()),
         observer: None,
+        captures: None,
         crash: None,
     };
     Engine::new(store, Arc::new(host), Arc::new(clock), options)
