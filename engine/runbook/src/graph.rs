@@ -12,6 +12,17 @@ use crate::tree::Span;
 /// Circles reported for one file: after so many the rest hardly tells more.
 const CYCLES_MAX: usize = 10;
 
+/// Problems after which wrong names get no advice: looking for the nearest name costs time, and
+/// whoever has so many does not read the last.
+pub(crate) const ADVISED_MAX: usize = 100;
+
+/// The ids of all steps, sorted.
+pub(crate) fn sorted<'n>(index: &HashMap<&'n str, usize>) -> Vec<&'n str> {
+    let mut names: Vec<&str> = index.keys().copied().collect();
+    names.sort_unstable();
+    names
+}
+
 /// For each step the steps that it needs, by their place in the file.
 pub(crate) struct Graph {
     pub(crate) needs: Vec<Vec<usize>>,
@@ -223,8 +234,7 @@ fn written(
             Some(before) if found.contains(before) => {}
             Some(before) => found.push(*before),
             None => {
-                let mut names: Vec<&str> = index.keys().copied().collect();
-                names.sort_unstable();
+                let names = if problems.len() < ADVISED_MAX { sorted(index) } else { Vec::new() };
                 problems.push(
                     Problem::new(codes::UNKNOWN_NEED, format!("there is no step `{}`", need.value))
                         .at(need.span, "no such step")

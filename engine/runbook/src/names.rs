@@ -8,7 +8,7 @@ use backout_core::expr::{ExprError, Expression, Reference, Template};
 
 use crate::codes;
 use crate::draft::DraftStep;
-use crate::graph::{Ancestors, Graph};
+use crate::graph::{ADVISED_MAX, Ancestors, Graph, sorted};
 use crate::params::Declared;
 use crate::problem::{Problem, advice};
 use crate::tree::{Kind, Node, Span};
@@ -43,7 +43,8 @@ impl Names<'_, '_, '_> {
                 Reference::Param { name, .. } => self.param(name),
                 Reference::Item { .. } => self.item(at),
                 Reference::Output { step, key, field, .. } => {
-                    self.output(at, step, key.as_deref(), field.as_deref())
+                    let advised = problems.len() < ADVISED_MAX;
+                    self.output(at, step, key.as_deref(), field.as_deref(), advised)
                 }
             };
             if let Some((problem, text)) = problem {
@@ -99,10 +100,10 @@ impl Names<'_, '_, '_> {
         step: &str,
         key: Option<&str>,
         field: Option<&str>,
+        advised: bool,
     ) -> Option<(Problem, &'static str)> {
         let Some(before) = self.index.get(step).copied() else {
-            let mut names: Vec<&str> = self.index.keys().copied().collect();
-            names.sort_unstable();
+            let names = if advised { sorted(self.index) } else { Vec::new() };
             let problem =
                 Problem::new(codes::UNKNOWN_REFERENCE, format!("there is no step `{step}`"))
                     .help(advice(step, "the steps are", &names));

@@ -19,11 +19,6 @@ impl Span {
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
-
-    /// A point.
-    pub(crate) fn point(at: usize) -> Self {
-        Self { start: at, end: at }
-    }
 }
 
 impl From<Span> for Range<usize> {

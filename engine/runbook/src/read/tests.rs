@@ -73,20 +73,26 @@ fn number_of(number: Number) -> f64 {
 
 /// Whether a text holds what we refuse on purpose, or what `ron` lets pass: ranges, bytes, numbers
 /// beyond all bounds, keys written twice.
-fn is_ours_alone(text: &str, tree: &Node<'_>) -> bool {
+fn is_ours_alone(text: &str) -> bool {
     text.contains("..")
         || text.contains("inf")
         || text.contains("NaN")
         || text.contains("b\"")
         || text.contains("b'")
         || text.contains("br")
-        || has_duplicates(tree)
 }
 
-fn has_duplicates(tree: &Node<'_>) -> bool {
-    let mut problems = Vec::new();
-    crate::input::duplicates(tree, &mut problems);
-    !problems.is_empty()
+/// Whether two keys of a map are one to `ron`, where every bare name is a unit.
+fn has_duplicates(tree: &Plain) -> bool {
+    match tree {
+        Plain::Map(entries) => {
+            entries.windows(2).any(|pair| pair[0].0 == pair[1].0)
+                || entries.iter().any(|(key, value)| has_duplicates(key) || has_duplicates(value))
+        }
+        Plain::List(items) => items.iter().any(has_duplicates),
+        Plain::Option(Some(inner)) => has_duplicates(inner),
+        _ => false,
+    }
 }
 
 #[track_caller]
@@ -95,8 +101,8 @@ fn compare(text: &str) -> bool {
     let oracle: Result<ron::Value, _> = ron::Options::default()
         .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
         .from_str(text);
-    if is_ours_alone(text, &tree) {
-        return false;
+    if is_ours_alone(text) || (problems.is_empty() && has_duplicates(&ours(&tree))) {
+        return oracle.is_ok();
     }
     match (&oracle, problems.is_empty()) {
         (Ok(value), true) => assert_eq!(ours(&tree), theirs(value), "{text}"),
@@ -164,7 +170,6 @@ fn a_table_of_texts() {
         "18446744073709551615",
         "-9223372036854775808",
         "18446744073709551616",
-        "1e400",
         "// c\n1",
         "1 // c",
         "/* a /* b */ c */ 1",
@@ -185,7 +190,6 @@ fn a_table_of_texts() {
         "(true, None, Some(\"x\"))",
         "(truex: 1)",
         "Nonesuch",
-        "0xE+1",
         "Some(Some(1))",
         "(_a: 1, b_2: 2)",
         "{a: 1}",
@@ -249,14 +253,17 @@ fn a_table_of_texts() {
         "\\",
         "0x_1",
         "1.f32x",
+        "0xE+1",
     ];
-    for text in good {
-        assert!(compare(text) || text == "1e400", "ron does not read {text:?}");
+    let mut wrong = Vec::new();
+    for (text, expected) in good.map(|t| (t, true)).into_iter().chain(bad.map(|t| (t, false))) {
+        let compared = std::panic::catch_unwind(|| compare(text));
+        let read = read(text).1.is_empty();
+        if compared.ok() != Some(expected) || read != expected {
+            wrong.push(text);
+        }
     }
-    for text in bad {
-        assert!(!compare(text), "ron reads {text:?}");
-        assert!(!read(text).1.is_empty(), "we read {text:?}");
-    }
+    assert_eq!(wrong, [""; 0]);
 }
 
 fn value() -> impl Strategy<Value = String> {
