@@ -82,14 +82,29 @@ pub fn effects(state: &RunState) -> Vec<Wanted> {
     }
     let mut wanted = Vec::new();
     for ix in &state.active {
-        if let (Some(plan), Some(step)) = (state.plan_step(*ix), state.step(*ix)) {
-            of_step(state, *ix, plan, step, &mut wanted);
-        }
+        of_index(state, *ix, &mut wanted);
     }
     if state.is_planning_undo() {
         reverts(state, &mut wanted);
     }
     wanted
+}
+
+/// The part of [`effects`] that is of one step. After an event of a step only its own part changes;
+/// an event of the run may change all of them.
+pub fn effects_of(state: &RunState, step: &StepId) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    let active = state.order.find(step).filter(|ix| state.active.contains(ix));
+    if let Some(ix) = active.filter(|_| !matches!(state.phase, Phase::Ended(_))) {
+        of_index(state, ix, &mut wanted);
+    }
+    wanted
+}
+
+fn of_index(state: &RunState, ix: StepIx, wanted: &mut Vec<Wanted>) {
+    if let (Some(plan), Some(step)) = (state.plan_step(ix), state.step(ix)) {
+        of_step(state, ix, plan, step, wanted);
+    }
 }
 
 fn of_step(
@@ -181,11 +196,16 @@ fn dispatch(
     })
 }
 
+/// As many at once as steps may work: a large run has thousands, and each event asks again.
 fn reverts(state: &RunState, wanted: &mut Vec<Wanted>) {
+    let end = wanted.len() + state.room();
     for (plan, step) in state.plan.steps.iter().zip(&state.steps) {
         for (at, made) in step.made.iter().enumerate().filter(|(_, m)| m.reverted.is_none()) {
             if matches!(plan.role, crate::plan::Role::Undo { .. }) {
                 continue;
+            }
+            if wanted.len() == end {
+                return;
             }
             wanted.push(Wanted::Revert {
                 step: plan.id.clone(),
@@ -204,38 +224,15 @@ pub fn next_due(state: &RunState) -> Option<Timestamp> {
     if matches!(state.phase, Phase::Ended(_)) {
         return None;
     }
-    state.active.iter().filter_map(|ix| state.step(*ix)).filter_map(due_of).min()
-}
-
-fn due_of(step: &StepRun) -> Option<Timestamp> {
-    match &step.state {
-        StepState::Waiting(Wait::Retry { due, .. } | Wait::Timer { due }) => Some(*due),
-        StepState::Running => step
-            .effects
-            .iter()
-            .filter_map(|effect| match &effect.state {
-                EffectState::Again { due, .. } => Some(*due),
-                EffectState::Pending
-                | EffectState::Satisfied
-                | EffectState::InFlight
-                | EffectState::Unclear { .. }
-                | EffectState::Done
-                | EffectState::Refused
-                | EffectState::Failed
-                | EffectState::InDoubt { .. } => None,
-            })
-            .min(),
-        StepState::Pending
-        | StepState::Preparing
-        | StepState::Waiting(_)
-        | StepState::InDoubt
-        | StepState::Succeeded { .. }
-        | StepState::Unverified
-        | StepState::Failed { .. }
-        | StepState::Skipped(_)
-        | StepState::Cancelled
-        | StepState::Undone => None,
-    }
+    let has_room = state.room() > 0;
+    let moves = |ix: &StepIx| {
+        state.step(*ix).is_some_and(|step| match &step.state {
+            StepState::Waiting(Wait::Retry { .. }) => has_room && state.may_start(*ix),
+            StepState::Running => state.may_start(*ix) || !state.admits(*ix),
+            _ => true,
+        })
+    };
+    state.timed.iter().find(|(_, ix)| moves(ix)).map(|(due, _)| *due)
 }
 
 impl StepRun {
@@ -258,12 +255,22 @@ impl RunState {
     /// Whether this step may begin something new now: nothing is paused, stopping or over, and an
     /// undo begins only its own steps.
     pub(crate) fn may_start(&self, ix: StepIx) -> bool {
-        !self.paused
-            && match self.phase {
-                Phase::Forward => true,
-                Phase::Undoing(_) => self.is_undo(ix),
-                Phase::Stopping(_) | Phase::Ended(_) => false,
-            }
+        !self.paused && self.admits(ix)
+    }
+
+    /// Whether this step belongs to what the run is about: a pause only holds it back.
+    pub(crate) fn admits(&self, ix: StepIx) -> bool {
+        match self.phase {
+            Phase::Forward => !self.is_undo(ix),
+            Phase::Undoing(_) => self.is_undo(ix),
+            Phase::Stopping(_) | Phase::Ended(_) => false,
+        }
+    }
+
+    /// How many more steps may come to work now.
+    pub(crate) fn room(&self) -> usize {
+        let max = usize::try_from(self.plan.max_parallel.max(1)).unwrap_or(usize::MAX);
+        max.saturating_sub(self.working)
     }
 
     /// Whether an undo is under way, all that went forward is at rest, and its steps are not yet

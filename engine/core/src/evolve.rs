@@ -1,11 +1,13 @@
 //! The fold: what each event makes of the state. It records; it never chooses, and never asks the
 //! clock.
 
+mod legal;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::contract::{Guarantee, Prepared, Satisfied, Settled};
+use crate::contract::{Guarantee, Prepared, PreparedEffect, Satisfied, Settled};
 use crate::event::{Event, Recorded, RunEnd, Sending, Wait};
 use crate::id::{Seq, StepId, StepIx, Timestamp};
 use crate::plan::{Order, Plan, PlanStep, Role};
@@ -31,6 +33,7 @@ pub fn evolve(state: &mut Option<RunState>, recorded: &Recorded) -> Result<(), I
         None => *state = Some(created(recorded).map_err(illegal)?),
         Some(run) => {
             follows(run, recorded).map_err(illegal)?;
+            legal::check(run, &recorded.event).map_err(illegal)?;
             run.seq = recorded.seq;
             run.epoch = recorded.epoch;
             run.last = recorded.at;
@@ -73,6 +76,7 @@ fn created(recorded: &Recorded) -> Result<RunState, String> {
         notes: Vec::new(),
         ready: std::collections::BTreeSet::new(),
         active: std::collections::BTreeSet::new(),
+        timed: std::collections::BTreeSet::new(),
         asking: std::collections::BTreeSet::new(),
         working: 0,
         met: 0,
@@ -100,12 +104,14 @@ fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
     let at = recorded.at;
     match &recorded.event {
         Event::RunCreated { .. } => return Err("the run exists already".into()),
-        Event::EngineAttached { engine } => attached(run, engine, at)?,
+        Event::EngineAttached { engine } => attached(run, engine, at),
         Event::EngineDetached { .. } => run.attached = false,
         Event::RunPaused => run.paused = true,
         Event::RunResumed => resumed(run, at),
         Event::RunStopping { why } => {
             run.phase = Phase::Stopping(why.clone());
+            // Nothing is begun any more, so there is nothing to hold back either.
+            run.paused = false;
             cancel_idle(run, at);
         }
         Event::RunEnded { end, recovered } => ended(run, *end, *recovered, at),
@@ -147,22 +153,33 @@ fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
     Ok(())
 }
 
-fn attached(run: &mut RunState, engine: &str, at: Timestamp) -> Result<(), String> {
-    if run.closed {
-        return Err("the run is closed".into());
-    }
+fn attached(run: &mut RunState, engine: &str, at: Timestamp) {
     run.attached = true;
     engine.clone_into(&mut run.engine);
     for ix in run.active.clone() {
         orphan(run, ix, at);
     }
-    Ok(())
+    retry_locks(run, at);
+}
+
+/// A lock may have come free while nobody listened: the steps that wait for one ask again.
+fn retry_locks(run: &mut RunState, at: Timestamp) {
+    let waits = |ix: &StepIx| {
+        matches!(run.step(*ix).map(|s| &s.state), Some(StepState::Waiting(Wait::Lock { .. })))
+    };
+    let waiting: Vec<StepIx> = run.active.iter().copied().filter(waits).collect();
+    for ix in waiting {
+        let why = "asks for its locks again".into();
+        run.change(ix, StepState::Waiting(Wait::Retry { due: at, why }), at);
+    }
 }
 
 /// What was in flight when the last engine died is unclear now; reads are simply asked again.
 fn orphan(run: &mut RunState, ix: StepIx, at: Timestamp) {
     let Some(step) = run.steps.get_mut(ix.0) else { return };
     step.look += 1;
+    // The time in which nobody looked is not time in which it was seen to be wrong.
+    step.verifying_since = step.verifying_since.map(|_| at);
     let read_only = step.guarantee() == Some(Guarantee::ReadOnly);
     for effect in step.effects.iter_mut().filter(|e| e.state == EffectState::InFlight) {
         effect.state = if read_only {
@@ -172,14 +189,13 @@ fn orphan(run: &mut RunState, ix: StepIx, at: Timestamp) {
             EffectState::Unclear { since: at, due: at, evidence, orphaned: true }
         };
     }
+    run.reschedule(ix);
 }
 
 fn resumed(run: &mut RunState, at: Timestamp) {
     run.paused = false;
-    if matches!(run.phase, Phase::Ended(RunEnd::Succeeded | RunEnd::Undone)) {
-        return;
-    }
     if matches!(run.phase, Phase::Forward | Phase::Undoing(_)) {
+        retry_locks(run, at);
         return;
     }
     run.phase = if run.undos > 0 { Phase::Undoing(run.undos) } else { Phase::Forward };
@@ -331,11 +347,8 @@ fn started(
     at: Timestamp,
 ) -> Result<(), String> {
     let (ix, step) = step_of(run, id)?;
-    if attempt != step.attempt + 1 {
+    if attempt != step.attempt.saturating_add(1) {
         return Err(format!("attempt {attempt} of `{id}` cannot follow {}", step.attempt));
-    }
-    if !matches!(step.state, StepState::Pending | StepState::Waiting(Wait::Retry { .. })) {
-        return Err(format!("`{id}` is {} and cannot start", step.state.word()));
     }
     step.attempt = attempt;
     step.input = input.clone();
@@ -353,18 +366,13 @@ fn started(
 
 fn prepared_(run: &mut RunState, id: &StepId, prepared: &Prepared) -> Result<(), String> {
     let (_, step) = step_of(run, id)?;
-    if step.state != StepState::Preparing {
-        return Err(format!("`{id}` is {} and was not being prepared", step.state.word()));
-    }
-    let read_only = prepared.guarantee == Guarantee::ReadOnly;
+    let state = |effect| {
+        if step.is_there(prepared, effect) { EffectState::Satisfied } else { EffectState::Pending }
+    };
     step.effects = prepared
         .effects
         .iter()
-        .map(|effect| match effect.satisfied {
-            Satisfied::Yes if !read_only => EffectState::Satisfied,
-            Satisfied::Yes | Satisfied::No | Satisfied::CannotTell => EffectState::Pending,
-        })
-        .map(|state| EffectRun { state, ..EffectRun::default() })
+        .map(|effect| EffectRun { state: state(effect), ..EffectRun::default() })
         .collect();
     step.prepared = Some(Arc::new(prepared.clone()));
     step.look += 1;
@@ -445,12 +453,6 @@ fn effect_of<'a>(step: &'a mut StepRun, sending: &Sending) -> Result<&'a mut Eff
 fn intended(run: &mut RunState, sending: &Sending, at: Timestamp) -> Result<(), String> {
     let (ix, step) = step_of(run, &sending.step)?;
     let effect = effect_of(step, sending)?;
-    if sending.dispatch != effect.dispatch + 1 {
-        return Err(format!("sending {} cannot follow {}", sending.dispatch, effect.dispatch));
-    }
-    if !matches!(effect.state, EffectState::Pending | EffectState::Again { .. }) {
-        return Err(format!("effect {} of `{}` is not to be sent", sending.effect, sending.step));
-    }
     effect.dispatch = sending.dispatch;
     effect.state = EffectState::InFlight;
     effect.looks = 0;
@@ -467,11 +469,7 @@ fn to(
     at: Timestamp,
 ) -> Result<(), String> {
     let (ix, step) = step_of(run, &sending.step)?;
-    let effect = effect_of(step, sending)?;
-    if effect.dispatch != sending.dispatch || !effect.state.is_open() {
-        return Err(format!("effect {} of `{}` is not in flight", sending.effect, sending.step));
-    }
-    effect.state = state;
+    effect_of(step, sending)?.state = state;
     let step_state = if step.is_in_doubt() { StepState::InDoubt } else { StepState::Running };
     if step.effects.iter().all(EffectRun::is_made) {
         step.verifying_since = Some(at);
@@ -524,6 +522,7 @@ fn settled_(
     let keyed = step.guarantee() == Some(Guarantee::Keyed);
     let effect = effect_of(step, sending)?;
     effect.looks += 1;
+    let by_person = matches!(effect.state, EffectState::InDoubt { .. });
     let (since, orphaned) = effect.state.unclear_since().unwrap_or((at, false));
     let due = due.unwrap_or(at);
     let again = |why: &str| EffectState::Again { due, why: why.into() };
@@ -540,18 +539,15 @@ fn settled_(
         Settled::Unreachable { reason } => unclear(reason),
     };
     if matches!(state, EffectState::Again { .. }) {
-        step.tries += u32::from(!orphaned);
+        effect.doubtful = *settled != Settled::NotDone;
+        // What an engine's death cut off, and what a person has decided, is no failed sending.
+        step.tries += u32::from(!orphaned && !by_person);
         step.trouble = Some("a sending was not made".into());
     }
     to(run, sending, state, at)
 }
 
 impl EffectState {
-    /// Whether it was sent and has no final answer.
-    fn is_open(&self) -> bool {
-        matches!(self, Self::InFlight | Self::Unclear { .. } | Self::InDoubt { .. })
-    }
-
     fn unclear_since(&self) -> Option<(Timestamp, bool)> {
         match self {
             Self::Unclear { since, orphaned, .. } => Some((*since, *orphaned)),
@@ -577,13 +573,65 @@ impl EffectRun {
 impl StepRun {
     /// Whether an effect is in doubt and no other has still to answer.
     fn is_in_doubt(&self) -> bool {
-        let busy = self.effects.iter().any(|effect| {
-            matches!(
-                effect.state,
-                EffectState::InFlight | EffectState::Unclear { .. } | EffectState::Again { .. }
-            )
-        });
-        !busy && self.effects.iter().any(|e| matches!(e.state, EffectState::InDoubt { .. }))
+        !self.is_busy()
+            && self.effects.iter().any(|e| matches!(e.state, EffectState::InDoubt { .. }))
+    }
+
+    /// Whether a sending has still to answer.
+    fn is_busy(&self) -> bool {
+        let busy =
+            |e: &EffectRun| matches!(e.state, EffectState::InFlight | EffectState::Unclear { .. });
+        self.effects.iter().any(busy)
+    }
+
+    /// Whether nothing is to be made for this effect: it is as wanted, or this step made it in an
+    /// earlier attempt and the action cannot see it. A read is never there already: its answer is
+    /// its output.
+    pub(crate) fn is_there(&self, prepared: &Prepared, effect: &PreparedEffect) -> bool {
+        let made = |made: &Made| {
+            made.whole
+                && made.input == self.input
+                && made
+                    .effect()
+                    .is_some_and(|m| m.title == effect.title && m.wanted == effect.wanted)
+        };
+        prepared.guarantee != Guarantee::ReadOnly
+            && match effect.satisfied {
+                Satisfied::Yes => true,
+                Satisfied::No => false,
+                Satisfied::CannotTell => self.made.iter().any(made),
+            }
+    }
+
+    /// When it goes on without an answer.
+    pub(crate) fn goes_on(&self) -> Option<Timestamp> {
+        match &self.state {
+            StepState::Waiting(Wait::Retry { due, .. } | Wait::Timer { due }) => Some(*due),
+            StepState::Running if self.is_busy() || self.is_verifying() => None,
+            StepState::Running => {
+                let again = |e: &EffectRun| match &e.state {
+                    EffectState::Again { due, .. } => Some(*due),
+                    EffectState::Done | EffectState::Satisfied => None,
+                    EffectState::Pending
+                    | EffectState::InFlight
+                    | EffectState::Unclear { .. }
+                    | EffectState::Refused
+                    | EffectState::Failed
+                    | EffectState::InDoubt { .. } => Some(Timestamp::default()),
+                };
+                Some(self.effects.iter().filter_map(again).min().unwrap_or_default())
+            }
+            StepState::Pending
+            | StepState::Preparing
+            | StepState::Waiting(_)
+            | StepState::InDoubt
+            | StepState::Succeeded { .. }
+            | StepState::Unverified
+            | StepState::Failed { .. }
+            | StepState::Skipped(_)
+            | StepState::Cancelled
+            | StepState::Undone => None,
+        }
     }
 }
 
@@ -619,10 +667,22 @@ impl RunState {
         member(&mut self.asking, ix, after.wants_person());
         let ready = self.is_ready(ix);
         member(&mut self.ready, ix, ready);
+        self.reschedule(ix);
         match (before.meets_need(), after.meets_need()) {
             (false, true) => self.need_changed(ix, true),
             (true, false) => self.need_changed(ix, false),
             (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Keeps [`RunState::timed`] as the step says.
+    fn reschedule(&mut self, ix: StepIx) {
+        let Some(step) = self.steps.get_mut(ix.0) else { return };
+        let after = step.goes_on();
+        let before = std::mem::replace(&mut step.next, after);
+        self.timed.extend(after.map(|due| (due, ix)));
+        if let Some(due) = before.filter(|_| before != after) {
+            self.timed.remove(&(due, ix));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::StepIx;
-use crate::state::{EffectState, Phase, RunState, StepRun, StepState};
+use crate::state::{EffectRun, EffectState, Phase, RunState, StepRun, StepState};
 
 /// What does not hold, in words; empty is good.
 pub fn check(run: &RunState) -> Vec<String> {
@@ -38,17 +38,15 @@ fn sets(run: &RunState, broken: &mut Vec<String>) {
         }
     };
     same("active", run.active == of(|step| step.state.is_active()));
+    let timed = run.indexes().filter_map(|ix| Some((run.step(ix)?.goes_on()?, ix)));
+    same("timed", run.timed == timed.collect());
     same("asking", run.asking == of(|step| step.state.wants_person()));
     same("ready", run.ready == of(|s| s.state == StepState::Pending && s.unmet == 0));
     same("working", run.working == of(|step| step.state.is_working()).len());
     same("met", run.met == of(|step| step.state.meets_need()).len());
     if matches!(run.phase, Phase::Ended(_)) {
-        let active = run.active.iter().filter_map(|ix| run.step(*ix));
-        let flying = active.flat_map(|step| &step.effects).any(|effect| {
-            matches!(effect.state, EffectState::InFlight | EffectState::Unclear { .. })
-        });
-        if flying {
-            broken.push("the run ended with an effect in flight".into());
+        if run.active.iter().filter_map(|ix| run.step(*ix)).any(|step| !is_settling(step)) {
+            broken.push("the run ended with a step under way".into());
         }
         if !run.locks.is_empty() {
             broken.push("the run ended and holds locks".into());
@@ -56,8 +54,15 @@ fn sets(run: &RunState, broken: &mut Vec<String>) {
     }
 }
 
+/// A run that is over may hold a step in doubt; while a person settles it, event by event, it moves.
+fn is_settling(step: &StepRun) -> bool {
+    let open =
+        |e: &EffectRun| matches!(e.state, EffectState::InFlight | EffectState::Unclear { .. });
+    step.state == StepState::Running && !step.effects.iter().any(open)
+}
+
 fn of_step(step: &StepRun, say: &mut impl FnMut(&str)) {
-    let flying = |effect: &&crate::state::EffectRun| {
+    let flying = |effect: &&EffectRun| {
         matches!(effect.state, EffectState::InFlight | EffectState::Unclear { .. })
     };
     if step.effects.iter().filter(flying).count() > 0 && step.state != StepState::Running {

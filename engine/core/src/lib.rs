@@ -21,5 +21,5 @@ pub mod state;
 
 pub use command::Command;
 pub use decide::{Rejection, claims, decide, freed_by_skip, releases};
-pub use effect::{Dispatch, Wanted, effects, next_due};
+pub use effect::{Dispatch, Wanted, effects, effects_of, next_due};
 pub use evolve::{IllegalEvent, evolve};

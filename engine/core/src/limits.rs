@@ -1,6 +1,6 @@
 //! Every limit, with its unit and its reason. A runbook beyond one is refused with its name.
 
-/// Steps in a plan, `for_each` items and undo steps included: what a page can still draw and a
+/// Steps in a plan, `for_each` items included and those of an undo not: what a page can still draw and a
 /// person can still oversee by search, and ten times the largest plan we have been shown.
 pub const STEPS_MAX: usize = 10_000;
 /// Bytes of a runbook file: 10,000 steps of 400 bytes.

@@ -296,8 +296,10 @@ pub struct Order {
 impl Order {
     /// Orders the steps, or says why they have no order.
     pub fn of(steps: &[PlanStep]) -> Result<Self, PlanError> {
-        if steps.len() > limits::STEPS_MAX {
-            return Err(PlanError::TooMany { count: steps.len() });
+        // What puts things back is never refused for its number.
+        let count = steps.iter().filter(|s| !matches!(s.role, Role::Undo { .. })).count();
+        if count > limits::STEPS_MAX {
+            return Err(PlanError::TooMany { count });
         }
         let mut index = BTreeMap::new();
         for (at, step) in steps.iter().enumerate() {
@@ -314,7 +316,8 @@ impl Order {
                 let unknown =
                     || PlanError::UnknownNeed { step: step.id.clone(), need: need.clone() };
                 let before = *index.get(need).ok_or_else(unknown)?;
-                if needs[at].contains(&before) {
+                // The last one: `dependents` is short where `needs` may be long, and the reverse.
+                if dependents[before.0].last() == Some(&StepIx(at)) {
                     continue;
                 }
                 dependents[before.0].push(StepIx(at));

@@ -181,6 +181,9 @@ pub struct EffectRun {
     pub dispatch: u32,
     /// When it was first sent.
     pub first_sent: Option<Timestamp>,
+    /// Whether an earlier sending of this key may have made it: it is sent again only under the
+    /// same key, and a refusal proves nothing.
+    pub doubtful: bool,
     /// How often this sending was settled, for the backoff of settling.
     pub looks: u32,
     /// What it gave, once made.
@@ -260,6 +263,9 @@ pub struct StepRun {
     pub verify_looks: u32,
     /// When it is looked at again.
     pub due: Option<Timestamp>,
+    /// When [`crate::Command::Advance`] next finds something to do for it; absent where it waits
+    /// for an answer. Kept with [`RunState::timed`].
+    pub next: Option<Timestamp>,
     /// What later steps may use.
     pub output: Value,
     /// When its first attempt began.
@@ -393,6 +399,8 @@ pub struct RunState {
     pub ready: BTreeSet<StepIx>,
     /// Steps for which the engine has something to do, now or at a due time.
     pub active: BTreeSet<StepIx>,
+    /// Those of the active steps that go on without an answer, by the moment when they do.
+    pub timed: BTreeSet<(Timestamp, StepIx)>,
     /// Steps that only a person can move on.
     pub asking: BTreeSet<StepIx>,
     /// How many steps prepare or run: what `max_parallel` bounds.

@@ -1,5 +1,7 @@
 //! What follows by itself, from the state and the time.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::At;
@@ -7,7 +9,7 @@ use super::step::Stage;
 use crate::contract::Reverted;
 use crate::event::{Event, RunEnd, SkipCause, StopCause, Wait};
 use crate::expr::{self, ExprError, Scope};
-use crate::id::{ActionName, StepId, Timestamp};
+use crate::id::{ActionName, StepId, StepIx, Timestamp};
 use crate::plan::{BY_HAND_ACTION, OnExhausted, PlanStep, Retry, Role};
 use crate::state::{EffectState, Made, Phase, RunState, StepState};
 
@@ -16,14 +18,20 @@ pub(super) fn advance(run: &RunState, now: Timestamp) -> Vec<Event> {
         return Vec::new();
     }
     let mut events: Vec<Event> = Vec::new();
-    for at in run.active.iter().filter_map(|ix| At::new(run, *ix, now)) {
+    let mut retries: Vec<StepIx> = Vec::new();
+    // Due first, then by plan order among equals: only what moves by itself is looked at.
+    for (_, ix) in run.timed.range(..=(now, StepIx(usize::MAX))) {
+        let Some(at) = At::new(run, *ix, now) else { continue };
+        if at.is_retry() {
+            retries.push(*ix);
+        }
         events.extend(at.advance());
         // A halt or an undo changes what may follow: the next round sees it.
         if events.last().is_some_and(changes_phase) {
             return events;
         }
     }
-    events.extend(start_ready(run, now, retrying(&events)));
+    events.extend(start(run, now, &retries));
     if events.is_empty() { over(run) } else { events }
 }
 
@@ -31,20 +39,11 @@ fn changes_phase(event: &Event) -> bool {
     matches!(event, Event::RunStopping { .. } | Event::UndoBegun { .. })
 }
 
-fn retrying(events: &[Event]) -> usize {
-    events.iter().filter(|event| matches!(event, Event::StepStarted { .. })).count()
-}
-
 impl At<'_> {
     fn advance(&self) -> Vec<Event> {
         match &self.step.state {
             StepState::Waiting(Wait::Timer { due }) if *due <= self.now => {
                 self.finish(true, &Value::Null)
-            }
-            StepState::Waiting(Wait::Retry { due, .. })
-                if *due <= self.now && self.run.may_start(self.ix) =>
-            {
-                self.start()
             }
             StepState::Running => self.advance_running(),
             StepState::Waiting(_)
@@ -69,10 +68,56 @@ impl At<'_> {
                 let (changed, output) = self.outcome();
                 self.finish(changed, &output)
             }
+            Stage::Ask(effects) if self.run.may_start(self.ix) => self.ask_again(&effects),
             Stage::Send(effects) if self.run.may_start(self.ix) => self.send(&effects),
-            Stage::Send(_) if self.run.paused => Vec::new(),
+            Stage::Ask(_) | Stage::Send(_) if self.run.admits(self.ix) => Vec::new(),
+            Stage::Ask(effects) => effects.iter().map(|at| self.doubt(*at)).collect(),
             Stage::Send(_) => vec![Event::StepCancelled { step: self.id() }],
         }
+    }
+
+    fn is_retry(&self) -> bool {
+        matches!(self.step.state, StepState::Waiting(Wait::Retry { .. }))
+    }
+
+    /// Sends again under the same key what may be made already, as long as its target knows the
+    /// key; later only a person can say.
+    fn ask_again(&self, effects: &[usize]) -> Vec<Event> {
+        let due = effects.iter().filter(|at| self.is_due(**at));
+        due.map(|at| match self.step.effects.get(*at) {
+            Some(effect) if self.is_known(effect) => self.intent(*at, effect.dispatch + 1),
+            _ => self.doubt(*at),
+        })
+        .collect()
+    }
+
+    fn doubt(&self, at: usize) -> Event {
+        let effect = self.step.effects.get(at);
+        let found = effect.map(|effect| match &effect.state {
+            EffectState::Again { why, .. } => why.as_str(),
+            _ => "",
+        });
+        let evidence = format!(
+            "{}; it is not sent again: the target may have forgotten its key, or the run goes \
+             another way",
+            found.unwrap_or_default()
+        );
+        let dispatch = effect.map_or(0, |effect| effect.dispatch);
+        Event::EffectInDoubt { sending: self.sending(at, dispatch), evidence }
+    }
+
+    fn is_due(&self, at: usize) -> bool {
+        self.step.effects.get(at).is_some_and(|effect| match &effect.state {
+            EffectState::Pending => true,
+            EffectState::Again { due, .. } => *due <= self.now,
+            EffectState::Satisfied
+            | EffectState::InFlight
+            | EffectState::Unclear { .. }
+            | EffectState::Done
+            | EffectState::Refused
+            | EffectState::Failed
+            | EffectState::InDoubt { .. } => false,
+        })
     }
 
     fn trouble(&self) -> String {
@@ -83,30 +128,15 @@ impl At<'_> {
         if self.step.tries > self.plan.retry.max {
             return self.failed_attempt(&self.trouble(), self.step.tries);
         }
-        let is_due = |at: &&usize| {
-            self.step.effects.get(**at).is_some_and(|effect| match &effect.state {
-                EffectState::Pending => true,
-                EffectState::Again { due, .. } => *due <= self.now,
-                EffectState::Satisfied
-                | EffectState::InFlight
-                | EffectState::Unclear { .. }
-                | EffectState::Done
-                | EffectState::Refused
-                | EffectState::Failed
-                | EffectState::InDoubt { .. } => false,
-            })
-        };
         let sent = |at: usize| self.step.effects.get(at).map_or(0, |effect| effect.dispatch);
-        effects.iter().filter(is_due).map(|at| self.intent(*at, sent(*at) + 1)).collect()
+        let due = effects.iter().filter(|at| self.is_due(**at));
+        due.map(|at| self.intent(*at, sent(*at) + 1)).collect()
     }
 
     /// Fixes the input of a new attempt, or says why it has none.
     pub(super) fn start(&self) -> Vec<Event> {
         match self.input() {
-            Ok(None) => {
-                let skipped = Event::StepSkipped { step: self.id(), by: SkipCause::When };
-                std::iter::once(skipped).chain(self.undone()).collect()
-            }
+            Ok(None) => vec![Event::StepSkipped { step: self.id(), by: SkipCause::When }],
             Ok(Some(input)) => {
                 let attempt = self.step.attempt + 1;
                 vec![Event::StepStarted { step: self.id(), attempt, input }]
@@ -149,20 +179,14 @@ impl At<'_> {
     }
 }
 
-fn start_ready(run: &RunState, now: Timestamp, starting: usize) -> Vec<Event> {
-    let max = usize::try_from(run.plan.max_parallel).unwrap_or(usize::MAX);
-    let mut room = max.saturating_sub(run.working + starting);
-    let mut events = Vec::new();
-    for at in run.ready.iter().filter_map(|ix| At::new(run, *ix, now)) {
-        if room == 0 {
-            break;
-        }
-        if run.may_start(at.ix) {
-            events.extend(at.start());
-            room -= 1;
-        }
+/// Starts what may start, as far as there is room: first what is tried again, then what is new.
+fn start(run: &RunState, now: Timestamp, retries: &[StepIx]) -> Vec<Event> {
+    if run.paused {
+        return Vec::new();
     }
-    events
+    let waiting = retries.iter().chain(&run.ready).filter(|ix| run.may_start(**ix));
+    let first = waiting.take(run.room()).filter_map(|ix| At::new(run, *ix, now));
+    first.flat_map(|at| at.start()).collect()
 }
 
 /// Nothing is under way and nothing may start: whether the run is over.
@@ -204,20 +228,14 @@ fn undoing(run: &RunState, undo: u32) -> Vec<Event> {
 
 /// Once it is known of every effect how it is put back: the steps that do it, last made first.
 fn plan_undo(run: &RunState, undo: u32) -> Vec<Event> {
-    if !run.is_planning_undo() {
+    let open = |made: &Made| made.reverted.is_none();
+    let forward = || run.plan.steps.iter().zip(&run.steps).filter(|(plan, _)| !is_undo(plan));
+    if !run.is_planning_undo() || forward().any(|(_, step)| step.made.iter().any(open)) {
         return Vec::new();
     }
-    let mut made: Vec<(&PlanStep, usize, &Made)> = run
-        .plan
-        .steps
-        .iter()
-        .zip(&run.steps)
-        .filter(|(plan, _)| !matches!(plan.role, Role::Undo { .. }))
+    let mut made: Vec<(&PlanStep, usize, &Made)> = forward()
         .flat_map(|(plan, step)| step.made.iter().enumerate().map(move |(at, m)| (plan, at, m)))
         .collect();
-    if made.iter().any(|(_, _, made)| made.reverted.is_none()) {
-        return Vec::new();
-    }
     made.sort_by_key(|(_, _, made)| std::cmp::Reverse(made.seq));
     let mut steps: Vec<PlanStep> = Vec::new();
     for (plan, at, made) in &made {
@@ -225,14 +243,10 @@ fn plan_undo(run: &RunState, undo: u32) -> Vec<Event> {
         let before = steps.last().map(|step| step.id.clone());
         steps.extend(undo_step(plan, undo, *at, several, made, before));
     }
-    let nothing_to_do = |plan: &PlanStep| !steps.iter().any(|step| undoes(step, &plan.id));
-    let mut of: Vec<&PlanStep> = made.iter().map(|(plan, _, _)| *plan).collect();
-    of.dedup_by_key(|plan| &plan.id);
-    let mut events: Vec<Event> = of
-        .into_iter()
-        .filter(|plan| nothing_to_do(plan))
-        .map(|plan| Event::StepUndone { step: plan.id.clone() })
-        .collect();
+    let to_do: BTreeSet<&StepId> = steps.iter().filter_map(undoes).collect();
+    let of: BTreeSet<&StepId> = made.iter().map(|(plan, _, _)| &plan.id).collect();
+    let mut events: Vec<Event> =
+        of.difference(&to_do).map(|id| Event::StepUndone { step: StepId::clone(id) }).collect();
     if steps.is_empty() {
         events.extend(ended(RunEnd::Undone));
     } else {
@@ -241,8 +255,21 @@ fn plan_undo(run: &RunState, undo: u32) -> Vec<Event> {
     events
 }
 
-fn undoes(step: &PlanStep, id: &StepId) -> bool {
-    matches!(&step.role, Role::Undo { of, .. } if of == id)
+fn is_undo(plan: &PlanStep) -> bool {
+    undoes(plan).is_some()
+}
+
+fn undoes(plan: &PlanStep) -> Option<&StepId> {
+    match &plan.role {
+        Role::Undo { of, .. } => Some(of),
+        Role::Step | Role::Success => None,
+    }
+}
+
+/// The step of undo `undo` that puts back what `of` made as number `at`.
+pub(super) fn undo_id(of: &StepId, undo: u32, at: usize, several: bool) -> StepId {
+    let effect = if several { format!(".{at}") } else { String::new() };
+    StepId::new(format!("{of}/undo-{undo}{effect}"))
 }
 
 fn undo_step(
@@ -265,9 +292,8 @@ fn undo_step(
             (ActionName::from(BY_HAND_ACTION), serde_json::json!({ "text": text }))
         }
     };
-    let effect = if several { format!(".{at}") } else { String::new() };
     Some(PlanStep {
-        id: StepId::new(format!("{}/undo-{undo}{effect}", plan.id)),
+        id: undo_id(&plan.id, undo, at, several),
         title: format!("put back: {title}"),
         role: Role::Undo { undo, of: plan.id.clone(), made: at },
         needs: before.into_iter().collect(),

@@ -9,7 +9,7 @@ use crate::event::{Actor, Cause, Event, RunEnd, SkipCause, StopCause, Wait};
 use crate::id::{StepId, StepIx, Timestamp};
 use crate::limits::{EVIDENCE_BYTES_MAX, REASON_BYTES_MAX};
 use crate::plan::{ApprovalPolicy, PlanStep, Role};
-use crate::state::{EffectState, Phase, RunState, StepState};
+use crate::state::{EffectRun, EffectState, Phase, RunState, StepState};
 
 type Decision = Result<Vec<Event>, Rejection>;
 
@@ -65,6 +65,10 @@ fn over(run: &RunState) -> Option<RunEnd> {
 fn pause(run: &RunState) -> Decision {
     match over(run) {
         Some(_) => Err(Rejection::new(format!("run {} is over", run.run))),
+        None if matches!(run.phase, Phase::Stopping(_)) => {
+            let message = format!("run {} is stopping: it begins nothing new", run.run);
+            Err(Rejection::new(message))
+        }
         None if run.paused => Err(Rejection::new(format!("run {} is paused already", run.run))),
         None => Ok(vec![Event::RunPaused]),
     }
@@ -180,6 +184,7 @@ fn retry(at: &At<'_>) -> Decision {
         }
     }
     in_phase(at)?;
+    not_done(at.run)?;
     let mut events = reopened(at.run);
     // A run that is reopened makes its cancelled steps pending by itself.
     if events.is_empty() || at.step.state != StepState::Cancelled {
@@ -195,6 +200,16 @@ fn in_phase(at: &At<'_>) -> Result<(), Rejection> {
         Ok(())
     } else {
         Err(Rejection::new(format!("run {} is being undone", at.run.run)))
+    }
+}
+
+/// A run that is done is reopened by nothing.
+fn not_done(run: &RunState) -> Result<(), Rejection> {
+    match over(run) {
+        Some(RunEnd::Succeeded | RunEnd::Undone) => {
+            Err(Rejection::new(format!("run {} is done", run.run)))
+        }
+        Some(RunEnd::Failed | RunEnd::Aborted) | None => Ok(()),
     }
 }
 
@@ -216,11 +231,8 @@ fn skip(at: &At<'_>) -> Decision {
         | StepState::Failed { .. }
         | StepState::Unverified
         | StepState::Cancelled => {
-            let skipped = Event::StepSkipped { step: at.id(), by: SkipCause::Person };
-            let mut events = reopened(at.run);
-            events.push(skipped);
-            events.extend(at.undone());
-            Ok(events)
+            not_done(at.run)?;
+            Ok(vec![Event::StepSkipped { step: at.id(), by: SkipCause::Person }])
         }
         StepState::InDoubt => Err(Rejection::new(format!("`{}` is in doubt", at.plan.id))
             .help("settle it with --done or --not-done first; a settled step can be skipped")),
@@ -251,14 +263,18 @@ fn settle(
         StepState::Unverified
         | StepState::Failed { .. }
         | StepState::Waiting(Wait::Person { .. } | Wait::Output { .. }) => match verdict {
-            Verdict::Done { output } => at.succeed(true, output.clone()),
-            Verdict::NotDone => return retry(at),
+            Verdict::Done { output } => {
+                let mut events = at.succeed(true, output.clone());
+                events.extend(waiting_for_output(at.run, &at.plan.id));
+                events
+            }
+            Verdict::NotDone => retry(at)?,
         },
         StepState::Succeeded { changed } => supply(at, *changed, verdict)?,
+        StepState::Skipped(_) => supply(at, false, verdict)?,
         StepState::Pending
         | StepState::Preparing
         | StepState::Waiting(_)
-        | StepState::Skipped(_)
         | StepState::Cancelled
         | StepState::Undone => return Err(nothing_in_doubt(at)),
     };
@@ -289,7 +305,38 @@ fn settle_effects(at: &At<'_>, effect: Option<usize>, verdict: &Verdict) -> Deci
             due: matches!(verdict, Verdict::NotDone).then_some(at.now),
         })
         .collect();
-    if events.is_empty() { Err(nothing_in_doubt(at)) } else { Ok(events) }
+    if events.is_empty() {
+        return Err(nothing_in_doubt(at));
+    }
+    let rest = if over(at.run).is_some() { laid_to_rest(at, &events) } else { None };
+    Ok(events.into_iter().chain(rest).collect())
+}
+
+/// In a run that is over nothing verifies or sends: once no effect is in doubt any more the step is
+/// done, or will be tried afresh when the run is reopened.
+fn laid_to_rest(at: &At<'_>, settled: &[Event]) -> Option<Event> {
+    let mut step = at.step.clone();
+    for event in settled {
+        let Event::EffectSettled { sending, settled, due } = event else { continue };
+        let Some(effect) = step.effects.get_mut(sending.effect) else { continue };
+        effect.state = match settled {
+            Settled::Done { output } => {
+                effect.output = output.clone();
+                EffectState::Done
+            }
+            _ => EffectState::Again { due: due.unwrap_or(at.now), why: String::new() },
+        };
+    }
+    if step.effects.iter().any(|effect| matches!(effect.state, EffectState::InDoubt { .. })) {
+        return None;
+    }
+    let after = At { step: &step, ..*at };
+    Some(if step.effects.iter().all(EffectRun::is_made) {
+        let (changed, output) = after.outcome();
+        Event::StepSucceeded { step: at.id(), changed, output }
+    } else {
+        Event::StepCancelled { step: at.id() }
+    })
 }
 
 /// A step that is done is given an output that a later one names; those that wait for it go on.
@@ -372,12 +419,15 @@ fn close(run: &RunState) -> Decision {
 }
 
 fn insert(run: &RunState, steps: &[PlanStep]) -> Decision {
-    if over(run).is_some() || run.undos > 0 {
+    if run.phase != Phase::Forward {
         let message = format!("run {} takes no more steps", run.run);
         return Err(Rejection::new(message));
     }
     if steps.iter().any(|step| matches!(step.role, Role::Undo { .. })) {
         return Err(Rejection::new("only an undo inserts its own steps"));
+    }
+    if let Some(step) = steps.iter().find(|step| step.id.as_str().contains('/')) {
+        return Err(Rejection::new(format!("`{}` is no name for a step", step.id)));
     }
     let all: Vec<PlanStep> = run.plan.steps.iter().chain(steps).cloned().collect();
     crate::plan::Order::of(&all).map_err(|error| Rejection::new(error.to_string()))?;

@@ -22,10 +22,11 @@ pub(super) fn decide(run: &RunState, now: Timestamp, report: &Report) -> Vec<Eve
             .map(|at| at.settled(sending, settled))
             .unwrap_or_default(),
         Report::Reverted { step, made, reverted } => {
-            let open = run
-                .find(step)
-                .and_then(|(_, _, run)| run.made.get(*made))
-                .is_some_and(|made| made.reverted.is_none());
+            let open = run.is_planning_undo()
+                && run
+                    .find(step)
+                    .and_then(|(_, _, run)| run.made.get(*made))
+                    .is_some_and(|made| made.reverted.is_none());
             let planned = || Event::RevertPlanned {
                 step: step.clone(),
                 made: *made,
@@ -40,10 +41,12 @@ pub(super) fn decide(run: &RunState, now: Timestamp, report: &Report) -> Vec<Eve
 
 fn locks_held(run: &RunState, step: &StepId, holders: &[Holder]) -> Vec<Event> {
     let wait = Wait::Lock { holders: holders.to_vec() };
-    let known = run.find(step).is_none_or(|(_, _, run)| {
-        run.state.is_rest() || run.state == StepState::Waiting(wait.clone())
+    let asked = run.find(step).is_some_and(|(_, _, run)| match &run.state {
+        StepState::Preparing | StepState::Waiting(Wait::Approval { .. }) => true,
+        StepState::Waiting(known @ Wait::Lock { .. }) => *known != wait,
+        _ => false,
     });
-    if known { Vec::new() } else { vec![Event::StepWaits { step: step.clone(), wait }] }
+    if asked { vec![Event::StepWaits { step: step.clone(), wait }] } else { Vec::new() }
 }
 
 fn try_locks(run: &RunState, now: Timestamp, step: &StepId) -> Vec<Event> {
@@ -54,9 +57,7 @@ fn try_locks(run: &RunState, now: Timestamp, step: &StepId) -> Vec<Event> {
     match &at.step.state {
         StepState::Waiting(Wait::Lock { .. }) => at.lock(prepared),
         // Approved while no engine drove the run.
-        StepState::Waiting(Wait::Approval { consent, .. })
-            if at.is_approved(prepared, consent) =>
-        {
+        StepState::Waiting(Wait::Approval { consent, .. }) if at.is_approved(prepared, consent) => {
             at.approved(prepared)
         }
         _ => Vec::new(),
@@ -160,11 +161,19 @@ impl At<'_> {
         let read_only = self.step.guarantee() == Some(Guarantee::ReadOnly);
         vec![match outcome.clone() {
             Outcome::Done { output } => Event::EffectDone { sending, output },
+            // Refused on a repeat: perhaps since an earlier sending made it.
+            Outcome::Refused { reason } if self.is_doubtful(&sending) => {
+                Event::EffectUnclear { sending, reason }
+            }
             Outcome::Refused { reason } => Event::EffectRefused { sending, reason },
             Outcome::Failed { reason, output } => Event::EffectFailed { sending, reason, output },
             Outcome::Unclear { reason } if read_only => Event::EffectRefused { sending, reason },
             Outcome::Unclear { reason } => Event::EffectUnclear { sending, reason },
         }]
+    }
+
+    fn is_doubtful(&self, sending: &Sending) -> bool {
+        self.sent(sending).is_some_and(|effect| effect.doubtful)
     }
 
     fn settled(&self, sending: &Sending, settled: &Settled) -> Vec<Event> {
@@ -192,9 +201,10 @@ impl At<'_> {
         vec![Event::EffectSettled { sending: sending.clone(), settled: settled.clone(), due }]
     }
 
-    /// When the same key is sent again: at once where only an engine's death cut it off.
+    /// When the same key is sent again: at once where only an engine's death cut it off, or where no
+    /// sending is left and a person is asked.
     fn resend_due(&self, orphaned: bool) -> Timestamp {
-        if orphaned {
+        if orphaned || self.step.tries >= self.plan.retry.max {
             return self.now;
         }
         let seed = format!("{}/{}", self.run.run, self.plan.id);
@@ -203,13 +213,16 @@ impl At<'_> {
 
     /// Whether the target still knows the key, and may be sent it once more.
     fn is_remembered(&self, effect: &EffectRun) -> bool {
+        let orphaned = matches!(&effect.state, EffectState::Unclear { orphaned: true, .. });
+        self.is_known(effect) && (orphaned || self.step.tries < self.plan.retry.max)
+    }
+
+    /// Whether the target still knows the key.
+    pub(super) fn is_known(&self, effect: &EffectRun) -> bool {
         let Some(prepared) = &self.step.prepared else { return false };
         let remembered_ms = prepared.remembered_ms.unwrap_or(0);
         let first = effect.first_sent.unwrap_or(self.now);
-        let orphaned = matches!(&effect.state, EffectState::Unclear { orphaned: true, .. });
-        prepared.guarantee == Guarantee::Keyed
-            && self.now.since_ms(first) < remembered_ms
-            && (orphaned || self.step.tries < self.plan.retry.max)
+        prepared.guarantee == Guarantee::Keyed && self.now.since_ms(first) < remembered_ms
     }
 
     fn is_transactional(&self) -> bool {

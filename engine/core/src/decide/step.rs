@@ -5,18 +5,19 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::At;
-use crate::contract::{Gate, Guarantee, Prepared, Satisfied};
+use super::advance::undo_id;
+use crate::contract::{Gate, Guarantee, Prepared};
 use crate::event::{Event, Sending, StopCause, Wait};
 use crate::id::TargetId;
 use crate::plan::{OnExhausted, Role};
 use crate::retry;
-use crate::state::{EffectRun, EffectState};
+use crate::state::{EffectRun, EffectState, StepRun, StepState};
 
 impl At<'_> {
     /// After a fresh look, before anything is sent: approval, locks, gate, intents.
     pub(super) fn go_on(&self, prepared: &Prepared) -> Vec<Event> {
-        if is_there_already(prepared) {
-            return self.finish(false, &prepared.seen);
+        if self.is_there_already(prepared) {
+            return self.finish(!self.step.made.is_empty(), &prepared.seen);
         }
         if let Some(wait) = self.approval_wait(prepared) {
             return vec![Event::StepWaits { step: self.id(), wait }];
@@ -33,6 +34,12 @@ impl At<'_> {
             Some(Gate::Approval { .. }) => self.finish(true, &Value::Null),
             None => self.first_intents(prepared),
         }
+    }
+
+    /// Whether nothing is left to make.
+    fn is_there_already(&self, prepared: &Prepared) -> bool {
+        prepared.gate.is_none()
+            && prepared.effects.iter().all(|effect| self.step.is_there(prepared, effect))
     }
 
     /// What is asked of people, where what they said so far is not enough for this.
@@ -103,16 +110,21 @@ impl At<'_> {
         }
     }
 
-    /// All its targets together; then it is prepared once more.
+    /// All its targets together; then it is prepared once more. Where no step more may be at work
+    /// it waits its turn and begins anew.
     pub(super) fn lock(&self, prepared: &Prepared) -> Vec<Event> {
+        if self.run.room() == 0 {
+            let why = "as many steps as may work at once are at work".into();
+            let wait = Wait::Retry { due: self.now, why };
+            return vec![Event::StepWaits { step: self.id(), wait }];
+        }
         let targets = self.missing_locks(prepared);
         vec![Event::StepLocked { step: self.id(), targets }]
     }
 
     fn first_intents(&self, prepared: &Prepared) -> Vec<Event> {
-        let read_only = prepared.guarantee == Guarantee::ReadOnly;
         let open = |at: &usize| {
-            prepared.effects.get(*at).is_some_and(|e| read_only || e.satisfied != Satisfied::Yes)
+            prepared.effects.get(*at).is_some_and(|effect| !self.step.is_there(prepared, effect))
         };
         let wave = |at: &usize| prepared.effects.get(*at).map_or(0, |effect| effect.wave);
         let open: Vec<usize> = (0..prepared.effects.len()).filter(open).collect();
@@ -129,9 +141,13 @@ impl At<'_> {
         Sending { step: self.id(), attempt: self.step.attempt, effect, dispatch }
     }
 
-    /// It did what it should: the soak begins, or it is done.
+    /// It did what it should: the soak begins, or it is done. A run that goes another way begins no
+    /// soak.
     pub(super) fn finish(&self, changed: bool, output: &Value) -> Vec<Event> {
         match self.plan.soak_ms {
+            Some(_) if !self.run.admits(self.ix) => {
+                vec![Event::StepCancelled { step: self.id() }]
+            }
             Some(soak_ms) => {
                 let wait = Wait::Soak {
                     covered_ms: 0,
@@ -151,21 +167,30 @@ impl At<'_> {
         events
     }
 
-    /// The step that this one put back the last effect of.
-    pub(super) fn undone(&self) -> Option<Event> {
+    /// The step that this one put back the last effect of. One whose undo was skipped is not undone.
+    fn undone(&self) -> Option<Event> {
         let Role::Undo { undo, of, .. } = &self.plan.role else { return None };
-        let rest_met = self.run.plan.steps.iter().zip(&self.run.steps).all(|(plan, step)| {
-            plan.id == self.plan.id
-                || !matches!(&plan.role, Role::Undo { undo: u, of: o, .. } if u == undo && o == of)
-                || step.state.meets_need()
-        });
-        rest_met.then(|| Event::StepUndone { step: of.clone() })
+        let (_, _, undone) = self.run.find(of)?;
+        let several = undone.made.len() > 1;
+        let is_back = |at: usize| {
+            let id = undo_id(of, *undo, at, several);
+            let put_back = |step: &StepRun| matches!(step.state, StepState::Succeeded { .. });
+            // One that needed no step was there already.
+            id == self.plan.id || self.run.find(&id).is_none_or(|(_, _, step)| put_back(step))
+        };
+        let all_back = undone.state != StepState::Undone && (0..undone.made.len()).all(is_back);
+        all_back.then(|| Event::StepUndone { step: of.clone() })
     }
 
     /// Whether any effect was really made, and what the step gives.
     pub(super) fn outcome(&self) -> (bool, Value) {
         let changed = self.step.effects.iter().any(|e| e.state == EffectState::Done)
             || !self.step.made.is_empty();
+        if let Some(prepared) = &self.step.prepared
+            && self.step.effects.iter().all(|effect| effect.dispatch == 0)
+        {
+            return (changed, prepared.seen.clone());
+        }
         let outputs: Vec<&Value> = self.step.effects.iter().map(|effect| &effect.output).collect();
         let output = match outputs.as_slice() {
             [] => Value::Null,
@@ -177,7 +202,7 @@ impl At<'_> {
 
     /// An attempt came to nothing, and nothing of it is still under way.
     pub(super) fn failed_attempt(&self, reason: &str, tries: u32) -> Vec<Event> {
-        if !self.run.may_start(self.ix) && !self.run.paused {
+        if !self.run.admits(self.ix) {
             return vec![self.fail(reason, false)];
         }
         if tries <= self.plan.retry.max {
@@ -220,6 +245,15 @@ impl At<'_> {
         if is(|s| matches!(s, EffectState::InDoubt { .. })) {
             return Stage::Busy;
         }
+        let ask: Vec<usize> = (0..effects.len())
+            .filter(|at| {
+                let effect = effects.get(*at);
+                effect.is_some_and(|e| e.doubtful && matches!(e.state, EffectState::Again { .. }))
+            })
+            .collect();
+        if !ask.is_empty() {
+            return Stage::Ask(ask);
+        }
         if is(|s| matches!(s, EffectState::Refused | EffectState::Failed)) {
             return Stage::Fallen;
         }
@@ -243,17 +277,15 @@ impl At<'_> {
     }
 }
 
-/// Whether nothing is left to make. A read is never skipped: its answer is its output.
-fn is_there_already(prepared: &Prepared) -> bool {
-    prepared.gate.is_none() && prepared.guarantee != Guarantee::ReadOnly && prepared.is_satisfied()
-}
-
 /// Where the effects of a running step are.
 pub(super) enum Stage {
     /// Some sending has no final answer.
     Busy,
     /// Some effect was refused or failed, and nothing is under way.
     Fallen,
+    /// These may be made already, and only their own key can tell: sent again, or in doubt, before
+    /// anything else.
+    Ask(Vec<usize>),
     /// All are made.
     Made,
     /// These are sent next.
