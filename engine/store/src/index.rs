@@ -297,3 +297,37 @@ fn update(db: &sled::Db, rows: &[Row], gone: &[String], position: u64) -> sled::
     db.flush()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn ask(opener: Arc<Opener>, wait: Duration) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::with(&dir.path().join("index"), opener, wait);
+        index.rows().unwrap_err()
+    }
+
+    #[test]
+    fn a_sled_that_panics_is_survived() {
+        let panics = Arc::new(|_: &Path| panic!("as seen in 0.34.7"));
+        assert_eq!(ask(panics, Duration::from_secs(60)), "sled panicked");
+    }
+
+    #[test]
+    fn a_sled_that_hangs_is_given_up() {
+        let (kept, hang) = channel::<()>();
+        let hang = Mutex::new(hang);
+        let opener = move |_: &Path| {
+            let _ended = locked(&hang).recv();
+            Err(sled::Error::Unsupported("it hung".into()))
+        };
+        let began = Instant::now();
+        let said = ask(Arc::new(opener), Duration::from_millis(50));
+        assert_eq!(said, "sled did not answer within 50 ms");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(kept);
+    }
+}

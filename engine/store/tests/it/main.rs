@@ -5,5 +5,6 @@ mod conformance;
 mod crash;
 mod damage;
 mod kill;
+mod lives;
 mod power;
 mod support;
