@@ -261,7 +261,7 @@ fn syntax_error(text: &str, errors: &cel::ParseErrors) -> ExprError {
     let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
     let rest = text.get(start..).unwrap_or("");
     let within: usize = rest.chars().take(column).map(char::len_utf8).sum();
-    let message = first.msg.trim_start_matches("Syntax error: ");
+    let message = first.msg.trim_start_matches("Syntax error: ").replace("'<EOF>'", "the end");
     ExprError::syntax(start + within, message)
 }
 

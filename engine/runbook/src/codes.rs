@@ -23,6 +23,7 @@ codes! {
     NOT_USED = "BO0115", "A part of RON that runbooks do not use";
     NESTING = "BO0116", "Nested too deep";
     DUPLICATE_KEY = "BO0117", "A field or key is written twice";
+    QUOTE = "BO0118", "A quote is missing";
     NOT_A_RUNBOOK = "BO0201", "The file holds something else than a runbook";
     FORMAT = "BO0202", "The format is not supported";
     UNKNOWN_FIELD = "BO0203", "A field that does not exist";

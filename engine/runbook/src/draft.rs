@@ -19,6 +19,14 @@ const APPROVERS_MAX: u32 = 20;
 /// Characters of a runbook's name: one line of a list.
 const NAME_CHARS_MAX: usize = 128;
 
+/// The words of `on_exhausted`.
+const EXHAUSTED: [(&str, OnExhausted); 4] = [
+    ("wait", OnExhausted::Wait),
+    ("halt", OnExhausted::Halt),
+    ("continue", OnExhausted::Continue),
+    ("undo", OnExhausted::Undo),
+];
+
 /// `retry` as far as it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DraftRetry {
@@ -274,12 +282,6 @@ fn step<'n, 'a>(node: &'n Node<'a>, problems: &mut Vec<Problem>) -> Option<Draft
     record.require("action", problems);
     let id = record.text("id", problems);
     problems.extend(id.and_then(|id| name_fault("a step's id", id)));
-    const EXHAUSTED: [(&str, OnExhausted); 4] = [
-        ("wait", OnExhausted::Wait),
-        ("halt", OnExhausted::Halt),
-        ("continue", OnExhausted::Continue),
-        ("undo", OnExhausted::Undo),
-    ];
     Some(DraftStep {
         span: node.span,
         id,
@@ -409,7 +411,7 @@ fn escalation(record: &Record<'_, '_>, problems: &mut Vec<Problem>) -> Vec<Escal
         .collect()
 }
 
-impl<'n, 'a> DraftStep<'n, 'a> {
+impl<'n> DraftStep<'n, '_> {
     /// A check of `success` as a step with another id.
     pub(crate) fn named(&self, id: At<&'n str>) -> Self {
         Self {

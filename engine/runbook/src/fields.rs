@@ -263,14 +263,11 @@ impl<'n, 'a> Record<'n, 'a> {
         let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
         let mut once = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
-            match seen.get(key.value) {
-                Some(first) => {
-                    problems.push(twice(&format!("key `{}`", key.value), *first, key.span))
-                }
-                None => {
-                    seen.insert(key.value, key.span);
-                    once.push((key, value));
-                }
+            if let Some(first) = seen.get(key.value) {
+                problems.push(twice(&format!("key `{}`", key.value), *first, key.span));
+            } else {
+                seen.insert(key.value, key.span);
+                once.push((key, value));
             }
         }
         once

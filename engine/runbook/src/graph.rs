@@ -74,14 +74,14 @@ impl Graph {
 
     fn report_cycles(&self, steps: &[DraftStep<'_, '_>], problems: &mut Vec<Problem>) {
         for cycle in self.cycles() {
-            let named = |at: &usize| steps.get(*at).and_then(|step| step.id);
-            let names: Vec<&str> = cycle.iter().filter_map(named).map(|id| id.value).collect();
+            let id_of = |at: &usize| steps.get(*at).and_then(|step| step.id);
+            let names: Vec<&str> = cycle.iter().filter_map(id_of).map(|id| id.value).collect();
             let first = names.first().copied().unwrap_or("");
             let message =
                 format!("steps need each other in a circle: {} -> {first}", names.join(" -> "));
             let mut problem = Problem::new(codes::CYCLE, message);
             for (at, next) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
-                if let (Some(step), Some(need)) = (steps.get(*at), named(next)) {
+                if let (Some(step), Some(need)) = (steps.get(*at), id_of(next)) {
                     let text = format!("needs `{}`", need.value);
                     problem = problem.at(need_span(step, need.value), text);
                 }
@@ -115,7 +115,6 @@ impl Graph {
                 };
                 *next += 1;
                 match marks[need] {
-                    Mark::Done => {}
                     Mark::New => {
                         marks[need] = Mark::Open;
                         path.push((need, 0));
@@ -124,7 +123,7 @@ impl Graph {
                         let steps = path.iter().map(|(at, _)| *at);
                         found.push(steps.skip_while(|at| *at != need).collect());
                     }
-                    Mark::Open => {}
+                    Mark::Open | Mark::Done => {}
                 }
             }
         }

@@ -104,7 +104,9 @@ pub(crate) fn duplicates(node: &Node<'_>, problems: &mut Vec<Problem>) {
     match &node.kind {
         Kind::Some(inner) => duplicates(inner, problems),
         Kind::List(items) | Kind::Tuple(_, items) => {
-            items.iter().for_each(|item| duplicates(item, problems));
+            for item in items {
+                duplicates(item, problems);
+            }
         }
         Kind::Struct(_, fields) => {
             let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
@@ -314,7 +316,7 @@ impl Input<'_, '_> {
                 Ok(Some(Value::String(text))) => drop(locks.insert(TargetId::new(text))),
                 Ok(None) if !values.missing.is_empty() => {}
                 Ok(_) => {
-                    report.problems.push(no_lock(lock, "it must be known at `check`", step.span))
+                    report.problems.push(no_lock(lock, "it must be known at `check`", step.span));
                 }
                 Err(error) => {
                     report.problems.push(no_lock(lock, &error.to_string(), step.span));

@@ -106,7 +106,17 @@ fn stages(
     if !readable {
         // What seems to be missing may stand in the part that could not be read.
         let guessed = [codes::MISSING_FIELD, codes::EMPTY, codes::NOT_A_RUNBOOK];
-        report.problems.retain(|problem| !guessed.contains(&problem.code));
+        // And what stands in the line of a missing quote is not what it seems to be.
+        let line = |offset: usize| text.get(..offset).map_or(0, |text| text.matches('\n').count());
+        let quotes: Vec<usize> = syntax
+            .iter()
+            .filter(|problem| problem.code == codes::QUOTE)
+            .map(|problem| line(problem.place()))
+            .collect();
+        report.problems.retain(|problem| {
+            !guessed.contains(&problem.code)
+                && (quotes.is_empty() || !quotes.contains(&line(problem.place())))
+        });
         report.problems.extend(syntax);
         return None;
     }

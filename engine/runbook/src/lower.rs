@@ -105,7 +105,7 @@ pub(crate) fn lower(
     };
     for (at, items) in items.iter().enumerate() {
         let role = if at < written { Role::Step } else { Role::Success };
-        lowering.step(at, role, items.as_deref(), actions, report);
+        lowering.step(at, &role, items.as_deref(), actions, report);
     }
     let Lowering { steps, facts, .. } = lowering;
     let plan = plan(draft, values, steps, success.as_ref());
@@ -250,7 +250,7 @@ impl Lowering<'_, '_, '_> {
     fn step(
         &mut self,
         at: usize,
-        role: Role,
+        role: &Role,
         items: Option<&[Item]>,
         actions: &mut Actions<'_>,
         report: &mut Report,

@@ -289,15 +289,14 @@ pub(crate) fn values(
         let name = param.name.value;
         match given.get(name) {
             Some(value) => given_value(param, value, &mut values, problems),
-            None => match &param.default {
-                Some(value) => values.know(param, value.clone()),
-                None => {
+            None => {
+                if let Some(value) = &param.default {
+                    values.know(param, value.clone());
+                } else {
                     values.missing.push(name.to_owned());
-                    if required {
-                        problems.push(missing(param));
-                    }
+                    problems.extend(required.then(|| missing(param)));
                 }
-            },
+            }
         }
     }
     values

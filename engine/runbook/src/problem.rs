@@ -141,19 +141,22 @@ pub(crate) fn nearest<'n>(
     wrong: &str,
     names: impl IntoIterator<Item = &'n str>,
 ) -> Option<&'n str> {
-    let allowed = (wrong.chars().count() / 3).max(1);
+    let allowed = wrong.chars().count() / 3;
     names
         .into_iter()
+        .filter(|name| name.len().abs_diff(wrong.len()) <= allowed || name.starts_with(wrong))
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
         .filter(|(distance, name)| {
-            *distance <= allowed || (wrong.len() > 2 && name.starts_with(wrong))
+            *distance <= allowed
+                || (wrong.len() > 2 && name.starts_with(wrong))
+                || name.eq_ignore_ascii_case(wrong)
         })
         .min()
         .map(|(_, name)| name)
 }
 
 /// Advice for a wrong name: the nearest right one, else all of them.
-pub(crate) fn advice<'n>(wrong: &str, kind: &str, names: &[&'n str]) -> Option<String> {
+pub(crate) fn advice(wrong: &str, kind: &str, names: &[&str]) -> Option<String> {
     /// Names listed before the list is cut.
     const LISTED_MAX: usize = 30;
     if let Some(near) = nearest(wrong, names.iter().copied()) {

@@ -93,7 +93,8 @@ impl<'a> Reader<'a> {
 
     fn end(&mut self) {
         self.scan.space();
-        if !self.scan.stopped && self.scan.peek().is_some() {
+        let unbalanced = self.scan.problems.iter().any(|problem| problem.code == codes::UNCLOSED);
+        if !self.scan.stopped && !unbalanced && self.scan.peek().is_some() {
             let at = self.scan.at;
             let problem = Problem::new(codes::SYNTAX, "more text after the end of the runbook")
                 .at(at..at + self.scan.peek().map_or(0, char::len_utf8), "not part of it")
@@ -328,8 +329,8 @@ impl<'a> Reader<'a> {
             None => Problem::new(codes::UNCLOSED, format!("`{open}` is never closed"))
                 .at(opened..opened + 1, "opened here"),
         };
-        let known = |problem: &Problem| problem.code == codes::UNCLOSED && found.is_none();
-        if !self.scan.problems.last().is_some_and(known) {
+        // What follows the first bracket that is wrong only repeats it.
+        if !self.scan.problems.iter().any(|problem| problem.code == codes::UNCLOSED) {
             self.scan.report(problem.help(format!("close it with `{close}`")));
         }
     }
@@ -344,6 +345,10 @@ impl<'a> Reader<'a> {
         if matches!(self.scan.peek_byte(), None | Some(b')' | b']' | b'}')) {
             return if self.closes() { After::Closed } else { After::More };
         }
+        if end == self.scan.at && self.lacks_quote() {
+            self.report_quote();
+            return After::More;
+        }
         if self.starts_element() {
             let problem = Problem::new(codes::COMMA, "a comma is missing")
                 .at(end..end, "`,` is missing here")
@@ -355,6 +360,30 @@ impl<'a> Reader<'a> {
         self.scan.space();
         self.scan.eat(",");
         After::More
+    }
+
+    /// Whether a text has just ended and a word begins without a space: `"first, id: "second`.
+    fn lacks_quote(&self) -> bool {
+        let quote = self.scan.text.get(..self.scan.at).is_some_and(|text| text.ends_with('"'));
+        quote && self.scan.peek().is_some_and(|c| is_name_start(c) || c.is_ascii_digit())
+    }
+
+    /// Reports a quote that is missing, and goes on in the next line.
+    fn report_quote(&mut self) {
+        let end = self.scan.at;
+        let problem = Problem::new(codes::QUOTE, "a quote is missing before this")
+            .at(end - 1..end, "this quote ends a text that should have ended before")
+            .advise("close the text where it should end");
+        self.scan.report(problem);
+        let rest = self.scan.rest();
+        self.scan.at += rest.find('\n').unwrap_or(rest.len());
+        // Where the line closed brackets, it closes this one.
+        let line = self.scan.text.get(end..self.scan.at).unwrap_or("").trim_end();
+        let line = line.trim_end_matches(',');
+        let Some(close) = self.open.last().map(|(close, _)| char::from(*close)) else { return };
+        if line.ends_with(close) {
+            self.scan.at = end + line.len() - 1;
+        }
     }
 
     fn starts_element(&self) -> bool {
@@ -379,9 +408,8 @@ impl<'a> Reader<'a> {
             }
             return Kind::Bad;
         };
-        let problem =
-            Problem::new(codes::SYNTAX, format!("`{}` instead of {wanted}", char.escape_debug()))
-                .at(start..start + char.len_utf8(), format!("{wanted} is expected here"));
+        let problem = Problem::new(codes::SYNTAX, format!("{} instead of {wanted}", shown(char)))
+            .at(start..start + char.len_utf8(), format!("{wanted} is expected here"));
         self.scan.report(problem);
         if !matches!(char, ',' | ')' | ']' | '}') {
             self.scan.at += char.len_utf8();
@@ -399,6 +427,11 @@ impl<'a> Reader<'a> {
             self.scan.at += char.len_utf8();
         }
     }
+}
+
+/// A character for people.
+fn shown(char: char) -> String {
+    if char.is_control() { format!("`{}`", char.escape_default()) } else { format!("`{char}`") }
 }
 
 #[cfg(test)]

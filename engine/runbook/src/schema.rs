@@ -114,6 +114,9 @@ impl Teller<'_> {
             }
             ValidationErrorKind::Required { property } => {
                 let field = property.as_str().unwrap_or("");
+                if self.is_misspelt(value, field, error.schema_path().as_str()) {
+                    return;
+                }
                 problems.push(self.missing_field(pointer, field, error.schema_path().as_str()));
             }
             ValidationErrorKind::AnyOf { context }
@@ -146,6 +149,16 @@ impl Teller<'_> {
         )
         .at(self.place.name(&format!("{pointer}/{escaped}")), "no such field")
         .help(help)
+    }
+
+    /// Whether a missing field stands there under a name that does not exist but is near: then
+    /// that name is told, and this is not.
+    fn is_misspelt(&self, value: Option<&Value>, field: &str, schema_path: &str) -> bool {
+        let known = self.properties(schema_path);
+        let written = value.and_then(Value::as_object);
+        written.into_iter().flat_map(|fields| fields.keys()).any(|name| {
+            !known.contains(name) && nearest(name, known.iter().map(String::as_str)) == Some(field)
+        })
     }
 
     fn missing_field(&self, pointer: &str, field: &str, schema_path: &str) -> Problem {
@@ -217,22 +230,21 @@ impl Teller<'_> {
             .iter()
             .filter(|errors| depth(errors) > pointer.len() || errors.iter().any(is_shape))
             .max_by_key(|errors| (depth(errors), usize::MAX - errors.len()));
-        match best {
-            Some(errors) => errors.iter().for_each(|error| self.tell(error, problems)),
-            None => {
-                let forms: Vec<String> =
-                    context.iter().flatten().filter_map(|error| form(error.kind())).collect();
-                let field = pointer.trim_start_matches('/').replace('/', ".");
-                let message = format!("`{field}` of `{}` has none of the forms allowed", self.name);
-                problems.push(
-                    Problem::new(codes::INPUT_VALUE, message)
-                        .at(self.place.value(pointer), "does not fit")
-                        .help(
-                            (!forms.is_empty()).then(|| format!("it takes {}", forms.join(" or "))),
-                        ),
-                );
+        if let Some(errors) = best {
+            for error in errors {
+                self.tell(error, problems);
             }
+            return;
         }
+        let forms: Vec<String> =
+            context.iter().flatten().filter_map(|error| form(error.kind())).collect();
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        let message = format!("`{field}` of `{}` has none of the forms allowed", self.name);
+        problems.push(
+            Problem::new(codes::INPUT_VALUE, message)
+                .at(self.place.value(pointer), "does not fit")
+                .help((!forms.is_empty()).then(|| format!("it takes {}", forms.join(" or ")))),
+        );
     }
 
     fn properties(&self, schema_path: &str) -> Vec<String> {

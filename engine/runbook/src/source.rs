@@ -41,7 +41,7 @@ pub fn accept(name: &str, fact: FileFact) -> Result<String, Box<Problem>> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..at).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let column =
             String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;

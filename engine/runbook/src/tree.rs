@@ -87,7 +87,7 @@ pub(crate) enum Kind<'a> {
     Bad,
 }
 
-impl<'a> Node<'a> {
+impl Node<'_> {
     /// What it is, for people.
     pub(crate) fn describe(&self) -> &'static str {
         match self.kind {

@@ -20,14 +20,15 @@ impl Catalogue for Actions {
 
     fn find(&self, name: &str) -> Option<ActionInfo<'_>> {
         let (schema, guarantee) = match name {
-            "noop.run" => (object(json!({}), json!([])), Guarantee::Transactional),
+            "noop.run" => (object(&json!({}), &json!([])), Guarantee::Transactional),
             "wait.for" => {
                 let fields = json!({"duration": {"type": "string", "description": "how long"}});
-                (object(fields, json!(["duration"])), Guarantee::ReadOnly)
+                (object(&fields, &json!(["duration"])), Guarantee::ReadOnly)
             }
-            "wait.approval" => {
-                (object(json!({"text": {"type": "string"}}), json!(["text"])), Guarantee::ReadOnly)
-            }
+            "wait.approval" => (
+                object(&json!({"text": {"type": "string"}}), &json!(["text"])),
+                Guarantee::ReadOnly,
+            ),
             "exec.run" => (exec(), Guarantee::Probed),
             "flags.off" => (flags(), Guarantee::Conditional),
             _ => return None,
@@ -41,7 +42,7 @@ impl Catalogue for Actions {
     }
 }
 
-fn object(properties: Value, required: Value) -> Value {
+fn object(properties: &Value, required: &Value) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -53,7 +54,7 @@ fn object(properties: Value, required: Value) -> Value {
 
 fn exec() -> Value {
     object(
-        json!({
+        &json!({
             "command": {"type": "array", "items": {"type": "string"}, "minItems": 1,
                 "description": "the program and its arguments"},
             "settle": {"type": ["array", "null"], "items": {"type": "string"}},
@@ -62,23 +63,23 @@ fn exec() -> Value {
             "signal": {"type": "string", "enum": ["term", "kill"]},
             "nice": {"type": "integer"},
         }),
-        json!(["command"]),
+        &json!(["command"]),
     )
 }
 
 fn flags() -> Value {
     let mut schema = object(
-        json!({
+        &json!({
             "file": {"type": "string"},
             "flag": {"type": "string"},
             "token": {"anyOf": [{"$ref": "#/$defs/SecretRef"}, {"type": "null"}]},
             "relay": {"$ref": "#/$defs/Relay"},
         }),
-        json!(["file", "flag"]),
+        &json!(["file", "flag"]),
     );
     schema["$defs"] = json!({
         "SecretRef": {"type": "string", "format": "secret-ref", "pattern": "^(env|file|cmd):|\\$\\{"},
-        "Relay": object(json!({"url": {"type": "string"}, "port": {"type": "integer"}}), json!(["url"])),
+        "Relay": object(&json!({"url": {"type": "string"}, "port": {"type": "integer"}}), &json!(["url"])),
     });
     schema
 }

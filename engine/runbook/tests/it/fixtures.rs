@@ -21,7 +21,7 @@ fn bad() -> PathBuf {
 #[track_caller]
 pub(crate) fn check_file(path: &Path, found: &str) {
     if std::env::var_os("BACKOUT_BLESS").is_some() {
-        fs::write(path, found).unwrap();
+        assert!(fs::write(path, found).is_ok(), "{}", path.display());
         return;
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
