@@ -1,7 +1,7 @@
 //! Feature flags in a configuration file: `flags.off`, `flags.set`, `flags.restore`,
 //! `flags.assert`.
 //!
-//! So far go-feature-flag's file in YAML and JSON. [`goff`] holds what that system's flags mean;
+//! So far go-feature-flag's file in YAML and JSON. `goff` holds what that system's flags mean;
 //! everything else works on any file of flags.
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::change::{self, Changer, DATA_VERSION, Planned, Source};
 use crate::force::revert;
 use crate::input::{self, System, Wish};
-use crate::tree::{Document, Edit};
+use crate::tree::{Document, Edit, Plain, edited};
 
 const DOCS: &str = include_str!("docs/restore.md");
 
@@ -118,6 +118,7 @@ fn plan(source: &Source, name: &str, text: &str, left: Option<&String>) -> Resul
     let block = document.block(flag, &document.root);
     let same = now == text;
     let edit = Edit { start: block.start, end: block.end, text: text.to_owned() };
+    let wanted = wanted(document, name, &edit)?;
     let changed = left.is_some_and(|left| left != now) && !same;
     let hazard = Hazard {
         code: "changed-since".to_owned(),
@@ -128,31 +129,20 @@ fn plan(source: &Source, name: &str, text: &str, left: Option<&String>) -> Resul
         edits: if same { Vec::new() } else { vec![edit] },
         difference: if same { Vec::new() } else { difference(name, now, text) },
         hazards: if changed { vec![hazard] } else { Vec::new() },
-        wanted: wanted(document, name, text)?,
+        wanted,
     })
 }
 
-/// What the text means by itself; it must hold this one flag and nothing else.
-fn wanted(document: &Document, name: &str, text: &str) -> Result<crate::tree::Plain, String> {
-    let alone = match document.format {
-        crate::tree::Format::Json => format!("{{{text}}}"),
-        crate::tree::Format::Yaml if crate::tree::is_flow(&document.root) => format!("{{{text}}}"),
-        crate::tree::Format::Yaml => indented_as_written(document, text),
-    };
-    let alone = Document::parse(alone, document.format)
+/// What the text means in its place, where the anchors of the rest of the file are known; it must
+/// hold this one flag and nothing else.
+fn wanted(document: &Document, name: &str, edit: &Edit) -> Result<Plain, String> {
+    let text = edited(&document.text, std::slice::from_ref(edit))?;
+    let after = Document::parse(text, document.format)
         .map_err(|why| format!("the text given for flag `{name}` cannot be read: {why}"))?;
-    if alone.root.entries().len() != 1 {
+    if after.root.entries().len() != document.root.entries().len() {
         return Err(format!("the text given for `{name}` holds more than that flag"));
     }
-    alone.flag(name).map(|flag| flag.value.plain())
-}
-
-/// The first line of a block was taken without its indent; the others have theirs.
-fn indented_as_written(document: &Document, text: &str) -> String {
-    let start = document.root.span.start;
-    let head = document.text.get(..start).unwrap_or_default();
-    let indent = head.len() - head.trim_end_matches(' ').len();
-    format!("{}{text}", " ".repeat(indent))
+    after.flag(name).map(|flag| flag.value.plain())
 }
 
 fn difference(name: &str, now: &str, text: &str) -> Vec<String> {

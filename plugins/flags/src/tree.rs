@@ -274,3 +274,24 @@ pub(crate) fn edited(text: &str, edits: &[Edit]) -> Result<String, String> {
     result.push_str(text.get(at..).ok_or("the edits do not fit the file")?);
     Ok(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Edit, edited};
+
+    fn edit(start: usize, end: usize, text: &str) -> Edit {
+        Edit { start, end, text: text.to_owned() }
+    }
+
+    #[test]
+    fn edits_apply_in_order_or_not_at_all() {
+        let done = edited("abcdef", &[edit(1, 2, "X"), edit(2, 4, ""), edit(6, 6, "!")]);
+        assert_eq!(done.as_deref(), Ok("aXef!"));
+        for wrong in
+            [vec![edit(3, 5, ""), edit(4, 6, "")], vec![edit(0, 9, "")], vec![edit(4, 2, "")]]
+        {
+            assert!(edited("abcdef", &wrong).is_err(), "{wrong:?}");
+        }
+        assert!(edited("\u{e9}", &[edit(1, 2, "")]).is_err(), "inside a character");
+    }
+}

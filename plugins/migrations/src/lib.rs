@@ -1,8 +1,8 @@
 //! Database migrations by the ledgers of their tools: `migrations.down`, `migrations.up`,
 //! `migrations.assert`.
 //!
-//! So far goose on SQLite. [`goose`] holds what that tool's files and ledger mean, [`sqlite`] how
-//! one migration is made in one transaction; [`plan`] joins the two.
+//! So far goose on SQLite. `goose` holds what that tool's files and ledger mean, `sqlite` how
+//! one migration is made in one transaction; `plan` joins the two.
 
 use std::sync::Arc;
 

@@ -184,3 +184,76 @@ async fn mode_is_kept_and_the_displaced_file_stays() {
     assert_eq!(kept.len(), 2, "{kept:?}");
     assert_eq!(std::fs::read_to_string(folder.dir.path().join(&kept[0])).unwrap(), YAML);
 }
+
+/// Ways in which people write one flag, each with its neighbours.
+const SHAPES: [(&str, &str); 9] = [
+    (
+        "flags.yaml",
+        "f:\r\n  variations: {on: 1, off: 2}\r\n  targeting: []\r\n  defaultRule:\r\n    variation: on\r\ng: {a: 1}\r\n",
+    ),
+    (
+        "flags.yml",
+        "f:\n  variations: {on: 1, off: 2}\n  defaultRule: {percentage: {on: 1, off: 99}}\n  disable: true # why\n# tail\n",
+    ),
+    (
+        "flags.yaml",
+        "{f: {targeting: [1], variations: {'on': 1, \"off\": 2}, defaultRule: {variation: 'on', progressiveRollout: {a: 1}}}, g: {a: 1}}",
+    ),
+    (
+        "flags.yaml",
+        "\"f\": {\n  disable: true,\n  experimentation: {start: 1},\n  variations: {on: 1, off: 2},\n  defaultRule: {name: rest, variation: on}\n  }\n\n# g\ng: {a: 1}\n",
+    ),
+    (
+        "flags.yaml",
+        "---\na: &x {b: [1, 2]}\nf:\n    disable: true\n    variations:\n        on: *x\n        off: {b: []}\n    defaultRule:\n        progressiveRollout:\n            initial: {variation: on}\n        # keep me\n        name: rest\n    experimentation:\n        start: 2020-01-01T00:00:00Z\n\n\nz: {c: *x}\n",
+    ),
+    (
+        "flags.yaml",
+        "f:\n  scheduledRollout:\n  - date: 2020-01-01T00:00:00Z\n    title: >-\n      long\n      text\n\n  variations:\n    on: |\n      a\n\n      b\n    off: ''\n  defaultRule:\n    variation: on\n  targeting:\n",
+    ),
+    (
+        "flags.yaml",
+        "u\u{e9}: {a: \u{1f600}}\nf:\n  bucketingKey: \u{e9}\n  variations: {on: \u{1f600}, off: x}\n  defaultRule: {variation: on}\n",
+    ),
+    (
+        "flags.json",
+        "{\"f\":{\"disable\":true,\"variations\":{\"on\":1,\"off\":2},\"targeting\":[],\"defaultRule\":{\"percentage\":{\"on\":5},\"name\":\"n\"}}}",
+    ),
+    (
+        "flags.json",
+        "{\r\n\t\"f\" : {\r\n\t\t\"variations\" : {\"on\":1, \"off\":2},\r\n\t\t\"defaultRule\" : {\"variation\":\"on\"},\r\n\t\t\"bucketingKey\" : \"t\"\r\n\t},\r\n\t\"g\" : {}\r\n}\r\n",
+    ),
+];
+
+#[tokio::test]
+async fn every_shape_goes_off_and_comes_back_byte_for_byte() {
+    for (name, text) in SHAPES {
+        let folder = Folder::new(name, text);
+        let ctx = context(folder.dir.path());
+        let input = json!({"file": folder.file(), "flag": "f"});
+        let off = action("flags.off");
+        let prepared = prepare(&*off, &input).await.unwrap_or_else(|why| panic!("{text}: {why:?}"));
+        let made = call(&input, prepared, 1);
+        let outcome = off.apply(&ctx, &made).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{text}: {outcome:?}");
+        let again = prepare(&*off, &input).await.unwrap();
+        assert_eq!(again.effects[0].satisfied, Satisfied::Yes, "{}", folder.text());
+        let made = MadeEffect {
+            input,
+            prepared: made.prepared,
+            effect: 0,
+            key: made.key,
+            output: Value::Null,
+            whole: true,
+        };
+        let Reverted::By { action: name, input } = off.revert(&ctx, &made).await else { panic!() };
+        let restore = action(name.as_str());
+        let prepared =
+            prepare(&*restore, &input).await.unwrap_or_else(|why| panic!("{text}: {why:?}"));
+        let mut back = call(&input, prepared, 1);
+        back.key = backout_plugin_api::EffectKey::from_text("0123456789/s/undo-1/1/0");
+        let outcome = restore.apply(&ctx, &back).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{text}: {outcome:?}");
+        assert_eq!(folder.text(), text);
+    }
+}
