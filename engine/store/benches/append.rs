@@ -2,6 +2,7 @@
 //! in the same run; and how many a second with 64 outstanding. `cargo bench -p backout-store`.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+#![expect(clippy::cast_precision_loss, reason = "rates are printed with few digits")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run says so by its panic")]
 
 use std::collections::VecDeque;
@@ -68,13 +69,17 @@ fn singles(dir: &Path, store: &EmbeddedStore) {
     }
     let (ours, theirs) = (percentiles(ours), percentiles(theirs));
     println!("one append, p10 / p50: {:?} / {:?}", ours.0, ours.1);
-    println!("raw write + fdatasync of {RAW_BYTES} bytes, p10 / p50: {:?} / {:?}", theirs.0, theirs.1);
+    println!(
+        "raw write + fdatasync of {RAW_BYTES} bytes, p10 / p50: {:?} / {:?}",
+        theirs.0, theirs.1
+    );
     let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
     println!("ratio p10 {:.2}, p50 {:.2}", ratio(ours.0, theirs.0), ratio(ours.1, theirs.1));
 }
 
 fn many(dir: &Path, store: &EmbeddedStore) {
-    let runs: Vec<RunId> = (0..OUTSTANDING as u64).map(|n| RunId::from_random(1_000 + n * 7_919)).collect();
+    let runs: Vec<RunId> =
+        (0..OUTSTANDING as u64).map(|n| RunId::from_random(1_000 + n * 7_919)).collect();
     for run in &runs {
         wait(store.append(append(run, 0, vec![created(run)])));
     }
@@ -89,7 +94,9 @@ fn many(dir: &Path, store: &EmbeddedStore) {
         }
         sent.push_back(store.append(append(run, after, vec![note(after, 100)])));
     }
-    sent.into_iter().for_each(|answer| drop(wait(answer)));
+    for answer in sent {
+        drop(wait(answer));
+    }
     let ours = MANY as f64 / began.elapsed().as_secs_f64();
     let (file, bytes) = (raw(dir), vec![7; RAW_BYTES * OUTSTANDING / 2]);
     let began = Instant::now();
@@ -99,7 +106,11 @@ fn many(dir: &Path, store: &EmbeddedStore) {
         file.sync_data().unwrap();
     }
     let raw = MANY as f64 / began.elapsed().as_secs_f64();
-    println!("{OUTSTANDING} outstanding: {ours:.0} appends/s; raw batches of {}: {raw:.0} records/s, ratio {:.2}", OUTSTANDING / 2, ours / raw);
+    println!(
+        "{OUTSTANDING} outstanding: {ours:.0} appends/s; raw batches of {}: {raw:.0} records/s, ratio {:.2}",
+        OUTSTANDING / 2,
+        ours / raw
+    );
 }
 
 fn reads(store: EmbeddedStore, dir: &Path) {
@@ -115,9 +126,13 @@ fn reads(store: EmbeddedStore, dir: &Path) {
     println!("open: {:?}", began.elapsed());
     let began = Instant::now();
     let records = store.read(&run, Seq(1), usize::MAX).unwrap().len();
-    let bytes = std::fs::metadata(dir.join("runs").join(run.as_str()).join("journal")).unwrap().len();
+    let bytes =
+        std::fs::metadata(dir.join("runs").join(run.as_str()).join("journal")).unwrap().len();
     let took = began.elapsed();
-    println!("read {records} events, {bytes} bytes: {took:?}, {:.0} MB/s", bytes as f64 / took.as_secs_f64() / 1e6);
+    println!(
+        "read {records} events, {bytes} bytes: {took:?}, {:.0} MB/s",
+        bytes as f64 / took.as_secs_f64() / 1e6
+    );
 }
 
 fn main() {

@@ -52,7 +52,8 @@ impl Checkpoint {
             Err(error) => return Err(io_error("opening", &path, &error)),
         };
         let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-        let text = checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
+        let text =
+            checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
         let found: Self =
             serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
         if found.format > STORAGE_FORMAT {
@@ -109,7 +110,16 @@ impl Archive {
         let Checkpoint { retired, frame, token, runs, locks, .. } = checkpoint;
         let bytes = runs.iter().map(|(run, kept)| (run.clone(), kept.bytes)).collect();
         let runs = runs.into_iter().map(|(run, kept)| (run, kept.meta)).collect();
-        Self { disk, layout, ledger: Ledger { runs, locks, token }, bytes, retired, frame, holds: Vec::new(), broken: false }
+        Self {
+            disk,
+            layout,
+            ledger: Ledger { runs, locks, token },
+            bytes,
+            retired,
+            frame,
+            holds: Vec::new(),
+            broken: false,
+        }
     }
 
     /// Copies a segment's records to their runs, makes that durable, and says so in the checkpoint.
@@ -190,10 +200,8 @@ impl Archive {
     }
 
     fn failed(&mut self, what: &str, path: &Path, error: &io::Error) -> StoreError {
-        let full = matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        );
+        let full =
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         self.broken |= !full;
         io_error(what, path, error)
     }

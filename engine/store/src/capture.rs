@@ -66,6 +66,9 @@ impl Capture {
     }
 
     /// Adds output. Beyond the limit it is left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the disk refuses.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let room = usize::try_from(self.limit.saturating_sub(self.len)).unwrap_or(usize::MAX);
         let kept = bytes.get(..room).unwrap_or(bytes);
@@ -82,6 +85,9 @@ impl Capture {
     }
 
     /// Makes the output durable under its digest. Only then may an event name it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the disk refuses; then nothing may name the output.
     pub fn finish(mut self) -> Result<Captured, StoreError> {
         if self.cut {
             self.put(CUT_MARK.as_bytes())?;
@@ -100,6 +106,12 @@ impl Capture {
         kept.map_err(|error| io_error("keeping output in", &path, &error))?;
         Ok(Captured { sha256, len: self.len, cut: self.cut })
     }
+}
+
+/// Whether a file's name is a digest, so that its content is final; one that still grows has an
+/// ending.
+pub(crate) fn is_finished(name: &str) -> bool {
+    !name.contains('.')
 }
 
 /// Reads captured output from a place on, at most `limit` bytes; nothing at its end.

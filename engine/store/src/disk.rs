@@ -96,7 +96,9 @@ impl DiskFile for File {
 
     fn allocate(&self, size: u64) -> io::Result<()> {
         match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, size) {
-            Err(rustix::io::Errno::OPNOTSUPP) if self.metadata()?.len() < size => self.set_len(size),
+            Err(rustix::io::Errno::OPNOTSUPP) if self.metadata()?.len() < size => {
+                self.set_len(size)
+            }
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             result => Ok(result?),
         }

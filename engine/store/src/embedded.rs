@@ -73,6 +73,7 @@ impl EmbeddedStore {
     /// # Errors
     /// [`StoreError::Owned`] where another process has it; [`StoreError::Newer`] where a newer
     /// release wrote it; [`StoreError::Io`] where the disk refuses.
+    #[expect(clippy::needless_pass_by_value, reason = "options are for one store")]
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, Opened), StoreError> {
         let layout = Layout::new(dir);
         let disk = options.disk.clone();
@@ -113,7 +114,9 @@ impl EmbeddedStore {
         self.queue.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked; the journal is whole all the same");
+                tracing::error!(
+                    "a thread of the store panicked; the journal is whole all the same"
+                );
             }
         }
     }
@@ -313,20 +316,14 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         let _sent = keeper.send(job);
     }
     let next = segment.number + 1;
-    let start = Start {
-        shared: shared.clone(),
-        queue: queue.clone(),
-        keeper,
-        maker,
-        segment,
-        frame,
-    };
-    let (makes, keeps) = (shared.clone(), shared.clone());
+    let start =
+        Start { shared: shared.clone(), queue: queue.clone(), keeper, maker, segment, frame };
+    let (for_spares, for_segments) = (shared.clone(), shared.clone());
     let writer = Writer::new(start);
     let threads = vec![
         std::thread::spawn(move || writer.run()),
-        std::thread::spawn(move || keeper::make_spares(&makes, &asked, next, segment_bytes)),
-        std::thread::spawn(move || keeper::store_segments(&keeps, &stored, archive)),
+        std::thread::spawn(move || keeper::make_spares(&for_spares, &asked, next, segment_bytes)),
+        std::thread::spawn(move || keeper::store_segments(&for_segments, &stored, archive)),
     ];
     (shared, queue, threads)
 }
@@ -387,7 +384,8 @@ pub(crate) fn load_format(disk: &dyn Disk, layout: &Layout) -> Result<Option<For
         Err(error) => return Err(io_error("opening", &path, &error)),
     };
     let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-    let text = checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
+    let text =
+        checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
     let format: Format =
         serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
     if format.format > STORAGE_FORMAT {
@@ -412,7 +410,9 @@ impl JournalStore for EmbeddedStore {
         // A queue that is closed drops the request, and the answer below says so.
         let _sent = self.queue.push(Message::Append(request));
         Box::pin(async move {
-            answered.await.unwrap_or_else(|_| AppendResult::Unknown { why: "the store is closed".into() })
+            answered
+                .await
+                .unwrap_or_else(|_| AppendResult::Unknown { why: "the store is closed".into() })
         })
     }
 

@@ -106,7 +106,11 @@ fn body_digest(salt: &[u8], body: &[u8]) -> Hash {
 }
 
 /// Writes one record and a line feed, and gives the link for the next.
-pub(crate) fn write(head: &Head<'_>, sealed: &Sealed, out: &mut Vec<u8>) -> serde_json::Result<Hash> {
+pub(crate) fn write(
+    head: &Head<'_>,
+    sealed: &Sealed,
+    out: &mut Vec<u8>,
+) -> serde_json::Result<Hash> {
     out.extend_from_slice(b"{\"head\":");
     let begin = out.len();
     serde_json::to_writer(&mut *out, head)?;
@@ -202,7 +206,8 @@ pub(crate) fn check(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, Stri
         return Err(format!("record {} does not link to the one before it", head.seq));
     }
     if let (Some(salt), Some(body)) = (raw.salt, raw.body) {
-        let salt = unhex(salt).ok_or_else(|| format!("record {} has no readable salt", head.seq))?;
+        let salt =
+            unhex(salt).ok_or_else(|| format!("record {} has no readable salt", head.seq))?;
         if head.digest != hex(&body_digest(&salt, body.get().as_bytes())) {
             return Err(format!("record {} is not what its digest says", head.seq));
         }
@@ -256,7 +261,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    digits.chunks_exact(2).map(|pair| u8::try_from(pair.iter().fold(0, |n, d| n * 16 + d)).ok()).collect()
+    digits
+        .chunks_exact(2)
+        .map(|pair| u8::try_from(pair.iter().fold(0, |n, d| n * 16 + d)).ok())
+        .collect()
 }
 
 /// A hash written in hex.

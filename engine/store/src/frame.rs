@@ -61,11 +61,7 @@ impl SegmentHeader {
             return Err(BadHeader::Newer(format));
         }
         let store = header.get(32..48).unwrap_or_default();
-        Ok(Self {
-            number: u64_at(header, 16),
-            replaces: u64_at(header, 24),
-            store: text_of(store),
-        })
+        Ok(Self { number: u64_at(header, 16), replaces: u64_at(header, 24), store: text_of(store) })
     }
 }
 

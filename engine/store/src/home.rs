@@ -101,16 +101,15 @@ impl<'a> HomeReader<'a> {
     fn fill(&mut self, offset: u64, len: usize) -> Result<&[u8], StoreError> {
         let skipped = offset.checked_sub(self.window_at).and_then(|n| usize::try_from(n).ok());
         let begin = skipped.filter(|begin| begin + len <= self.window.len());
-        let begin = match begin {
-            Some(begin) => begin,
-            None => {
-                self.window.resize(len.max(WINDOW), 0);
-                let read = read_upto(self.file, &mut self.window, offset)
-                    .map_err(|error| io_error("reading", self.path, &error))?;
-                self.window.truncate(read);
-                self.window_at = offset;
-                0
-            }
+        let begin = if let Some(begin) = begin {
+            begin
+        } else {
+            self.window.resize(len.max(WINDOW), 0);
+            let read = read_upto(self.file, &mut self.window, offset)
+                .map_err(|error| io_error("reading", self.path, &error))?;
+            self.window.truncate(read);
+            self.window_at = offset;
+            0
         };
         let end = (begin + len).min(self.window.len());
         Ok(self.window.get(begin..end).unwrap_or_default())
@@ -217,7 +216,13 @@ pub(crate) fn end_before(disk: &dyn Disk, path: &Path, first: Seq) -> Result<u64
     while last.next() < first {
         match reader.next(first)? {
             Some(frame) => last = frame.last,
-            None => return Err(damaged(path, reader.at(), format!("record {} is missing", last.next()))),
+            None => {
+                return Err(damaged(
+                    path,
+                    reader.at(),
+                    format!("record {} is missing", last.next()),
+                ));
+            }
         }
     }
     Ok(reader.at())

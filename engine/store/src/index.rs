@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_sled_that_panics_is_survived() {
         let panics = Arc::new(|_: &Path| panic!("as seen in 0.34.7"));
-        assert_eq!(ask(panics, Duration::from_secs(60)), "sled panicked");
+        assert_eq!(ask(panics, Duration::from_mins(1)), "sled panicked");
     }
 
     #[test]

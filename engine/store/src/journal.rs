@@ -155,13 +155,23 @@ pub trait JournalStore: Send + Sync {
     fn append(&self, append: Append) -> Pending;
 
     /// The durable events of a run from a position on (`Seq(1)` is the first), at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchRun`]; [`StoreError::Damaged`] or [`StoreError::Io`] where one of them
+    /// cannot be read.
     fn read(&self, run: &RunId, from: Seq, limit: usize) -> Result<Vec<Recorded>, StoreError>;
 
     /// All runs, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the disk refuses.
     fn list(&self) -> Result<Vec<RunId>, StoreError>;
 
     /// Takes up a run: gives the epoch one higher than any before. The first append under it makes
-    /// it so; then older epochs are fenced.
+    /// it so; then older epochs are fenced. A run that does not exist yet begins with 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Io`] where the run cannot be read.
     fn next_epoch(&self, run: &RunId) -> Result<Epoch, StoreError>;
 
     /// Wakes whenever something of this run became durable; carries its last position.

@@ -33,11 +33,7 @@ pub(crate) fn make_spares(shared: &Shared, asked: &Receiver<()>, mut next: u64, 
 }
 
 /// Makes a spare segment as large as the disk has room for.
-fn make_spare(
-    shared: &Shared,
-    number: u64,
-    bytes: u64,
-) -> std::io::Result<segment::OpenSegment> {
+fn make_spare(shared: &Shared, number: u64, bytes: u64) -> std::io::Result<segment::OpenSegment> {
     let header = SegmentHeader { number, replaces: 0, store: shared.store.clone() };
     let mut bytes = bytes;
     loop {

@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn keys_come_back_and_do_not_collide() {
-        let keys = [Key::Format, Key::Position, Key::Run("0a1b2c3d4e".into()), Key::Run("0".into())];
+        let keys =
+            [Key::Format, Key::Position, Key::Run("0a1b2c3d4e".into()), Key::Run("0".into())];
         for (index, key) in keys.iter().enumerate() {
             assert_eq!(Key::decode(&key.encode()).as_ref(), Some(key));
             assert!(keys[..index].iter().all(|other| other.encode() != key.encode()));

@@ -96,9 +96,7 @@ pub(crate) enum Refusal {
     Answer(AppendResult),
     /// The run is further than the append expects. Either somebody else was quicker, or this append
     /// was made before: the journal knows.
-    Behind {
-        actual: Seq,
-    },
+    Behind { actual: Seq },
 }
 
 impl Ledger {

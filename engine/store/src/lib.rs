@@ -45,7 +45,7 @@ pub use memory::MemoryStore;
 pub use options::{SEGMENT_BYTES, SEGMENT_BYTES_MIN, StoreOptions};
 pub use owner::Owner;
 pub use portable::{Imported, export, export_redacted, import};
-pub use reader::Reader;
+pub use reader::{Reader, Snapshot};
 pub use retain::retain;
 pub use summary::RunSummary;
 pub use verify::{Finding, find_head, head, verify};

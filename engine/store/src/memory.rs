@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::envelope::{Hash, Place, Sealed, seal, write};
 use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
 use crate::layout::is_run_name;
-use crate::ledger::{Ledger, Refusal, flight_change};
+use crate::ledger::{Ledger, Refusal, RunMeta, flight_change};
 use crate::watches::{Watches, locked};
 
 /// A store in memory. What it keeps ends with it.
@@ -66,11 +66,8 @@ impl Kept {
             Err(Refusal::Answer(answer)) => return answer,
             Err(Refusal::Behind { actual }) => return self.made_before(append, actual),
         };
-        let sealed: Result<Vec<Sealed>, _> = append
-            .events
-            .iter()
-            .map(|new| seal(new.at, &new.cause, &new.event, [0; 16]))
-            .collect();
+        let sealed: Result<Vec<Sealed>, _> =
+            append.events.iter().map(|new| seal(new.at, &new.cause, &new.event, [0; 16])).collect();
         let sealed = match sealed {
             Ok(sealed) => sealed,
             Err(error) => return AppendResult::Full { why: error.to_string() },
@@ -78,7 +75,8 @@ impl Kept {
         if let Some(why) = sealed.iter().find_map(|sealed| too_large(sealed.body.len())) {
             return AppendResult::Full { why };
         }
-        let mut prev: Hash = self.ledger.runs.get(&append.run).map_or([0; 32], |run| run.head());
+        let mut prev: Hash =
+            self.ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
         let mut seq = append.expected_seq;
         let mut text = Vec::new();
         for (index, sealed) in sealed.iter().enumerate() {
@@ -112,7 +110,9 @@ impl Kept {
         if !journal.held.contains(&append.append_id) {
             return conflict;
         }
-        let mine = || journal.appends.iter().zip(&journal.records).filter(|(id, _)| **id == append.append_id);
+        let mine = || {
+            journal.appends.iter().zip(&journal.records).filter(|(id, _)| **id == append.append_id)
+        };
         match (mine().next(), mine().next_back()) {
             (Some((_, first)), Some((_, last))) => {
                 AppendResult::Committed { last: last.seq, grants: first.grants.clone() }

@@ -113,7 +113,9 @@ fn apply(names: &mut BTreeMap<PathBuf, Node>, change: &NameChange) {
             let moved: Vec<(PathBuf, Node)> = names
                 .iter()
                 .filter(|(name, _)| name.starts_with(from))
-                .filter_map(|(name, node)| Some((name.strip_prefix(from).ok()?.into(), node.clone())))
+                .filter_map(|(name, node)| {
+                    Some((name.strip_prefix(from).ok()?.into(), node.clone()))
+                })
                 .collect();
             names.retain(|name, _| !name.starts_with(from));
             for (rest, node) in moved {
@@ -173,9 +175,9 @@ impl ModelDisk {
     pub fn crashed(&self, kind: CrashKind) -> Self {
         let state = locked(&self.state);
         let names = match kind {
-            CrashKind::Process => copy(&state.names, &mut |inode| inode.now.clone(), |inode| {
-                inode.durable.clone()
-            }),
+            CrashKind::Process => {
+                copy(&state.names, &mut |inode| inode.now.clone(), |inode| inode.durable.clone())
+            }
             CrashKind::Power { seed } => {
                 let mut random = Random(seed);
                 let names = surviving_names(&state, &mut random);
@@ -190,7 +192,7 @@ impl ModelDisk {
         if let CrashKind::Power { .. } = kind {
             settle(&names);
         }
-        let state = State { names, durable, pending, ..State::default() };
+        let state = State { names, pending, durable, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 }
@@ -289,7 +291,8 @@ fn settle(names: &BTreeMap<PathBuf, Node>) {
     for node in names.values() {
         if let Node::File(inode) = node {
             let mut inode = locked(inode);
-            inode.durable = inode.now.clone();
+            let Inode { now, durable } = &mut *inode;
+            durable.clone_from(now);
         }
     }
 }
@@ -332,7 +335,8 @@ impl DiskFile for ModelFile {
         }
         drop(state);
         let mut inode = locked(&self.inode);
-        inode.durable = inode.now.clone();
+        let Inode { now, durable } = &mut *inode;
+        durable.clone_from(now);
         Ok(())
     }
 
@@ -369,7 +373,11 @@ impl ModelFile {
         };
         let total: u64 = state.names.values().map(used).sum();
         let more = (end as u64).saturating_sub(locked(&self.inode).now.len() as u64);
-        if more > 0 && total + more > room { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if more > 0 && total + more > room {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -440,7 +448,9 @@ impl Disk for ModelDisk {
             return Err(not_found());
         }
         let below = state.names.keys().filter(|name| name.parent() == Some(path));
-        Ok(below.filter_map(|name| Some(name.file_name()?.to_string_lossy().into_owned())).collect())
+        Ok(below
+            .filter_map(|name| Some(name.file_name()?.to_string_lossy().into_owned()))
+            .collect())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use backout_core::id::{RunId, Seq};
 use serde::{Deserialize, Serialize};
 
+use crate::capture;
 use crate::disk::{Disk, OpenMode, RealDisk, read_all, replace, write_all};
 use crate::envelope;
 use crate::frame::{FrameBuilder, STORAGE_FORMAT};
@@ -114,7 +115,7 @@ fn write_file(
     section(out, "journal", &journal).map_err(failed)?;
     let folder = reader.layout.captures(run);
     let names = if redacted { Vec::new() } else { reader.disk.list(&folder).unwrap_or_default() };
-    for name in names.iter().filter(|name| !name.ends_with(".part")) {
+    for name in names.iter().filter(|name| capture::is_finished(name)) {
         let file = reader.disk.open(&folder.join(name), OpenMode::Read).map_err(failed)?;
         let bytes = read_all(&*file).map_err(failed)?;
         section(out, &format!("out/{name}"), &bytes).map_err(failed)?;
@@ -141,7 +142,8 @@ fn journal_of(reader: &Reader, run: &RunId, redacted: bool) -> Result<(Seq, Vec<
                 continue;
             }
             last = head.seq;
-            let line = if redacted { envelope::redact(line).map_err(damaged)? } else { line.to_vec() };
+            let line =
+                if redacted { envelope::redact(line).map_err(damaged)? } else { line.to_vec() };
             builder.body().extend_from_slice(&line);
             builder.body().push(b'\n');
         }
@@ -293,11 +295,7 @@ fn unpack(
 }
 
 /// Follows the chain of a journal that came from elsewhere, to the head that was promised.
-fn check_journal(
-    sections: &Sections<'_>,
-    about: &About,
-    journal: &[u8],
-) -> Result<(), StoreError> {
+fn check_journal(sections: &Sections<'_>, about: &About, journal: &[u8]) -> Result<(), StoreError> {
     let mut walk = Walk::default();
     let mut at = 0;
     while let Some(rest) = journal.get(at..).filter(|rest| !rest.is_empty()) {

@@ -105,10 +105,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError::NoSuchRun`], [`StoreError::Io`].
-    pub fn readable(
-        &self,
-        run: &RunId,
-    ) -> Result<(Vec<Recorded>, Option<StoreError>), StoreError> {
+    pub fn readable(&self, run: &RunId) -> Result<(Vec<Recorded>, Option<StoreError>), StoreError> {
         self.attempt(run, Seq(1), usize::MAX)
     }
 
@@ -225,12 +222,43 @@ impl Reader {
     }
 }
 
+/// The log as it was at one moment, for reading many runs without reading it again for each.
+#[derive(Debug)]
+pub struct Snapshot(LogView);
+
+impl Reader {
+    /// The log as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where it cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.log().map(Snapshot)
+    }
+
+    /// At most `limit` events of a run as of a snapshot, up to the first damage, and that damage.
+    ///
+    /// # Errors
+    /// As [`Self::readable`].
+    pub fn readable_at(
+        &self,
+        snapshot: &Snapshot,
+        run: &RunId,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, Option<StoreError>), StoreError> {
+        let records = snapshot.0.runs.get(run).map(Vec::as_slice).unwrap_or_default();
+        let read = self.read_with(run, records, Seq(1), limit)?;
+        // What looks like damage may be the owner at work since then.
+        if read.1.is_none() { Ok(read) } else { self.attempt(run, Seq(1), limit) }
+    }
+}
+
 type Read = (Vec<Recorded>, Option<StoreError>);
 
 /// The durable records of a scan, by run. Every frame but the last is proven by the one after it.
 fn view(scan: LogScan, mark: Mark, unfinished: Vec<RunId>) -> LogView {
     let trusted = mark.boot != this_boot() || mark.boot == 0;
-    let durable = if trusted { scan.last_frame } else { mark.frame.max(scan.last_frame.max(1) - 1) };
+    let durable =
+        if trusted { scan.last_frame } else { mark.frame.max(scan.last_frame.max(1) - 1) };
     let mut runs: HashMap<RunId, Vec<LogRecords>> = HashMap::new();
     for segment in &scan.segments {
         for frame in segment.frames.iter().filter(|frame| frame.number <= durable) {

@@ -62,7 +62,7 @@ impl Recovery<'_> {
         if let Some(torn) = &scan.torn {
             lines.push(self.keep_torn(torn)?);
         }
-        self.hold_damaged(&mut archive, &scan, &mut lines)?;
+        hold_damaged(&mut archive, &scan, &mut lines)?;
         let mut recovered = if scan.damage.is_empty() {
             self.go_on(archive, &scan, lines)?
         } else {
@@ -171,24 +171,6 @@ impl Recovery<'_> {
         ))
     }
 
-    /// Notes the runs that damage may have touched.
-    fn hold_damaged(
-        &self,
-        archive: &mut Archive,
-        scan: &LogScan,
-        lines: &mut Vec<String>,
-    ) -> Result<(), StoreError> {
-        for damage in &scan.damage {
-            let place = damaged(&damage.path, damage.offset, damage.why.clone()).to_string();
-            let runs = touched(&archive.ledger, scan, damage);
-            lines.push(format!("{place}; held for a person: {}", words(&runs)));
-            for run in runs {
-                archive.hold(&run, &place)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The ordinary way: the unsealed tail goes into a new segment, sealed ones are stored away
     /// later.
     fn go_on(
@@ -217,7 +199,12 @@ impl Recovery<'_> {
         let open = self.first_segment(scan, tail, &ledger)?;
         if let Some(tail) = tail {
             let moved = moved(tail);
-            note_extents(&mut extents, &Segment { number: open.number, ..tail.clone() }, &open.file, &moved);
+            note_extents(
+                &mut extents,
+                &Segment { number: open.number, ..tail.clone() },
+                &open.file,
+                &moved,
+            );
         }
         let jobs = sealed.iter().map(|segment| Job(segment.number)).collect();
         let held = archive.holds.drain(..).collect();
@@ -262,7 +249,8 @@ impl Recovery<'_> {
         ledger: &Ledger,
     ) -> Result<OpenSegment, StoreError> {
         let number = scan.highest + 1;
-        let replaces = tail.map_or(0, |tail| if tail.replaces == 0 { tail.number } else { tail.replaces });
+        let replaces =
+            tail.map_or(0, |tail| if tail.replaces == 0 { tail.number } else { tail.replaces });
         let header = SegmentHeader { number, replaces, store: self.store.to_owned() };
         let content = tail.map(|tail| copy_frames(tail, number)).unwrap_or_default();
         let bytes = self.segment_bytes.min(FIRST_SEGMENT) + content.len() as u64;
@@ -308,6 +296,23 @@ fn fold_home_lines(
             head.grants.clear();
         }
         ledger.apply(run, &head, &link);
+    }
+    Ok(())
+}
+
+/// Notes the runs that damage may have touched.
+fn hold_damaged(
+    archive: &mut Archive,
+    scan: &LogScan,
+    lines: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    for damage in &scan.damage {
+        let place = damaged(&damage.path, damage.offset, damage.why.clone()).to_string();
+        let runs = touched(&archive.ledger, scan, damage);
+        lines.push(format!("{place}; held for a person: {}", words(&runs)));
+        for run in runs {
+            archive.hold(&run, &place)?;
+        }
     }
     Ok(())
 }
@@ -392,4 +397,3 @@ fn note_extents(
 pub(crate) fn has_home(disk: &dyn Disk, layout: &Layout, run: &RunId) -> bool {
     disk.open(&layout.journal(run), OpenMode::Read).is_ok()
 }
-

@@ -104,7 +104,9 @@ pub(crate) fn scan(disk: &dyn Disk, layout: &Layout, from: From) -> Result<LogSc
             continue;
         }
         let Some((segment, items)) = load(disk, layout, number)? else { continue };
-        replaced.extend((segment.replaces != 0).then(|| segment.replaces..number));
+        if segment.replaces != 0 {
+            replaced.push(segment.replaces..number);
+        }
         found.push((segment, items));
     }
     let is_replaced = |number| replaced.iter().any(|range| range.contains(&number));

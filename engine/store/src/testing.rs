@@ -141,7 +141,8 @@ impl FaultyStore {
 
     /// A store whose `nth` append, from 1 on, meets this fault.
     pub fn nth(inner: Arc<dyn JournalStore>, nth: u64, fault: Fault) -> Self {
-        let choose = move |count, _: &Append| if count == nth { fault.clone() } else { Fault::None };
+        let choose =
+            move |count, _: &Append| if count == nth { fault.clone() } else { Fault::None };
         Self::new(inner, Box::new(choose))
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use backout_core::id::{RunId, Seq};
 use sha2::{Digest, Sha256};
 
+use crate::capture;
 use crate::disk::{DiskFile, OpenMode, read_all};
 use crate::envelope::{self, GENESIS, Hash, hex};
 use crate::frame::{ENTRY, HEADER};
@@ -209,7 +210,7 @@ fn captures(reader: &Reader, run: &RunId) -> Result<Vec<Finding>, StoreError> {
         Err(error) => return Err(io_error("listing", &folder, &error)),
     };
     let mut findings = Vec::new();
-    for name in names.iter().filter(|name| !name.ends_with(".part")) {
+    for name in names.iter().filter(|name| capture::is_finished(name)) {
         let path = folder.join(name);
         let read = reader.disk.open(&path, OpenMode::Read).and_then(|file| read_all(&*file));
         let what = match read {

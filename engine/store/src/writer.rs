@@ -195,7 +195,12 @@ impl Writer {
         self.answers.push((answer, result));
     }
 
-    fn judge(&mut self, append: &Append, size: u64, bytes: u64) -> Result<Vec<Grant>, AppendResult> {
+    fn judge(
+        &mut self,
+        append: &Append,
+        size: u64,
+        bytes: u64,
+    ) -> Result<Vec<Grant>, AppendResult> {
         if let Some(why) = locked(&self.shared.held).get(&append.run) {
             let why = format!("run {} is held for a person: {why}", append.run);
             return Err(AppendResult::Full { why });
@@ -506,4 +511,3 @@ fn find_append(shared: &Shared, append: &Append) -> Option<AppendResult> {
     visited.ok()?;
     found.map(|(last, grants)| AppendResult::Committed { last, grants })
 }
-

@@ -83,7 +83,8 @@ impl Writing {
     fn note(&mut self, line: &str) -> bool {
         // A line that was cut by the kill acknowledged nothing.
         let mut words = line.split(' ');
-        let (Some("ack"), Some(run), Some(last)) = (words.next(), words.next(), words.next()) else {
+        let (Some("ack"), Some(run), Some(last)) = (words.next(), words.next(), words.next())
+        else {
             return false;
         };
         self.acknowledged.insert(RunId::new(run), last.parse().unwrap());

@@ -7,8 +7,7 @@ use backout_core::id::{Epoch, RunId, Seq, TargetId, Timestamp};
 use backout_store::journal::{Append, AppendResult, JournalStore, StoreError};
 use backout_store::testing::{append, created, ended, note, wait};
 use backout_store::{
-    EmbeddedStore, Filter, Reader, export, export_redacted, find_head, head,
-    import, retain, verify,
+    EmbeddedStore, Filter, Reader, export, export_redacted, find_head, head, import, retain, verify,
 };
 
 use crate::support::{open, options, run};
@@ -62,7 +61,8 @@ fn a_reader_beside_the_owner_sees_all_that_was_acknowledged_and_no_gap() {
         for after in 1..400 {
             commit(&store, append(&run, after, vec![note(after, 1_000)]));
             if after % 50 == 0 {
-                let seen = Reader::open(dir.path()).unwrap().read(&run, Seq(1), usize::MAX).unwrap();
+                let seen =
+                    Reader::open(dir.path()).unwrap().read(&run, Seq(1), usize::MAX).unwrap();
                 assert_eq!(seen.len() as u64, after + 1, "what was acknowledged is seen at once");
             }
         }
@@ -270,7 +270,10 @@ fn a_full_disk_refuses_intents_first_and_goes_on_when_there_is_room() {
             other => break other,
         }
     };
-    assert!(matches!(&refused, AppendResult::Full { why } if why.contains("no room")), "{refused:?}");
+    assert!(
+        matches!(&refused, AppendResult::Full { why } if why.contains("no room")),
+        "{refused:?}"
+    );
     let mut more = append(&run, last, vec![note(last, 10)]);
     more.intends = 1;
     assert!(matches!(wait(store.append(more)), AppendResult::Full { .. }));
