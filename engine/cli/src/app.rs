@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backout_plugin_api::{Action, SystemSecrets};
 use backout_runtime::{Clock, Host, SystemClock};
@@ -21,6 +21,9 @@ pub(crate) struct App {
     pub(crate) ui: Ui,
     /// `--store`, or `BACKOUT_STORE`.
     store: Option<PathBuf>,
+    clock: SystemClock,
+    /// Every action of this binary, made when first asked for.
+    host: OnceLock<Arc<Host>>,
 }
 
 impl App {
@@ -30,7 +33,12 @@ impl App {
             Color::Always => ColorChoice::Always,
             Color::Never => ColorChoice::Never,
         };
-        Self { ui: Ui::new(color), store: global.store.clone() }
+        Self {
+            ui: Ui::new(color),
+            store: global.store.clone(),
+            clock: SystemClock,
+            host: OnceLock::new(),
+        }
     }
 
     /// The store's folder.
@@ -40,14 +48,15 @@ impl App {
 
     /// The time now.
     pub(crate) fn now_ms(&self) -> i64 {
-        SystemClock.now().0
+        self.clock.now().0
     }
 
     /// Every action of this binary.
     pub(crate) fn host(&self) -> Arc<Host> {
-        host()
+        self.host.get_or_init(host).clone()
     }
 
+    #[expect(clippy::unused_self, reason = "what every command gets is asked of one thing")]
     /// Runs a future to its end. Two threads: one drives runs, one may wait for the disk.
     pub(crate) fn block_on<T>(
         &self,
@@ -73,6 +82,7 @@ pub(crate) fn host() -> Arc<Host> {
 fn actions() -> Vec<Arc<dyn Action>> {
     let mut all = backout_plugin_basic::actions();
     all.push(Arc::new(backout_plugin_exec::ExecRun::new(command::shim::command())));
+    all.push(Arc::new(backout_plugin_http::HttpRequest));
     all.extend(backout_plugin_flags::actions());
     all.extend(backout_plugin_migrations::actions());
     all.extend(backout_plugin_releases::actions());

@@ -167,8 +167,9 @@ impl Failure {
     /// What to type next, where that is known.
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            Self::Usage { help, .. } | Self::NoSuchRun { help, .. } => help.clone(),
-            Self::Engine(EngineError::Rejected { help, .. }) => help.clone(),
+            Self::Usage { help, .. }
+            | Self::NoSuchRun { help, .. }
+            | Self::Engine(EngineError::Rejected { help, .. }) => help.clone(),
             Self::Client(ClientError::Problem(problem)) => problem.help.clone(),
             Self::Store(StoreError::Owned { .. }) => Some(
                 "reading works meanwhile: `backout status`, `backout by-hand RUN`".to_owned(),

@@ -121,10 +121,9 @@ impl Reach {
             served.close().await;
         }
         drop(engine);
-        match Arc::try_unwrap(store) {
-            Ok(store) => store.close(),
-            // A request is still being answered: what is acknowledged is safe all the same.
-            Err(_) => tracing::debug!("the store is left open"),
+        // Where a request is still being answered it stays open: what is acknowledged is safe.
+        if let Ok(store) = Arc::try_unwrap(store) {
+            store.close();
         }
     }
 

@@ -12,7 +12,7 @@ use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
 use backout_server::view::{RunFacts, RunView, rfc3339, run_view};
 use backout_store::journal::StoreError;
-use backout_store::{EmbeddedStore, Opened, Reader, StoreOptions};
+use backout_store::{EmbeddedStore, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
 
 use crate::app::App;
@@ -32,7 +32,7 @@ pub(crate) struct OwnerSeen {
 pub(crate) struct Reading {
     folder: PathBuf,
     /// Absent where there is no store in the folder: then there are no runs either.
-    reader: Option<Reader>,
+    reader: Option<(Reader, Snapshot)>,
     runs: Vec<RunId>,
     owner: Option<OwnerSeen>,
     host: Arc<Host>,
@@ -43,12 +43,15 @@ impl Reading {
     pub(crate) fn open(app: &App) -> Result<Self, Failure> {
         let folder = app.store()?;
         let reader = match Reader::open(&folder) {
-            Ok(reader) => Some(reader),
+            Ok(reader) => {
+                let snapshot = reader.snapshot()?;
+                Some((reader, snapshot))
+            }
             Err(StoreError::Io { .. }) if !folder.join("format").exists() => None,
             Err(error) => return Err(error.into()),
         };
-        let runs = reader.as_ref().map_or(Ok(Vec::new()), Reader::list)?;
-        let owner = reader.as_ref().and_then(Reader::owner);
+        let runs = reader.as_ref().map_or(Ok(Vec::new()), |(reader, _)| reader.list())?;
+        let owner = reader.as_ref().and_then(|(reader, _)| reader.owner());
         let owner = owner.map(|owner| OwnerSeen { pid: owner.pid, since: owner.since });
         Ok(Self { folder, reader, runs, owner, host: app.host() })
     }
@@ -102,9 +105,9 @@ impl Reading {
 
     /// The run that was created last.
     fn latest(&self) -> Option<RunId> {
-        let reader = self.reader.as_ref()?;
+        let (reader, snapshot) = self.reader.as_ref()?;
         let created = |run: &RunId| {
-            let first = reader.read(run, Seq(1), 1).ok()?;
+            let (first, _) = reader.readable_at(snapshot, run, 1).ok()?;
             Some(first.first()?.at)
         };
         self.runs.iter().filter_map(|run| Some((created(run)?, run))).max().map(|found| found.1.clone())
@@ -112,8 +115,9 @@ impl Reading {
 
     /// The events of a run that can be read, and what stands in the way of the rest.
     pub(crate) fn readable(&self, run: &RunId) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
-        let reader = self.reader.as_ref().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
-        let (events, damage) = reader.readable(run)?;
+        let none = || StoreError::NoSuchRun(run.clone());
+        let (reader, snapshot) = self.reader.as_ref().ok_or_else(none)?;
+        let (events, damage) = reader.readable_at(snapshot, run, usize::MAX)?;
         Ok((events, damage.map(Failure::from)))
     }
 
@@ -122,18 +126,8 @@ impl Reading {
         let (events, damage) = self.readable(run)?;
         match damage {
             Some(failure) => Err(failure),
-            None => self.fold(run, &events),
+            None => fold(run, &events),
         }
-    }
-
-    /// The state that events lead to.
-    pub(crate) fn fold(&self, run: &RunId, events: &[Recorded]) -> Result<RunState, Failure> {
-        let mut state = None;
-        for recorded in events {
-            evolve(&mut state, recorded)
-                .map_err(|error| unreadable(run, &error.to_string()))?;
-        }
-        state.ok_or_else(|| unreadable(run, "not even its first event can be read"))
     }
 
     /// What every face shows of a run.
@@ -157,7 +151,7 @@ impl Reading {
 
     /// The head of a run's chain; absent where the chain is broken.
     pub(crate) fn head(&self, run: &RunId) -> Option<String> {
-        backout_store::head(self.reader.as_ref()?, run).ok()
+        backout_store::head(self.reader()?, run).ok()
     }
 
     /// Writes a run as one portable file.
@@ -167,7 +161,7 @@ impl Reading {
         redact: bool,
         out: &mut dyn std::io::Write,
     ) -> Result<(), Failure> {
-        let reader = self.reader.as_ref().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
+        let reader = self.reader().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
         let written = if redact {
             backout_store::export_redacted(reader, run, out)
         } else {
@@ -178,8 +172,17 @@ impl Reading {
 
     /// The reader, where there is a store.
     pub(crate) fn reader(&self) -> Option<&Reader> {
-        self.reader.as_ref()
+        self.reader.as_ref().map(|(reader, _)| reader)
     }
+}
+
+/// The state that events lead to.
+pub(crate) fn fold(run: &RunId, events: &[Recorded]) -> Result<RunState, Failure> {
+    let mut state = None;
+    for recorded in events {
+        evolve(&mut state, recorded).map_err(|error| unreadable(run, &error.to_string()))?;
+    }
+    state.ok_or_else(|| unreadable(run, "not even its first event can be read"))
 }
 
 fn unreadable(run: &RunId, why: &str) -> Failure {

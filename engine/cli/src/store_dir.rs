@@ -16,7 +16,7 @@ pub(crate) fn resolve(given: Option<&Path>) -> Result<PathBuf, Failure> {
     std::path::absolute(&path).map_err(|error| Failure::file(format!("store {}", path.display()), error))
 }
 
-/// The XDG rules: a relative XDG_STATE_HOME is ignored.
+/// The XDG rules: a relative `XDG_STATE_HOME` is ignored.
 fn of_user(state: Option<std::ffi::OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     let state = state.map(PathBuf::from).filter(|path| path.is_absolute());
     let home = home.filter(|path| path.is_absolute()).map(|home| home.join(".local/state"));

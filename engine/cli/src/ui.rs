@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anstream::AutoStream;
+use anstream::stream::RawStream;
 pub(crate) use anstream::ColorChoice;
 use serde::Serialize;
 
@@ -19,29 +20,39 @@ pub(crate) struct Ui {
     pub(crate) interactive: bool,
     /// Columns of the terminal.
     pub(crate) width: usize,
+    color: ColorChoice,
 }
 
 impl Ui {
-    /// Sets the colours for the whole process: by terminal, `NO_COLOR` and `--color`.
+    /// Both streams; colours by terminal, `NO_COLOR` and `--color`.
     pub(crate) fn new(color: ColorChoice) -> Self {
-        color.write_global();
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         Self {
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             width: width.unwrap_or(WIDTH_DEFAULT).max(40),
+            color,
         }
     }
 
     /// Data for a person or a program, to stdout. Colours are taken out where they do not belong.
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
-        let mut out = AutoStream::auto(io::stdout().lock());
+        let mut out = self.stream(io::stdout().lock());
         let written = out.write_all(text.as_bytes()).and_then(|()| {
             if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n").and_then(|()| out.flush()) }
         });
         written.map_err(output_failure)
     }
 
+    /// A stream that takes colours out where they do not belong.
+    fn stream<S: RawStream>(&self, raw: S) -> AutoStream<S> {
+        match self.color {
+            ColorChoice::Auto => AutoStream::auto(raw),
+            chosen => AutoStream::new(raw, chosen),
+        }
+    }
+
     /// Bytes as they are, to stdout.
+    #[expect(clippy::unused_self, reason = "whoever prints has the one thing that prints")]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(output_failure)
@@ -63,7 +74,7 @@ impl Ui {
 
     /// A line for the person, to stderr. Where stderr is gone, nobody is there to be told.
     pub(crate) fn say(&self, text: &str) {
-        let mut err = AutoStream::auto(io::stderr().lock());
+        let mut err = self.stream(io::stderr().lock());
         let _ = writeln!(err, "{text}").is_ok();
     }
 
@@ -85,7 +96,7 @@ impl Ui {
 
     /// Asks and waits for one line; `None` at the end of the input.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
-        let mut err = AutoStream::auto(io::stderr().lock());
+        let mut err = self.stream(io::stderr().lock());
         let asked = write!(err, "{} ", paint(BOLD, question)).and_then(|()| err.flush());
         drop(err);
         asked.ok()?;

@@ -140,7 +140,7 @@ pub(crate) fn approve(app: &App, args: Approve) -> Result<Exit, Failure> {
     })?;
     let consent = aim.consent();
     for line in aim.difference() {
-        app.ui.say(&wrapped(&line, 2, app.ui.width).trim_end().to_owned());
+        app.ui.say(wrapped(&line, 2, app.ui.width).trim_end());
     }
     let ask = Ask::Approve { step: aim.step.clone(), consent };
     give(app, &aim.run, ask, args.on.reason, args.break_glass)

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::exit::{Exit, Failure};
-use crate::reading::Reading;
+use crate::reading::{Reading, fold};
 use crate::view::by_hand::{self, ByHandView};
 
 /// Arguments of `by-hand`.
@@ -21,7 +21,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
     let run = reading.find(&args.run)?;
     let (events, damage) = reading.readable(&run)?;
-    let state = reading.fold(&run, &events)?;
+    let state = fold(&run, &events)?;
     let host = app.host();
     let view = ByHandView::of(&state, &host, damage.as_ref().map(ToString::to_string));
     if args.json {

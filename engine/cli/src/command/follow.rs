@@ -1,7 +1,7 @@
 //! Staying with a run: shows each event as it becomes durable, asks in place, and ends when the run
 //! is at rest. The screen is a fold over the same events as every other view.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backout_core::event::{Event, Recorded};
@@ -181,8 +181,12 @@ struct Screen<'a> {
     seen: Seq,
     in_place: bool,
     prompt: Option<Prompt>,
-    /// Steps that the person answers later, at the position at which they said so.
+    /// Steps that the person answers later.
     later: BTreeSet<String>,
+    /// The position up to which events must be seen before anything is asked: it is the answer's.
+    answered: Seq,
+    /// The last words shown for each step.
+    shown: BTreeMap<String, String>,
 }
 
 impl<'a> Screen<'a> {
@@ -197,6 +201,8 @@ impl<'a> Screen<'a> {
             in_place,
             prompt: None,
             later: BTreeSet::new(),
+            answered: Seq(0),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -206,14 +212,25 @@ impl<'a> Screen<'a> {
                 .map_err(|error| Failure::Internal(format!("run {}: {error}", self.run)))?;
             self.next = recorded.seq.next();
             if recorded.seq > self.seen && is_news(&recorded.event) {
-                self.app.ui.say(&progress(&recorded));
+                self.show(&recorded);
             }
         }
         Ok(())
     }
 
+    /// One line, unless the same stood there for this step already: a step is looked at again once
+    /// it holds its locks.
+    fn show(&mut self, recorded: &Recorded) {
+        let (step, words) = backout_server::view::sentence(&recorded.event);
+        let shown = self.shown.insert(step.unwrap_or_default(), words.clone());
+        if shown.as_ref() != Some(&words) {
+            self.app.ui.say(&progress(recorded));
+        }
+    }
+
     /// The exit, where nothing goes on by itself and nobody is asked here.
     fn at_rest(&mut self, caught_up: bool) -> Result<Option<Exit>, Failure> {
+        let caught_up = caught_up && self.next > self.answered;
         let Some(state) = self.state.as_ref().filter(|_| caught_up) else { return Ok(None) };
         let status = state.status();
         if status.is_end() {
@@ -279,9 +296,13 @@ impl<'a> Screen<'a> {
             }
             Answer::Do { ask, reason } => {
                 let asked = reach.ask(self.run, ask, people::by(reason, false)?).await;
-                // A refusal is said and asked again: somebody else may have been faster.
-                if let Err(failure) = asked {
-                    self.app.ui.failure(&failure);
+                match asked {
+                    Ok(reply) => self.answered = Seq(reply.seq),
+                    // Somebody else may have been faster, or the rules say no: asked again.
+                    Err(failure) => {
+                        self.app.ui.failure(&failure);
+                        self.at_rest(true)?;
+                    }
                 }
             }
         }
@@ -323,16 +344,20 @@ fn exit_of(status: RunStatus, state: &RunState) -> Exit {
 fn ended(view: &RunView) -> String {
     let state = paint(view::style::of_state(&view.state), &view.state);
     let took = duration(view.took_ms);
-    let mut text = format!("run {} {state}: {}, {took}", view.run, view::status::summary(view));
-    if let Some(command) = &view.go_on {
-        text.push_str(&format!("\nto go on: {command}"));
+    let text = format!("run {} {state}: {}, {took}", view.run, view::status::summary(view));
+    match &view.go_on {
+        Some(command) => format!("{text}\nto go on: {command}"),
+        None => text,
     }
-    text
 }
 
 /// Whether an event is worth a line while the run goes on; `history` has them all.
 fn is_news(event: &Event) -> bool {
-    !matches!(
+    let nothing_seen = matches!(
+        event,
+        Event::StepPrepared { prepared, .. } if prepared.difference().is_empty()
+    );
+    !nothing_seen && !matches!(
         event,
         Event::RunCreated { .. }
             | Event::StepStarted { .. }

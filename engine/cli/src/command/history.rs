@@ -28,6 +28,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let (events, damage) = reading.readable(&run)?;
     let wanted = |about: Option<String>| args.step.is_none() || args.step == about;
     let mut text = String::new();
+    let mut before = None;
     for recorded in &events {
         if !wanted(backout_server::view::sentence(&recorded.event).0) {
             continue;
@@ -35,7 +36,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         if args.json {
             app.ui.json_line(&history_line(recorded))?;
         } else {
+            text.push_str(&view::history::day(recorded, before));
             text.push_str(&view::history::line(recorded, app.ui.width));
+            before = Some(recorded);
         }
     }
     if !args.json {

@@ -1,6 +1,6 @@
 //! `settle`: a person says what became of a step in doubt.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backout_core::command::{Ask, Verdict};
 use backout_core::limits::EVIDENCE_BYTES_MAX;
@@ -48,7 +48,7 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Failure> {
     let aim = Aim::at(app, &on, "in doubt", |state| matches!(state, StepState::InDoubt))?;
     let verdict =
         if args.not_done { Verdict::NotDone } else { Verdict::Done { output: output(args.output) } };
-    let evidence = args.evidence.map(evidence).transpose()?;
+    let evidence = args.evidence.as_deref().map(evidence).transpose()?;
     let ask = Ask::Settle { step: aim.step, effect: args.effect, verdict, evidence };
     give(app, &aim.run, ask, Some(args.reason), false)
 }
@@ -61,13 +61,13 @@ fn output(pairs: Vec<(String, String)>) -> Value {
     Value::Object(pairs.into_iter().map(|(name, text)| (name, value(text))).collect::<Map<_, _>>())
 }
 
-fn evidence(path: PathBuf) -> Result<String, Failure> {
+fn evidence(path: &Path) -> Result<String, Failure> {
     let what = format!("evidence {}", path.display());
-    let bytes = std::fs::metadata(&path).map_err(|error| Failure::file(&*what, error))?.len();
+    let bytes = std::fs::metadata(path).map_err(|error| Failure::file(&*what, error))?.len();
     if bytes > EVIDENCE_BYTES_MAX as u64 {
         let why = format!("{bytes} bytes are more than EVIDENCE_BYTES_MAX ({EVIDENCE_BYTES_MAX})");
         return Err(Failure::file(what, why));
     }
-    let bytes = std::fs::read(&path).map_err(|error| Failure::file(what, error))?;
+    let bytes = std::fs::read(path).map_err(|error| Failure::file(what, error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -4,23 +4,33 @@ use backout_core::event::Recorded;
 use backout_server::view::{rfc3339, sentence};
 
 use super::style::{BOLD, DIM, DOUBT, GOOD, TROUBLE, WARN, paint};
-use super::text::{cut, padded};
+use super::text::{cut, padded, wrapped};
 use anstyle::Style;
 
-/// Columns before a line's own words: position, time, step.
-const STEP_COLUMNS: usize = 18;
+/// Columns of a step's name; a longer one is cut, `--step` and `--json` have it whole.
+const STEP_COLUMNS: usize = 16;
+/// Columns before a line's own words: position, time and step, with the space between them.
+const HEAD_COLUMNS: usize = 5 + 2 + 12 + 2 + STEP_COLUMNS + 2;
 
-/// One event in one line, or two where a person gave a reason.
+/// The day of an event, as a line of its own where it is another than that of the event before.
+pub(crate) fn day(recorded: &Recorded, before: Option<&Recorded>) -> String {
+    let of = |recorded: &Recorded| rfc3339(recorded.at).get(..10).unwrap_or_default().to_owned();
+    let today = of(recorded);
+    if before.is_some_and(|before| of(before) == today) {
+        return String::new();
+    }
+    format!("{}\n", paint(DIM, &format!("{today} (UTC)")))
+}
+
+/// One event in one line, or more where words or a person's reason need them.
 pub(crate) fn line(recorded: &Recorded, width: usize) -> String {
     let (step, words) = sentence(&recorded.event);
     let at = rfc3339(recorded.at);
+    let time = paint(DIM, at.get(11..23).unwrap_or(&at));
     let step = padded(&cut(step.as_deref().unwrap_or("-"), STEP_COLUMNS), STEP_COLUMNS);
-    let head = format!("{:>5}  {}  ", recorded.seq.0, paint(DIM, &at));
-    let room = width.saturating_sub(7 + at.len() + 2 + STEP_COLUMNS + 2).max(24);
-    let words = paint(style(recorded), &cut(&words, room));
-    let mut line = format!("{head}{}  {words}\n", paint(BOLD, &step));
-    line.push_str(&by_whom(recorded));
-    line
+    let words = wrapped(&words, HEAD_COLUMNS, width);
+    let words = paint(style(recorded), words.trim());
+    format!("{:>5}  {time}  {}  {words}\n{}", recorded.seq.0, paint(BOLD, &step), by_whom(recorded))
 }
 
 fn by_whom(recorded: &Recorded) -> String {
@@ -31,17 +41,20 @@ fn by_whom(recorded: &Recorded) -> String {
     let unverified = if cause.actor.verified { "" } else { " (unverified)" };
     let reason = cause.reason.as_ref().map(|reason| format!(": {}", cut(reason, 200)));
     let mark = if cause.break_glass { paint(WARN, " BREAK-GLASS") } else { String::new() };
-    format!("{:7}by {}{unverified}{}{mark}\n", "", cause.actor.name, reason.unwrap_or_default())
+    format!("{:21}by {}{unverified}{}{mark}\n", "", cause.actor.name, reason.unwrap_or_default())
 }
 
 /// The colour of an event.
 pub(crate) fn style(recorded: &Recorded) -> Style {
     use backout_core::event::{Event, RunEnd, Wait};
     match &recorded.event {
-        Event::StepSucceeded { .. } | Event::StepUndone { .. } => GOOD,
-        Event::RunEnded { end: RunEnd::Succeeded | RunEnd::Undone, .. } => GOOD,
-        Event::StepFailed { .. } | Event::EffectFailed { .. } | Event::EffectRefused { .. } => TROUBLE,
-        Event::RunEnded { .. } => TROUBLE,
+        Event::StepSucceeded { .. }
+        | Event::StepUndone { .. }
+        | Event::RunEnded { end: RunEnd::Succeeded | RunEnd::Undone, .. } => GOOD,
+        Event::StepFailed { .. }
+        | Event::EffectFailed { .. }
+        | Event::EffectRefused { .. }
+        | Event::RunEnded { .. } => TROUBLE,
         Event::EffectInDoubt { .. } | Event::EffectUnclear { .. } | Event::StepUnverified { .. } => DOUBT,
         Event::StepWaits { wait: Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. }, .. } => WARN,
         _ => Style::new(),

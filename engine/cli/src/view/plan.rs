@@ -44,11 +44,11 @@ fn head(report: &PlanReport) -> String {
 
 fn point_line(step: &StepReport, width: usize) -> String {
     let what = match step.reversibility {
-        Some(Reversibility::ShapeOnly) => "structure comes back, data does not",
+        Some(Reversibility::ShapeOnly) => "structure comes back, data does not,",
         Some(Reversibility::None) => "nothing comes back",
         Some(Reversibility::Exact) | None => "",
     };
-    let text = format!("--- point of no return: after {} {what} ", step.id);
+    let text = format!("--- point of no return: {what} after {} ", step.id);
     let fill = width.min(78).saturating_sub(text.len() + 2);
     format!("{text}{}", "-".repeat(fill))
 }

@@ -189,12 +189,12 @@ pub(crate) fn steps(view: &RunView, width: usize) -> String {
 }
 
 fn step_line(step: &StepView, ids: usize, width: usize) -> String {
-    let state = paint(of_state(&step.state), &padded(&step.state, 17));
+    let word = paint(of_state(&step.state), &padded(&step.state, 17));
     let guarantee = padded(step.guarantee.as_deref().unwrap_or("-"), 13);
     let tries = if step.attempts > 1 { format!(" attempt {}", step.attempts) } else { String::new() };
     let took = step.took_ms.map(|ms| format!(" {}", duration(ms))).unwrap_or_default();
     let id = padded(&cut(&step.id, ids), ids);
-    let mut line = format!("{:>3}  {id}  {state}  {guarantee}  {}{tries}{took}\n", step.wave, step.action);
+    let mut line = format!("{:>3}  {id}  {word}  {guarantee}  {}{tries}{took}\n", step.wave, step.action);
     let why = step.wait.as_ref().map(|wait| format!("{}: {}", wait.waits_for, wait.why));
     for text in why.iter().chain(&step.trouble) {
         line.push_str(&wrapped(text, 5 + ids.min(6), width));

@@ -107,7 +107,7 @@ fn columns(ranks: &Ranks, sizes: &[(f64, f64)]) -> Vec<f64> {
     }
     for round in 0..ROUNDS {
         let rows: Box<dyn Iterator<Item = &Vec<usize>>> =
-            if round % 2 == 0 { Box::new(ranks.rows.iter()) } else { Box::new(ranks.rows.iter().rev()) };
+            if round.is_multiple_of(2) { Box::new(ranks.rows.iter()) } else { Box::new(ranks.rows.iter().rev()) };
         for row in rows {
             place_row(row, &mut centres, &width, |at, centres| wish(ranks, at, centres, round));
         }

@@ -39,8 +39,8 @@ impl Ranks {
     }
 
     fn steps(order: &Order) -> Self {
-        let mut ranks = Self::default();
-        ranks.rows = vec![Vec::new(); order.wave.iter().max().map_or(0, |last| last + 1)];
+        let rows = vec![Vec::new(); order.wave.iter().max().map_or(0, |last| last + 1)];
+        let mut ranks = Self { rows, ..Self::default() };
         for (at, wave) in order.wave.iter().enumerate() {
             ranks.add(Place::Step(StepIx(at)), *wave);
         }

@@ -80,6 +80,7 @@ pub struct Listed {
 }
 
 /// A run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a field of JSON")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
     /// The run.
@@ -281,7 +282,7 @@ fn want(state: &RunState, ix: StepIx) -> Option<Want> {
     let (what, why, commands) = match &step.state {
         StepState::InDoubt => ("in-doubt", evidence(step), &SETTLE[..]),
         StepState::Unverified => {
-            ("unverified", step.trouble.clone().unwrap_or_default(), &UNVERIFIED[..])
+            ("unverified", unverified(step), &UNVERIFIED[..])
         }
         StepState::Failed { reason, met: false } => ("failed", reason.clone(), &TRY[..]),
         StepState::Waiting(Wait::Approval { why, .. }) => ("approval", why.clone(), &APPROVE[..]),
@@ -349,6 +350,11 @@ fn who(planned: &PlanStep) -> Vec<String> {
     let named = planned.approval.iter().flat_map(|approval| approval.by.iter().cloned());
     let named: Vec<String> = named.collect();
     if named.is_empty() { planned.owner.iter().cloned().collect() } else { named }
+}
+
+fn unverified(step: &StepRun) -> String {
+    let differs = step.trouble.as_deref().unwrap_or("nothing is known");
+    format!("its effects are made, but the target does not look as wanted: {differs}")
 }
 
 fn evidence(step: &StepRun) -> String {

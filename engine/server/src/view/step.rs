@@ -1,6 +1,6 @@
 //! One step of a run, for every face.
 
-use backout_core::contract::Hazard;
+use backout_core::contract::{Hazard, Prepared};
 use backout_core::event::{Holder, Wait};
 use backout_core::id::{StepIx, Timestamp};
 use backout_core::plan::{PlanStep, Role};
@@ -136,7 +136,7 @@ pub(super) fn step_view(
         guarantee,
         wait: wait_view(&step.state),
         effects: effects(state, planned, step),
-        difference: prepared.map(|p| p.difference()).unwrap_or_default(),
+        difference: prepared.map(Prepared::difference).unwrap_or_default(),
         hazards: prepared.map(|p| p.all_hazards().cloned().collect()).unwrap_or_default(),
         reversibility: prepared.map(|p| p.reversibility().word().to_owned()),
         trouble: trouble(step),
