@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -69,7 +71,23 @@ impl TestEnv {
 
     /// Runs the binary to its end.
     pub(crate) fn backout<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Said {
-        Said::from(self.command(args).output().unwrap())
+        self.spawn(args).wait()
+    }
+
+    /// The same with one more variable of the environment.
+    pub(crate) fn backout_with<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        name: &str,
+        value: &str,
+    ) -> Said {
+        Running(Some(self.command(args).env(name, value).spawn().unwrap())).wait()
+    }
+
+    /// The events of a run, as `history --json` prints them; none where there is no run yet.
+    pub(crate) fn history(&self, run: &str) -> Vec<Value> {
+        let said = self.backout(["history", run, "--json"]);
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Starts the binary and leaves it running; it is killed when the guard goes.
@@ -93,16 +111,6 @@ impl TestEnv {
             last["state"] == state
         });
         last
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
     }
 }
 
@@ -132,24 +140,46 @@ impl Running {
 
     /// Sends a signal by its name, `TERM` for instance.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
-        assert!(sent.unwrap().success());
+        kill(name, &self.pid().to_string());
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
     /// Waits for its end, with a limit.
     pub(crate) fn wait(mut self) -> Said {
         let mut child = self.0.take().unwrap();
+        let out = reader(child.stdout.take());
+        let err = reader(child.stderr.take());
         let deadline = Instant::now() + PATIENCE;
-        while child.try_wait().unwrap().is_none() {
-            if Instant::now() > deadline {
-                child.kill().unwrap();
-                let said = Said::from(child.wait_with_output().unwrap());
-                panic!("it did not end\n{}\n{}", said.out, said.err);
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if Instant::now() > deadline => break None,
+                None => std::thread::sleep(Duration::from_millis(5)),
             }
-            std::thread::sleep(Duration::from_millis(10));
+        };
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
-        Said::from(child.wait_with_output().unwrap())
+        let (out, err) = (out.join().unwrap(), err.join().unwrap());
+        let Some(status) = status else { panic!("it did not end\n{out}\n{err}") };
+        Said { code: status.code().unwrap_or(-1), out, err }
     }
+}
+
+/// Reads a stream to its end beside the process, so that no pipe fills up.
+fn reader(stream: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut stream) = stream {
+            stream.read_to_string(&mut text).unwrap();
+        }
+        text
+    })
 }
 
 impl Drop for Running {
@@ -159,6 +189,12 @@ impl Drop for Running {
             let _ = child.wait().is_ok();
         }
     }
+}
+
+/// Sends a signal by its name to a process by its id.
+pub(crate) fn kill(name: &str, pid: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status();
+    assert!(sent.unwrap().success());
 }
 
 /// Waits for a condition, with a limit.

@@ -1,0 +1,690 @@
+//! Every action, its engine killed by SIGKILL in every window, resumed, and compared with what the
+//! target itself recorded. The results are kept in `expected/crash-matrix.md`, which
+//! `docs/guarantees.md` shows: `BACKOUT_BLESS=1` writes it anew.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::support::{Said, TestEnv, kill, wait_until};
+use crate::targets::{
+    Database, FLAGS, FlagFile, OLD_BLOCK, OLD_SHA256, Releases, Server, hold_swap, lines,
+};
+
+/// Cells that are made at once: most of their time they wait for processes.
+const AT_ONCE: usize = 4;
+
+/// Where the engine is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Window {
+    /// The intent is decided, and not on disk.
+    BeforeIntent,
+    /// The intent is on disk, and nothing was sent.
+    AfterIntent,
+    /// The target is at work; it ends while no engine is there.
+    Middle,
+    /// The target is at work, and still is when the run is resumed.
+    MiddleGoesOn,
+    /// The target is at work, and dies with the engine.
+    MiddleDies,
+    /// The effect is made, and its outcome is not on disk.
+    AfterEffect,
+    /// The outcome is on disk.
+    AfterOutcome,
+}
+
+use Window::{AfterEffect, AfterIntent, AfterOutcome, BeforeIntent, Middle, MiddleDies, MiddleGoesOn};
+
+const WINDOWS: [(Window, &str); 7] = [
+    (BeforeIntent, "before the intent is durable"),
+    (AfterIntent, "after it, before the effect"),
+    (Middle, "in the middle"),
+    (MiddleGoesOn, "in the middle, and the target is still at it on resume"),
+    (MiddleDies, "in the middle, and the command dies too"),
+    (AfterEffect, "after the effect, before its outcome is durable"),
+    (AfterOutcome, "after that"),
+];
+
+/// One action with one guarantee, on a real target.
+struct Case {
+    action: &'static str,
+    guarantee: &'static str,
+    windows: &'static [Window],
+    rig: fn(&TestEnv) -> Box<dyn Rig>,
+}
+
+/// A target, and the step that acts on it.
+trait Rig {
+    /// The fields of the step, without its id.
+    fn step(&self) -> String;
+    /// How often the effect was made, by the target's own record.
+    fn made(&self, env: &TestEnv) -> usize;
+    /// How many effects the step has.
+    fn wanted(&self) -> usize {
+        1
+    }
+    /// Whether the target has a record of its own; else the journal is asked.
+    fn has_record(&self) -> bool {
+        true
+    }
+    /// Whatever else must hold at the end.
+    fn check(&self, _: &TestEnv) {}
+    /// Makes the target stand still in the middle of the effect.
+    fn hold(&mut self) {}
+    /// Whether it stands there.
+    fn is_held(&self, env: &TestEnv) -> bool {
+        let _ = env;
+        false
+    }
+    /// Lets it go on.
+    fn release(&mut self) {}
+    /// Ends what the engine left running.
+    fn kill(&self) {}
+    /// Where a gate is killed, which has no effect: around it.
+    fn crash_point(&self, window: Window) -> Option<&'static str> {
+        match window {
+            BeforeIntent => Some("before-intent:it"),
+            AfterIntent => Some("after-intent:it"),
+            AfterEffect => Some("after-effect:it"),
+            AfterOutcome => Some("after-outcome:it"),
+            Middle | MiddleGoesOn | MiddleDies => None,
+        }
+    }
+}
+
+const POINTS: [Window; 4] = [BeforeIntent, AfterIntent, AfterEffect, AfterOutcome];
+const GATE: [Window; 4] = [BeforeIntent, Middle, AfterEffect, AfterOutcome];
+const SWAP: [Window; 5] = [BeforeIntent, AfterIntent, Middle, AfterEffect, AfterOutcome];
+const OUTSIDE: [Window; 6] =
+    [BeforeIntent, AfterIntent, Middle, MiddleGoesOn, AfterEffect, AfterOutcome];
+const COMMAND: [Window; 7] =
+    [BeforeIntent, AfterIntent, Middle, MiddleGoesOn, MiddleDies, AfterEffect, AfterOutcome];
+
+fn cases() -> Vec<Case> {
+    let case = |action, guarantee, windows, rig| Case { action, guarantee, windows, rig };
+    vec![
+        case("noop.run", "conditional", &POINTS, |_| Box::new(Noop)),
+        case("wait.for", "read-only", &GATE, |_| Box::new(Timer)),
+        case("wait.approval", "read-only", &GATE, |env| Box::new(Approval { busy: env.path("busy") })),
+        case("exec.run with `settle`", "probed", &COMMAND, |env| Commands::rig(env, true, false)),
+        case("exec.run", "manual", &COMMAND, |env| Commands::rig(env, false, false)),
+        case("exec.run, `read_only`", "read-only", &SWAP, |env| Commands::rig(env, false, true)),
+        case("http.request, `keyed`", "keyed", &OUTSIDE, |_| Http::rig(r#"keyed: "1h""#, true)),
+        case("http.request with `probe`", "probed", &OUTSIDE, |_| Http::rig("PROBE", false)),
+        case("http.request", "manual", &OUTSIDE, |_| Http::rig("", false)),
+        case("flags.off", "conditional", &SWAP, |env| Flags::rig(env, FlagVerb::Off)),
+        case("flags.set", "conditional", &SWAP, |env| Flags::rig(env, FlagVerb::Set)),
+        case("flags.restore", "conditional", &SWAP, |env| Flags::rig(env, FlagVerb::Restore)),
+        case("migrations.down", "transactional", &SWAP, |env| Migrations::rig(env, false)),
+        case("migrations.up", "transactional", &SWAP, |env| Migrations::rig(env, true)),
+        case("releases.activate", "conditional", &SWAP, |env| Activate::rig(env)),
+    ]
+}
+
+#[test]
+fn every_action_survives_every_window() {
+    let cases = cases();
+    let cells: Vec<(&Case, Window)> =
+        cases.iter().flat_map(|case| case.windows.iter().map(move |window| (case, *window))).collect();
+    let only = std::env::var("BACKOUT_TEST_CELL").unwrap_or_default();
+    let results = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((case, window)) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if format!("{} {window:?}", case.action).contains(&only) {
+                        let result = attempt(case, *window);
+                        results.lock().unwrap().push((case.action, *window, result));
+                    }
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap();
+    let failed = |(action, window, result): &(&str, Window, Result<&str, String>)| {
+        result.as_ref().err().map(|why| format!("{action}, {window:?}:\n{why}\n"))
+    };
+    let failures: Vec<String> = results.iter().filter_map(failed).collect();
+    assert!(failures.is_empty(), "{} cells failed:\n\n{}", failures.len(), failures.join("\n"));
+    if only.is_empty() {
+        compare(&table(&cases, &results));
+    }
+}
+
+fn attempt(case: &Case, window: Window) -> Result<&'static str, String> {
+    catch_unwind(AssertUnwindSafe(|| survive(case, window))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
+}
+
+/// Kills the engine in a window, resumes, and says what came of it.
+fn survive(case: &Case, window: Window) -> &'static str {
+    let env = TestEnv::new();
+    let mut rig = (case.rig)(&env);
+    env.write("rb.ron", &runbook(&*rig, &env));
+    match rig.crash_point(window) {
+        Some(point) => crash_at(&env, point),
+        None => crash_in_the_middle(&env, rig.as_mut(), window),
+    }
+    env.backout(["verify"]).exits(0);
+    let status = env.status("latest");
+    assert_eq!(status["state"], "interrupted");
+    let guarantee = &step(&status, "it")["guarantee"];
+    assert_eq!(guarantee, case.guarantee, "{status:#}");
+    check_before(case, window, &*rig, &env);
+    let said = if window == MiddleGoesOn { resume_beside(&env, rig.as_mut()) } else { env.backout(["resume"]) };
+    let result = finish(case, &*rig, &env, said);
+    assert_eq!(lines(&env.path("after")).len(), 1, "what comes after ran once");
+    assert_eq!(env.status("latest")["state"], "succeeded");
+    env.backout(["verify"]).exits(0);
+    rig.check(&env);
+    result
+}
+
+fn runbook(rig: &dyn Rig, env: &TestEnv) -> String {
+    let after = env.path("after");
+    format!(
+        r#"Runbook(format: 1, name: "crash", steps: [
+    (id: "before", action: "noop.run"),
+    (id: "it", {}),
+    (id: "after", action: "exec.run", with: (command: ["sh", "-c", "echo after >> {}"])),
+])"#,
+        rig.step(),
+        after.display()
+    )
+}
+
+/// A debug build kills itself at a named point. A gate needs its person first.
+fn crash_at(env: &TestEnv, point: &str) {
+    let mut said = env.backout_with(["run", "rb.ron"], "BACKOUT_TEST_CRASH", point);
+    if said.code == 4 {
+        env.backout(["approve", "latest", "it"]).exits(0);
+        said = env.backout_with(["resume"], "BACKOUT_TEST_CRASH", point);
+        if said.code != -1 {
+            said = env.backout_with(["resume", "latest"], "BACKOUT_TEST_CRASH", point);
+        }
+    }
+    assert_eq!(said.code, -1, "it was not killed at {point}\n{}\n{}", said.out, said.err);
+}
+
+fn crash_in_the_middle(env: &TestEnv, rig: &mut dyn Rig, window: Window) {
+    rig.hold();
+    let running = env.spawn(["run", "rb.ron"]);
+    wait_until("the target is in the middle", || rig.is_held(env));
+    running.signal("KILL");
+    assert_eq!(running.wait().code, -1);
+    match window {
+        MiddleDies => rig.kill(),
+        MiddleGoesOn => {}
+        _ => rig.release(),
+    }
+}
+
+/// Resumes while the target is still at work, and lets that end only when an engine is there again.
+fn resume_beside(env: &TestEnv, rig: &mut dyn Rig) -> Said {
+    let resuming = env.spawn(["resume"]);
+    wait_until("an engine took the run up again", || {
+        let history = env.history("latest");
+        history.iter().filter(|event| event["kind"] == "engine-attached").count() == 2
+    });
+    rig.release();
+    resuming.wait()
+}
+
+/// What the target must say before the run is resumed: else the window was missed.
+fn check_before(case: &Case, window: Window, rig: &dyn Rig, env: &TestEnv) {
+    let made = rig.made(env);
+    match window {
+        BeforeIntent | AfterIntent => assert_eq!(made, 0, "it was made too early"),
+        AfterEffect | AfterOutcome if case.guarantee != "read-only" && rig.has_record() => {
+            assert_eq!(made, 1, "the first effect is made");
+        }
+        Middle | MiddleGoesOn | MiddleDies | AfterEffect | AfterOutcome => {}
+    }
+}
+
+/// Goes on to the end, as a person would, and says how often the effect was made.
+fn finish(case: &Case, rig: &dyn Rig, env: &TestEnv, mut said: Said) -> &'static str {
+    let mut in_doubt = false;
+    if said.code == 4 {
+        let status = env.status("latest");
+        let it = step(&status, "it");
+        if it["wait"]["for"] == "approval" {
+            env.backout(["approve", "latest", "it"]).exits(0);
+        } else {
+            settle_by_hand(case, rig, env, it);
+            in_doubt = true;
+        }
+        said = env.backout(["resume", "latest"]);
+    }
+    said.exits(0);
+    let made = rig.made(env);
+    match (made == rig.wanted(), in_doubt) {
+        (true, true) => "in doubt, never repeated; settled by a person, then once",
+        (true, false) if case.guarantee == "read-only" => "may be repeated",
+        (true, false) => "once",
+        (false, _) if case.guarantee == "read-only" && made > 0 => "may be repeated",
+        (false, _) => panic!("made {made} times, not {}", rig.wanted()),
+    }
+}
+
+/// In doubt: no resume repeats it, and it goes on as a person says.
+fn settle_by_hand(case: &Case, rig: &dyn Rig, env: &TestEnv, it: &Value) {
+    assert_eq!(it["state"], "in-doubt", "{it:#}");
+    assert_eq!(case.guarantee, "manual", "only a manual effect may be in doubt: {it:#}");
+    let made = rig.made(env);
+    env.backout(["resume", "latest"]).exits(4);
+    assert_eq!(step(&env.status("latest"), "it")["state"], "in-doubt");
+    env.backout(["retry", "latest", "it"]).exits(2);
+    assert_eq!(rig.made(env), made, "an effect in doubt was repeated");
+    let verdict = if made == rig.wanted() { "--done" } else { "--not-done" };
+    env.backout(["settle", "latest", "it", verdict]).exits(2);
+    env.backout(["settle", "latest", "it", verdict, "--reason", "looked at its log"]).exits(0);
+}
+
+fn step<'a>(status: &'a Value, id: &str) -> &'a Value {
+    let steps = status["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["id"] == id).unwrap()
+}
+
+type Cell = (&'static str, Window, Result<&'static str, String>);
+
+fn table(cases: &[Case], results: &[Cell]) -> String {
+    let mut out = String::from("<!-- Made by tests/it/crash.rs: BACKOUT_BLESS=1 cargo test -p backout-cli --test it every_action -->\n\n");
+    out.push_str("| action | guarantee |");
+    for (_, name) in WINDOWS {
+        write!(out, " {name} |").unwrap();
+    }
+    out.push_str("\n|---|---|");
+    out.push_str(&"---|".repeat(WINDOWS.len()));
+    out.push('\n');
+    for case in cases {
+        write!(out, "| {} | `{}` |", case.action, case.guarantee).unwrap();
+        for (window, _) in WINDOWS {
+            let cell = results.iter().find(|(action, at, _)| *action == case.action && *at == window);
+            let text = cell.and_then(|cell| cell.2.as_ref().ok()).copied().unwrap_or("-");
+            write!(out, " {text} |").unwrap();
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn compare(table: &str) {
+    println!("{table}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/expected/crash-matrix.md");
+    if std::env::var_os("BACKOUT_BLESS").is_some() {
+        fs::write(&path, table).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(table, kept, "{} is not up to date: BACKOUT_BLESS=1 writes it", path.display());
+}
+
+/// `noop.run`: its only record is the journal.
+struct Noop;
+
+impl Rig for Noop {
+    fn step(&self) -> String {
+        r#"action: "noop.run""#.to_owned()
+    }
+
+    fn has_record(&self) -> bool {
+        false
+    }
+
+    fn made(&self, env: &TestEnv) -> usize {
+        // Nothing is made; an outcome is as near as it comes. Before it is durable none is there.
+        let done = |event: &&Value| {
+            let kind = event["kind"].as_str().unwrap();
+            let settled = kind == "effect-settled" && event["settled"].get("done").is_some();
+            event["step"] == "it" && (kind == "effect-done" || settled)
+        };
+        env.history("latest").iter().filter(done).count()
+    }
+}
+
+/// `wait.for`: its moment stands in the journal once, however often it is resumed.
+struct Timer;
+
+impl Rig for Timer {
+    fn step(&self) -> String {
+        r#"action: "wait.for", with: (time: "2s")"#.to_owned()
+    }
+
+    fn made(&self, env: &TestEnv) -> usize {
+        let history = env.history("latest");
+        let ends = history.iter().filter(|e| e["step"] == "it" && e["kind"] == "step-succeeded");
+        ends.count()
+    }
+
+    fn check(&self, env: &TestEnv) {
+        let history = env.history("latest");
+        let due = |e: &&Value| e["step"] == "it" && e["kind"] == "step-waits";
+        let dues: Vec<&Value> = history.iter().filter(due).map(|e| &e["wait"]["due"]).collect();
+        assert_eq!(dues.len(), 1, "the timer was begun anew: {dues:?}");
+        let it = env.status("latest")["steps"][1].clone();
+        assert!(it["took_ms"].as_u64().unwrap() >= 2_000, "{it:#}");
+    }
+
+    fn is_held(&self, env: &TestEnv) -> bool {
+        env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "step-waits")
+    }
+
+    fn crash_point(&self, window: Window) -> Option<&'static str> {
+        around_a_gate(window)
+    }
+}
+
+fn around_a_gate(window: Window) -> Option<&'static str> {
+    match window {
+        BeforeIntent | AfterIntent => Some("after-intent:before"),
+        AfterEffect => Some("before-intent:after"),
+        AfterOutcome => Some("after-intent:after"),
+        Middle | MiddleGoesOn | MiddleDies => None,
+    }
+}
+
+/// `wait.approval`: one yes is enough, before the crash or after it. A busy step beside it keeps the
+/// engine there while it waits.
+struct Approval {
+    busy: PathBuf,
+}
+
+impl Rig for Approval {
+    fn step(&self) -> String {
+        format!(
+            r#"action: "wait.approval", with: (text: "is it quiet?")),
+    (id: "busy", needs: [], action: "exec.run", with: (
+        command: ["sh", "-c", "while [ -e {busy} ]; do sleep 0.05; done"])),
+    (id: "join", needs: ["it", "busy"], action: "noop.run""#,
+            busy = self.busy.display()
+        )
+    }
+
+    fn made(&self, env: &TestEnv) -> usize {
+        let history = env.history("latest");
+        history.iter().filter(|e| e["step"] == "it" && e["kind"] == "step-approved").count()
+    }
+
+    fn hold(&mut self) {
+        fs::write(&self.busy, "").unwrap();
+    }
+
+    fn is_held(&self, env: &TestEnv) -> bool {
+        env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "step-waits")
+    }
+
+    fn release(&mut self) {
+        fs::remove_file(&self.busy).unwrap();
+    }
+
+    fn crash_point(&self, window: Window) -> Option<&'static str> {
+        around_a_gate(window)
+    }
+}
+
+/// `exec.run`: the command appends to a file, once for each time that it ran to its end.
+struct Commands {
+    folder: PathBuf,
+    settle: bool,
+    read_only: bool,
+}
+
+impl Commands {
+    fn rig(env: &TestEnv, settle: bool, read_only: bool) -> Box<dyn Rig> {
+        let folder = env.path("commands");
+        fs::create_dir_all(&folder).unwrap();
+        Box::new(Self { folder, settle, read_only })
+    }
+}
+
+impl Rig for Commands {
+    fn step(&self) -> String {
+        let settle = r#"settle: ["sh", "-c", "test -s made"],"#;
+        format!(
+            r#"action: "exec.run", with: (cwd: "{}", read_only: {}, {} command: ["sh", "-c",
+        "echo $$ $PPID >> begun; while [ -e held ]; do sleep 0.05; done; echo $BACKOUT_KEY >> made"])"#,
+            self.folder.display(),
+            self.read_only,
+            if self.settle { settle } else { "" },
+        )
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        lines(&self.folder.join("made")).len()
+    }
+
+    fn hold(&mut self) {
+        fs::write(self.folder.join("held"), "").unwrap();
+    }
+
+    fn is_held(&self, _: &TestEnv) -> bool {
+        !lines(&self.folder.join("begun")).is_empty()
+    }
+
+    fn release(&mut self) {
+        fs::remove_file(self.folder.join("held")).unwrap();
+    }
+
+    fn kill(&self) {
+        let begun = lines(&self.folder.join("begun"));
+        let (command, shim) = begun[0].split_once(' ').unwrap();
+        // The shim first, so that it cannot record how the command ended.
+        kill("KILL", shim);
+        kill("KILL", command);
+        fs::remove_file(self.folder.join("held")).unwrap();
+    }
+}
+
+/// `http.request`, against a service that keeps its own log.
+struct Http {
+    server: Server,
+    promise: String,
+}
+
+impl Http {
+    fn rig(promise: &str, remembers: bool) -> Box<dyn Rig> {
+        let server = Server::new(remembers);
+        let probe = format!(r#"probe: (url: "{}", settles_within: "2s")"#, server.url("/made"));
+        Box::new(Self { promise: promise.replace("PROBE", &probe), server })
+    }
+}
+
+impl Rig for Http {
+    fn step(&self) -> String {
+        format!(
+            r#"action: "http.request", with: (method: POST, url: "{}", json: {{"off": true}}, {})"#,
+            self.server.url("/drain"),
+            self.promise
+        )
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        self.server.made()
+    }
+
+    fn hold(&mut self) {
+        self.server.hold();
+    }
+
+    fn is_held(&self, _: &TestEnv) -> bool {
+        self.server.received().iter().any(|request| request.method == "POST")
+    }
+
+    fn release(&mut self) {
+        self.server.release();
+    }
+}
+
+#[derive(Clone, Copy)]
+enum FlagVerb {
+    Off,
+    Set,
+    Restore,
+}
+
+/// `flags.*` on a go-feature-flag file.
+struct Flags {
+    file: FlagFile,
+    verb: FlagVerb,
+    lock: Option<File>,
+}
+
+impl Flags {
+    fn rig(env: &TestEnv, verb: FlagVerb) -> Box<dyn Rig> {
+        Box::new(Self { file: FlagFile::new(&env.path("")), verb, lock: None })
+    }
+}
+
+impl Rig for Flags {
+    fn step(&self) -> String {
+        let file = self.file.path.display();
+        match self.verb {
+            FlagVerb::Off => {
+                format!(r#"action: "flags.off", with: (file: "{file}", flag: "new_checkout")"#)
+            }
+            FlagVerb::Set => format!(
+                r#"action: "flags.set", with: (file: "{file}", flag: "new_checkout", variation: "off")"#
+            ),
+            FlagVerb::Restore => format!(
+                r#"action: "flags.restore", with: (file: "{file}", blocks: {{"new_checkout": {OLD_BLOCK:?}}})"#
+            ),
+        }
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        self.file.swaps()
+    }
+
+    fn check(&self, _: &TestEnv) {
+        let text = self.file.text();
+        assert!(text.contains("    variation: off\n"), "{text}");
+        let rest = FLAGS.split_once("other:").unwrap().1;
+        assert!(text.ends_with(rest), "the other flag changed: {text}");
+    }
+
+    fn hold(&mut self) {
+        self.lock = Some(hold_swap(&self.file.path));
+    }
+
+    fn is_held(&self, env: &TestEnv) -> bool {
+        is_intended(env)
+    }
+
+    fn release(&mut self) {
+        self.lock = None;
+    }
+}
+
+fn is_intended(env: &TestEnv) -> bool {
+    env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "effect-intended")
+}
+
+/// `migrations.*` on SQLite with goose's ledger: two effects in one step.
+struct Migrations {
+    database: Database,
+    up: bool,
+}
+
+impl Migrations {
+    fn rig(env: &TestEnv, up: bool) -> Box<dyn Rig> {
+        Box::new(Self { database: Database::new(&env.path(""), if up { 1 } else { 3 }), up })
+    }
+}
+
+impl Rig for Migrations {
+    fn step(&self) -> String {
+        format!(
+            r#"action: "migrations.{}", accept: ["drops-table", "drops-column", "changes-rows"],
+        with: (path: "{}", dir: "{}", to: {})"#,
+            if self.up { "up" } else { "down" },
+            self.database.path.display(),
+            self.database.migrations.display(),
+            if self.up { 3 } else { 1 }
+        )
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        self.database.audit().len()
+    }
+
+    fn wanted(&self) -> usize {
+        2
+    }
+
+    fn check(&self, env: &TestEnv) {
+        let (audit, ledger, schema) = if self.up {
+            (["up 2", "up 3"], &["1", "2", "3"][..], &["orders.id", "users.email", "users.id", "users.name"][..])
+        } else {
+            (["down 3", "down 2"], &["1"][..], &["users.id", "users.name"][..])
+        };
+        assert_eq!(self.database.audit(), audit);
+        assert_eq!(self.database.ledger(), ledger);
+        assert_eq!(self.database.schema(), schema);
+        let run = env.status("latest")["run"].as_str().unwrap().to_owned();
+        assert_eq!(self.database.keys(), [format!("{run}/it/1/0"), format!("{run}/it/1/1")]);
+    }
+
+    fn hold(&mut self) {
+        self.database.hold();
+    }
+
+    fn is_held(&self, _: &TestEnv) -> bool {
+        self.database.is_held()
+    }
+
+    fn release(&mut self) {
+        self.database.release();
+    }
+}
+
+/// `releases.activate` on a folder of releases behind a symlink.
+struct Activate {
+    releases: Releases,
+    lock: Option<File>,
+}
+
+impl Activate {
+    fn rig(env: &TestEnv) -> Box<dyn Rig> {
+        Box::new(Self { releases: Releases::new(&env.path("")), lock: None })
+    }
+}
+
+impl Rig for Activate {
+    fn step(&self) -> String {
+        format!(
+            r#"action: "releases.activate", with: (root: "{}", release: "1.4.1",
+        artifact: (path: "bin/shop", sha256: "{OLD_SHA256}"))"#,
+            self.releases.root.display()
+        )
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        self.releases.swaps()
+    }
+
+    fn check(&self, _: &TestEnv) {
+        assert_eq!(self.releases.current(), "releases/1.4.1");
+        let text = fs::read_to_string(self.releases.link().join("bin/shop")).unwrap();
+        assert_eq!(text, "shop 1.4.1\n");
+    }
+
+    fn hold(&mut self) {
+        self.lock = Some(hold_swap(&self.releases.link()));
+    }
+
+    fn is_held(&self, env: &TestEnv) -> bool {
+        is_intended(env)
+    }
+
+    fn release(&mut self) {
+        self.lock = None;
+    }
+}
