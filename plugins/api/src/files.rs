@@ -36,6 +36,9 @@ use backout_core::id::{EffectKey, Fence};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
 
 mod place;
 mod target;
@@ -140,10 +143,27 @@ pub struct Swap<'a> {
     pub key: &'a EffectKey,
     /// What `Done` gives.
     pub output: Value,
+    /// How long a held lock is waited for.
+    pub patience: &'a Patience,
     /// How the names are exchanged.
     pub method: Method,
     /// For tests.
     pub faults: &'a Faults,
+}
+
+/// How long a verb may wait for the lock file: the shortest of its own limit, the verb's timeout,
+/// and a cancel.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    timeout: Duration,
+    cancel: CancellationToken,
+}
+
+impl Patience {
+    /// As a verb's context says.
+    pub fn of(ctx: &Context) -> Self {
+        Self { timeout: ctx.timeout, cancel: ctx.cancel.clone() }
+    }
 }
 
 enum Stop {
@@ -193,7 +213,7 @@ impl Swap<'_> {
         wanted: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
     ) -> Result<(), Stop> {
         let places = Places::of(&self.plan.target, self.key).map_err(harmless("name the mark"))?;
-        let mut lock = lock_for_apply(&places)?;
+        let mut lock = lock_for_apply(&places, self.patience)?;
         self.faults.pass(Point::Locked)?;
         if self.made_by_an_earlier_sending(&places, fence.dispatch)? {
             return Ok(());
@@ -303,7 +323,7 @@ impl Swap<'_> {
 
     fn try_settle(&self, dispatch: u32) -> io::Result<Settled> {
         let places = Places::of(&self.plan.target, self.key)?;
-        let Some(_lock) = place::lock(&places.lock, SETTLE_WAIT)? else {
+        let Some(_lock) = place::lock(&places.lock, SETTLE_WAIT, self.patience)? else {
             return Ok(Settled::Running {
                 evidence: format!("{} is held by another process", places.lock.display()),
             });
@@ -400,8 +420,9 @@ impl Swap<'_> {
     }
 }
 
-fn lock_for_apply(places: &Places) -> Result<place::Lock, Stop> {
-    let held = place::lock(&places.lock, LOCK_WAIT).map_err(harmless("lock the target"))?;
+fn lock_for_apply(places: &Places, patience: &Patience) -> Result<place::Lock, Stop> {
+    let held =
+        place::lock(&places.lock, LOCK_WAIT, patience).map_err(harmless("lock the target"))?;
     held.ok_or_else(|| {
         Stop::Refused(format!(
             "{} is held by another process (`fuser -v` on it names it); nothing was changed",

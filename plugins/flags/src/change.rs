@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backout_plugin_api::files::{
-    Faults, Kind, Look, Method, Point, Swap, SwapPlan, look, sha256_hex,
+    Faults, Kind, Look, Method, Patience, Point, Swap, SwapPlan, look, sha256_hex,
 };
 use backout_plugin_api::{
-    Call, Guarantee, Hazard, Image, Outcome, PrepareFailure, Prepared, PreparedEffect,
-    Reversibility, Satisfied, Settled, TargetId,
+    Call, Context, EffectKey, Guarantee, Hazard, Image, Outcome, PrepareFailure, Prepared,
+    PreparedEffect, Reversibility, Satisfied, Settled, TargetId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -197,14 +197,15 @@ impl Changer {
         Self { faults: Faults::at(fault), method: Method::default() }
     }
 
-    pub(crate) async fn apply(&self, call: &Call) -> Outcome {
+    pub(crate) async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
         let data = match data(call) {
             Ok(data) => data,
             Err(reason) => return Outcome::Refused { reason },
         };
         let (this, key, fence) = (self.clone(), call.key.clone(), call.fence.clone());
+        let patience = Patience::of(ctx);
         let work = move || {
-            let swap = this.swap(&data, &key);
+            let swap = this.swap(&data, &key, &patience);
             swap.apply(&fence, |before| {
                 let text = std::str::from_utf8(before).map_err(|error| error.to_string())?;
                 edited(text, &data.edits).map(String::into_bytes)
@@ -215,26 +216,27 @@ impl Changer {
             .unwrap_or_else(|error| Outcome::Unclear { reason: error.to_string() })
     }
 
-    pub(crate) async fn settle(&self, call: &Call) -> Settled {
+    pub(crate) async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
         let data = match data(call) {
             Ok(data) => data,
             Err(evidence) => return Settled::Unknown { evidence },
         };
         let (this, key, dispatch) = (self.clone(), call.key.clone(), call.fence.dispatch);
-        let work = move || this.swap(&data, &key).settle(dispatch);
+        let patience = Patience::of(ctx);
+        let work = move || this.swap(&data, &key, &patience).settle(dispatch);
         tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|error| Settled::Unreachable { reason: error.to_string() })
     }
 
-    fn swap<'a>(&'a self, data: &'a Data, key: &'a backout_plugin_api::EffectKey) -> Swap<'a> {
+    fn swap<'a>(&'a self, data: &'a Data, key: &'a EffectKey, patience: &'a Patience) -> Swap<'a> {
         let names: Vec<_> = data.flags.iter().map(|flag| &flag.name).collect();
         let output = json!({
             "file": data.swap.target,
             "flags": names,
             "sha256": data.swap.wanted_sha256,
         });
-        Swap { plan: &data.swap, key, output, method: self.method, faults: &self.faults }
+        Swap { plan: &data.swap, key, output, patience, method: self.method, faults: &self.faults }
     }
 }
 

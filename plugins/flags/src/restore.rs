@@ -82,12 +82,12 @@ impl Action for FlagsRestore {
         change::blocking(move || prepare(&input)).await
     }
 
-    async fn apply(&self, _: &Context, call: &Call) -> Outcome {
-        self.changer.apply(call).await
+    async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
+        self.changer.apply(ctx, call).await
     }
 
-    async fn settle(&self, _: &Context, call: &Call) -> Settled {
-        self.changer.settle(call).await
+    async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
+        self.changer.settle(ctx, call).await
     }
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {

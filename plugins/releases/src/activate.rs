@@ -1,7 +1,9 @@
 //! `releases.activate`.
 
 use async_trait::async_trait;
-use backout_plugin_api::files::{Faults, Kind, Method, Point, Swap, SwapPlan, sha256_hex};
+use backout_plugin_api::files::{
+    Faults, Kind, Method, Patience, Point, Swap, SwapPlan, sha256_hex,
+};
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, EffectKey, Guarantee, Hazard, Image,
     InputProblem, MadeEffect, Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect,
@@ -56,14 +58,14 @@ impl ReleasesActivate {
         Self { method, ..self }
     }
 
-    fn swap<'a>(&'a self, data: &'a Data, key: &'a EffectKey) -> Swap<'a> {
+    fn swap<'a>(&'a self, data: &'a Data, key: &'a EffectKey, patience: &'a Patience) -> Swap<'a> {
         let output = json!({
             "release": data.release.file_name().and_then(|name| name.to_str()),
             "path": data.release,
             "link": data.swap.target,
             "previous": data.previous.as_ref().map(|previous| &previous.release),
         });
-        Swap { plan: &data.swap, key, output, method: self.method, faults: &self.faults }
+        Swap { plan: &data.swap, key, output, patience, method: self.method, faults: &self.faults }
     }
 }
 
@@ -100,14 +102,15 @@ impl Action for ReleasesActivate {
             .unwrap_or_else(|error| Err(PrepareFailure::Unreachable { reason: error.to_string() }))
     }
 
-    async fn apply(&self, _: &Context, call: &Call) -> Outcome {
+    async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
         let data = match data(call) {
             Ok(data) => data,
             Err(reason) => return Outcome::Refused { reason },
         };
+        let patience = Patience::of(ctx);
         let (this, key, fence) = (self.clone(), call.key.clone(), call.fence.clone());
         let work = move || {
-            this.swap(&data, &key).apply(&fence, |_| {
+            this.swap(&data, &key, &patience).apply(&fence, |_| {
                 data.artifact
                     .as_ref()
                     .map_or(Ok(()), |artifact| verify(&data.release, artifact))?;
@@ -119,13 +122,14 @@ impl Action for ReleasesActivate {
             .unwrap_or_else(|error| Outcome::Unclear { reason: error.to_string() })
     }
 
-    async fn settle(&self, _: &Context, call: &Call) -> Settled {
+    async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
         let data = match data(call) {
             Ok(data) => data,
             Err(evidence) => return Settled::Unknown { evidence },
         };
+        let patience = Patience::of(ctx);
         let (this, key, dispatch) = (self.clone(), call.key.clone(), call.fence.dispatch);
-        let work = move || this.swap(&data, &key).settle(dispatch);
+        let work = move || this.swap(&data, &key, &patience).settle(dispatch);
         tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|error| Settled::Unreachable { reason: error.to_string() })

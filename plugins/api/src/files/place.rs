@@ -2,7 +2,7 @@
 
 use super::{
     BTreeMap, Deserialize, Digest, Duration, EffectKey, Fence, Identity, Instant, LOCK_POLL, Path,
-    PathBuf, Read, Seek, SeekFrom, Serialize, Sha256, Stop, Write, hex, io, sync_folder,
+    PathBuf, Patience, Read, Seek, SeekFrom, Serialize, Sha256, Stop, Write, hex, io, sync_folder,
 };
 
 /// Characters of a key's digest in a name: 64 bits, so that two keys never meet in one folder.
@@ -108,7 +108,7 @@ impl Places {
 pub(super) struct Lock(std::fs::File);
 
 /// Takes the lock; `None` where another process or thread held it all the time.
-pub(super) fn lock(path: &Path, wait: Duration) -> io::Result<Option<Lock>> {
+pub(super) fn lock(path: &Path, wait: Duration, patience: &Patience) -> io::Result<Option<Lock>> {
     use rustix::fs::{FlockOperation, flock};
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -117,10 +117,12 @@ pub(super) fn lock(path: &Path, wait: Duration) -> io::Result<Option<Lock>> {
         .truncate(false)
         .open(path)?;
     let start = Instant::now();
+    let wait = wait.min(patience.timeout);
+    let waits = || start.elapsed() < wait && !patience.cancel.is_cancelled();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(Lock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < wait => {
+            Err(rustix::io::Errno::WOULDBLOCK) if waits() => {
                 std::thread::sleep(LOCK_POLL);
             }
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),

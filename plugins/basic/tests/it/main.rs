@@ -102,3 +102,18 @@ fn every_field_is_described_in_the_schema() {
         }
     }
 }
+
+#[test]
+fn each_example_is_an_input_that_check_accepts() {
+    for action in backout_plugin_basic::actions() {
+        let manifest = action.manifest();
+        let input: Value = ron::from_str(manifest.example).unwrap();
+        let checked = action.check(&input);
+        assert!(checked.problems.is_empty(), "{}: {:?}", manifest.name, checked.problems);
+        let fields = manifest.input.get("properties").and_then(Value::as_object).unwrap();
+        for name in input.as_object().unwrap().keys() {
+            assert!(fields.contains_key(name), "{}: {name}", manifest.name);
+        }
+        assert!(!action.by_hand(&input).commands.is_empty(), "{}", manifest.name);
+    }
+}

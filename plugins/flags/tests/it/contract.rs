@@ -1,24 +1,28 @@
 //! The conformance suite on each action.
 
+use std::path::PathBuf;
+use std::sync::Mutex;
+
 use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
-use backout_plugin_api::{Action, ActionName};
+use backout_plugin_api::{Action, ActionName, Guarantee};
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore};
 use serde_json::{Value, json};
 
 use super::{Folder, JSON, YAML};
-use std::path::PathBuf;
 
 struct FileCase {
     folder: Folder,
     action: Box<dyn Action>,
     restore: FlagsRestore,
     input: Value,
+    held: Mutex<Vec<std::fs::File>>,
 }
 
 impl FileCase {
     fn new(folder: Folder, action: impl Action + 'static, input: Value) -> Self {
-        Self { folder, action: Box::new(action), restore: FlagsRestore::default(), input }
+        let restore = FlagsRestore::default();
+        Self { folder, action: Box::new(action), restore, input, held: Mutex::default() }
     }
 }
 
@@ -60,6 +64,18 @@ impl Case for FileCase {
         let mut input = self.input.clone();
         input["file"] = json!("/nonexistent/flags.yaml");
         Some(input)
+    }
+
+    /// Another process holds the lock beside the file and does not let go.
+    fn silent(&self) -> Option<Value> {
+        if self.action.manifest().guarantee == Guarantee::ReadOnly {
+            return None;
+        }
+        let path = self.folder.dir.path().join(format!(".{}.backout-lock", self.folder.name));
+        let lock = std::fs::File::create(path).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        self.held.lock().unwrap().push(lock);
+        Some(self.input.clone())
     }
 }
 

@@ -1,12 +1,14 @@
 //! The conformance suite on each action.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
-use backout_plugin_api::{Action, ActionName};
+use backout_plugin_api::{Action, ActionName, Guarantee};
 use backout_plugin_migrations::{MigrationsAssert, MigrationsShift};
 use serde_json::{Value, json};
+use sqlx::SqliteConnection;
 
 use super::{World, shift};
 
@@ -15,12 +17,21 @@ struct SqliteCase {
     action: Box<dyn Action>,
     others: [MigrationsShift; 2],
     input: Value,
+    /// A writer of another world that does not end.
+    busy: (World, Mutex<SqliteConnection>),
 }
 
 impl SqliteCase {
-    fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
+    async fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
         let others = [MigrationsShift::down(), MigrationsShift::up()];
-        Self { world, action: Box::new(action), others, input }
+        let busy = World::new().await;
+        if action.manifest().name.as_str() == "migrations.up" {
+            shift("migrations.down", &busy.input("2"), "setup").await;
+        }
+        let mut writer = busy.connect().await;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+        let busy = (busy, Mutex::new(writer));
+        Self { world, action: Box::new(action), others, input, busy }
     }
 }
 
@@ -69,6 +80,15 @@ impl Case for SqliteCase {
         input["path"] = json!("/nonexistent/shop.db");
         Some(input)
     }
+
+    fn silent(&self) -> Option<Value> {
+        if self.action.manifest().guarantee == Guarantee::ReadOnly {
+            return None;
+        }
+        let mut input = self.input.clone();
+        input["path"] = json!(self.busy.0.database());
+        Some(input)
+    }
 }
 
 #[tokio::test]
@@ -76,7 +96,7 @@ async fn down_conforms() {
     check(async || {
         let world = World::new().await;
         let input = world.input("1");
-        SqliteCase::new(world, MigrationsShift::down(), input)
+        SqliteCase::new(world, MigrationsShift::down(), input).await
     })
     .await
     .assert_kept();
@@ -88,7 +108,7 @@ async fn up_conforms() {
         let world = World::new().await;
         shift("migrations.down", &world.input("2"), "setup").await;
         let input = world.input("4");
-        SqliteCase::new(world, MigrationsShift::up(), input)
+        SqliteCase::new(world, MigrationsShift::up(), input).await
     })
     .await
     .assert_kept();
@@ -99,7 +119,7 @@ async fn assert_conforms() {
     check(async || {
         let world = World::new().await;
         let input = json!({"path": world.database(), "at": 4});
-        SqliteCase::new(world, MigrationsAssert, input)
+        SqliteCase::new(world, MigrationsAssert, input).await
     })
     .await
     .assert_kept();

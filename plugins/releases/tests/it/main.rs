@@ -99,3 +99,18 @@ fn call(input: &Value, prepared: Prepared, dispatch: u32) -> Call {
         fence: Fence { store: "st".to_owned(), token: LockToken(1), dispatch },
     }
 }
+
+#[test]
+fn each_example_is_an_input_that_check_accepts() {
+    for action in backout_plugin_releases::actions() {
+        let manifest = action.manifest();
+        let input: Value = ron::from_str(manifest.example).unwrap();
+        let checked = action.check(&input);
+        assert!(checked.problems.is_empty(), "{}: {:?}", manifest.name, checked.problems);
+        let fields = manifest.input.get("properties").and_then(Value::as_object).unwrap();
+        for name in input.as_object().unwrap().keys() {
+            assert!(fields.contains_key(name), "{}: {name}", manifest.name);
+        }
+        assert!(!action.by_hand(&input).commands.is_empty(), "{}", manifest.name);
+    }
+}
