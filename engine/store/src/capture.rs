@@ -28,7 +28,7 @@ pub struct Captured {
 }
 
 /// Output on its way to its file. Dropped before [`Self::finish`], it leaves a file under a
-/// temporary name, which views can follow and which the next [`Self::begin`] of this name empties.
+/// temporary name, which views can follow and which the next capture of this name empties.
 #[derive(Debug)]
 pub struct Capture {
     disk: Arc<dyn Disk>,

@@ -49,14 +49,14 @@ fn write_until_killed(dir: &Path, bytes: usize) {
 }
 
 /// A child that writes into a store.
-pub struct Writing {
+pub(crate) struct Writing {
     child: Child,
     acks: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    pub acknowledged: BTreeMap<RunId, u64>,
+    pub(crate) acknowledged: BTreeMap<RunId, u64>,
 }
 
 impl Writing {
-    pub fn start(dir: &Path, bytes: usize) -> Self {
+    pub(crate) fn start(dir: &Path, bytes: usize) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["child::entry", "--exact", "--nocapture", "--test-threads=1"])
             .env(DIR, dir)
@@ -70,7 +70,7 @@ impl Writing {
     }
 
     /// Waits for so many acknowledgements.
-    pub fn await_acks(&mut self, count: usize) {
+    pub(crate) fn await_acks(&mut self, count: usize) {
         let mut seen = 0;
         while seen < count {
             match self.acks.next() {
@@ -92,7 +92,7 @@ impl Writing {
     }
 
     /// Kills it, and hears what it still said.
-    pub fn kill(mut self) -> BTreeMap<RunId, u64> {
+    pub(crate) fn kill(mut self) -> BTreeMap<RunId, u64> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         while let Some(Ok(line)) = self.acks.next() {
@@ -104,7 +104,7 @@ impl Writing {
 }
 
 /// All that was acknowledged is there, whole.
-pub fn check(dir: &Path, acknowledged: &BTreeMap<RunId, u64>, what: &str) {
+pub(crate) fn check(dir: &Path, acknowledged: &BTreeMap<RunId, u64>, what: &str) {
     let (store, opened) = open(dir);
     assert_eq!(opened.held, Vec::new(), "{what}");
     for (run, last) in acknowledged {

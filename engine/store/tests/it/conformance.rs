@@ -45,7 +45,8 @@ fn embedded_on_the_model_disk() {
 #[test]
 fn faulty_with_slow_answers() {
     all(&|| {
-        let choose = |count, _: &_| if count % 3 == 0 { Fault::Slow(2) } else { Fault::None };
+        let choose =
+            |count, _: &_| if u64::is_multiple_of(count, 3) { Fault::Slow(2) } else { Fault::None };
         Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()), Box::new(choose)))
     });
 }

@@ -75,7 +75,7 @@ fn survives(fail_after: u64, seed: u64, bytes: usize) {
     disk.fail_after(fail_after);
     let mut known = Known::default();
     life(&disk, &mut known, bytes);
-    let first = if seed % 4 == 0 { CrashKind::Process } else { CrashKind::Power { seed } };
+    let first = if seed.is_multiple_of(4) { CrashKind::Process } else { CrashKind::Power { seed } };
     let mut disk = disk.crashed(first);
     // Power is cut again in the middle of recovery, then it is let be.
     for (again, limit) in [(1, Some(seed % 60)), (2, Some(seed % 200)), (3, None)] {
