@@ -15,6 +15,10 @@ use crate::view::style::{DIM, paint};
 
 /// How long the run may take to get half way: a hundred times what it takes.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Columns of the demo: what every terminal has.
+const WIDTH: usize = 80;
+/// Columns before a child's line.
+const PREFIX: usize = 4;
 /// Between two looks at the run.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -79,11 +83,13 @@ impl Engine {
 
     /// Whether the latest run's journal holds the intent of a step's effect.
     pub(super) fn has_intent(&self, step: &str) -> bool {
-        let Ok(said) = self.command(&["history", "latest", "--json"]).output() else { return false };
+        let Ok(said) = self.command(&["history", "latest", "--json"]).output() else {
+            return false;
+        };
         let text = String::from_utf8_lossy(&said.stdout);
-        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|event| {
-            event["kind"] == "effect-intended" && event["step"] == step
-        })
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .any(|event| event["kind"] == "effect-intended" && event["step"] == step)
     }
 
     fn start(&self, args: &[&str]) -> anyhow::Result<(Guard, PipeReader)> {
@@ -109,7 +115,40 @@ impl Engine {
 
     fn show(&self, said: PipeReader) {
         for line in BufReader::new(said).lines().map_while(Result::ok) {
-            say(&self.ui, &format!("{} {line}", paint(DIM, "  |")));
+            say(&self.ui, &format!("{} {}", paint(DIM, "  |"), cut(&line, WIDTH - PREFIX)));
         }
+    }
+}
+
+/// The line, with no more than so many characters to see; colours take no room.
+fn cut(line: &str, width: usize) -> String {
+    if anstream::adapter::strip_str(line).to_string().chars().count() <= width {
+        return line.to_owned();
+    }
+    let (mut seen, mut is_colour) = (0, false);
+    let mut text = String::with_capacity(line.len());
+    for c in line.chars() {
+        is_colour = is_colour || c == '\u{1b}';
+        seen += usize::from(!is_colour);
+        if seen == width {
+            break;
+        }
+        text.push(c);
+        is_colour = is_colour && c != 'm';
+    }
+    text.push_str("…\u{1b}[0m");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_long_line_is_cut_and_its_colours_are_not_counted() {
+        assert_eq!(cut("abcd", 4), "abcd");
+        assert_eq!(cut("abcde", 4), "abc…\u{1b}[0m");
+        assert_eq!(cut("\u{1b}[1mabcd\u{1b}[0m", 4), "\u{1b}[1mabcd\u{1b}[0m");
+        assert_eq!(cut("\u{1b}[1mabcde\u{1b}[0m", 4), "\u{1b}[1mabc…\u{1b}[0m");
     }
 }

@@ -50,12 +50,14 @@ fn story(ui: &Ui, shop: &Shop) -> anyhow::Result<Exit> {
     before(ui, shop)?;
     heading(ui, "1", "Roll back, and pull the plug half way");
     say(ui, &format!("$ cd {}; export BACKOUT_STORE=$PWD/store", shop.folder.display()));
-    let pid = engine.run_until(
-        &["run", "rollback.ron", "--params", "params.ron", "--yes"],
-        || shop.is_switching() && engine.has_intent(KILLED_IN),
-    )?;
+    let pid = engine
+        .run_until(&["run", "rollback.ron", "--params", "params.ron", "--yes"], || {
+            shop.is_started_again() && engine.has_intent(KILLED_IN)
+        })?;
+    let going = format!(" and {FROM} was on its way out");
+    let going = if shop.is_going() { going.as_str() } else { "" };
     say(ui, &format!("$ kill -9 {pid}"));
-    note(ui, &format!("The engine died while {TO} was coming in and {FROM} was going out."));
+    note(ui, &format!("The engine died when {TO} had been started{going}."));
     heading(ui, "2", "What is known now");
     engine.run(&["status", "latest"])?;
     heading(ui, "3", "Go on");
@@ -70,8 +72,8 @@ fn story(ui: &Ui, shop: &Shop) -> anyhow::Result<Exit> {
 
 fn before(ui: &Ui, shop: &Shop) -> anyhow::Result<()> {
     say(ui, &format!("{} {}", paint(BOLD, "A small shop in"), shop.folder.display()));
-    note(ui, "SQLite with a goose ledger, a go-feature-flag file, two releases behind a symlink,");
-    note(ui, &format!("and a service on {}. Release {FROM} hurts:", shop.url()?));
+    note(ui, "SQLite with a goose ledger, a go-feature-flag file, two releases behind a");
+    note(ui, &format!("symlink, and a service on {}. Release {FROM} hurts:", shop.url()?));
     proof::answers(ui, shop, &["/", "/checkout"])
 }
 

@@ -29,12 +29,15 @@ struct Found {
 /// Shows the records. Gives whether each effect was made once and the shop is as wanted.
 pub(super) fn show(ui: &Ui, shop: &Shop) -> anyhow::Result<bool> {
     let found = look(shop)?;
-    say(ui, &paint(BOLD, "  times  effect                        recorded in"));
+    say(ui, &paint(BOLD, "  times  effect                     recorded in"));
     for one in &found {
-        let times = one.times.to_string();
+        let times = format!("{:>5}", one.times);
         let times = if one.times == 1 { paint(GOOD, &times) } else { trouble(&times) };
-        say(ui, &format!("  {times:>5}  {:<28}  {}", one.effect, one.record));
+        say(ui, &format!("  {times}  {:<25}  {}", one.effect, one.record));
     }
+    let is_rest_kept = shop.is_rest_of_flags_kept()?;
+    let rest = if is_rest_kept { "are as before, byte for byte" } else { "were CHANGED" };
+    say(ui, &format!("  the other flags and comments of flags.yaml {rest}"));
     say(ui, "");
     answers(ui, shop, &["/", "/checkout"])?;
     let (status, about) = get(shop, &wanted())?;
@@ -42,7 +45,7 @@ pub(super) fn show(ui: &Ui, shop: &Shop) -> anyhow::Result<bool> {
     if !is_back {
         say(ui, &trouble(&format!("  the shop is not as wanted: {about}")));
     }
-    Ok(is_back && found.iter().all(|one| one.times == 1))
+    Ok(is_back && is_rest_kept && found.iter().all(|one| one.times == 1))
 }
 
 fn wanted() -> String {
@@ -51,7 +54,8 @@ fn wanted() -> String {
 
 fn look(shop: &Shop) -> anyhow::Result<Vec<Found>> {
     let is_current = fs::read_link(shop.root.join("current"))?.ends_with(format!("releases/{TO}"));
-    let starts = shop.starts().iter().filter(|line| line.starts_with(&format!("started {TO} ")));
+    let started = format!("started {TO} ");
+    let starts = shop.starts().into_iter().filter(|line| line.starts_with(&started));
     let mut found = vec![
         Found {
             effect: "flag new_checkout off".to_owned(),

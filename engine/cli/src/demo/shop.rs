@@ -131,10 +131,25 @@ impl Shop {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Whether the old release has been started and the new one still runs.
-    pub(super) fn is_switching(&self) -> bool {
-        let runs = |version: &str| self.root.join(format!("run/{version}.pid")).exists();
-        self.starts().iter().any(|line| line.contains(TO)) && runs(TO) && runs(FROM)
+    /// Whether the old release was started again.
+    pub(super) fn is_started_again(&self) -> bool {
+        self.starts().iter().any(|line| line.starts_with(&format!("started {TO} ")))
+    }
+
+    /// Whether the release that hurts is still there.
+    pub(super) fn is_going(&self) -> bool {
+        self.root.join(format!("run/{FROM}.pid")).exists()
+    }
+
+    /// Whether the flag file's bytes outside the flag that goes off are as they were.
+    pub(super) fn is_rest_of_flags_kept(&self) -> anyhow::Result<bool> {
+        let now = fs::read_to_string(self.root.join("flags.yaml"))?;
+        let around = |text: &str| {
+            let (head, rest) = text.split_once("new_checkout:")?;
+            let (_, tail) = rest.split_once("# Not ours")?;
+            Some((head.to_owned(), tail.to_owned()))
+        };
+        Ok(around(&now).is_some() && around(&now) == around(FLAGS))
     }
 
     /// Ends whatever of it runs, by its own process ids.
