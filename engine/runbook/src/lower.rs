@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use backout_core::contract::Guarantee;
 use backout_core::id::{ActionName, StepId, TargetId};
 use backout_core::limits::{
-    MAX_PARALLEL_DEFAULT, STALE_AFTER_MS_DEFAULT, STEPS_MAX, TIMEOUT_MS_DEFAULT,
+    EVENT_BYTES_MAX, MAX_PARALLEL_DEFAULT, STALE_AFTER_MS_DEFAULT, STEPS_MAX, TIMEOUT_MS_DEFAULT,
 };
 use backout_core::plan::{ApprovalPolicy, Plan, PlanStep, RUNBOOK_FORMAT, Retry, Role, Success};
 use serde_json::json;
@@ -31,6 +31,13 @@ const VALIDATED: &str = "success_validated";
 const SUCCESS_PREFIX: &str = "success_";
 /// Needs of all steps together, sub-steps counted: a `for_each` that needs another multiplies them.
 const NEEDS_TOTAL_MAX: usize = 500_000;
+
+/// Bytes of a step in the plan's event besides what its author wrote.
+const STEP_BYTES: usize = 600;
+/// Bytes of one need: two parts of at most 64 characters, brackets and quotes.
+const NEED_BYTES: usize = 134;
+/// Bytes that one byte of the file may take in the event: `\u0000`.
+const ESCAPED_BYTES: usize = 6;
 
 /// What is found while lowering.
 #[derive(Debug, Default)]
@@ -100,6 +107,7 @@ pub(crate) fn lower(
         targets: HashMap::new(),
         waves: &waves,
         needs_total: 0,
+        bytes_bound: text_bytes(&draft),
         steps: Vec::with_capacity(drafts.len()),
         facts: BTreeMap::new(),
     };
@@ -107,8 +115,9 @@ pub(crate) fn lower(
         let role = if at < written { Role::Step } else { Role::Success };
         lowering.step(at, &role, items.as_deref(), actions, report);
     }
-    let Lowering { steps, facts, .. } = lowering;
+    let Lowering { steps, facts, bytes_bound, .. } = lowering;
     let plan = plan(draft, values, steps, success.as_ref());
+    check_bytes(&plan, bytes_bound, report);
     Some(Lowered { plan, facts })
 }
 
@@ -242,6 +251,8 @@ struct Lowering<'x, 'n, 'a> {
     targets: HashMap<(usize, TargetId), StepId>,
     waves: &'x [usize],
     needs_total: usize,
+    /// What the plan takes in its event at the most, by a rough count.
+    bytes_bound: usize,
     steps: Vec<PlanStep>,
     facts: BTreeMap<StepId, StepFacts>,
 }
@@ -263,6 +274,9 @@ impl Lowering<'_, '_, '_> {
         let Some(input) = read(&self.names, at, made, actions, report) else { return };
         let needs = self.needs(at, report);
         let ids = self.ids.get(at).cloned().unwrap_or_default();
+        let written = step.span.end.saturating_sub(step.span.start);
+        let each = STEP_BYTES + written * ESCAPED_BYTES + needs.len() * NEED_BYTES;
+        self.bytes_bound = self.bytes_bound.saturating_add(each.saturating_mul(ids.len()));
         for (place, id) in ids.into_iter().enumerate() {
             let item = items.and_then(|items| items.get(place));
             let one = input.one(&self.names, self.values, item, report);
@@ -391,6 +405,47 @@ impl Lowering<'_, '_, '_> {
                     .advise("let one of them need the other"),
             );
         }
+    }
+}
+
+/// The text of the head in the plan's event, at the most.
+fn text_bytes(draft: &Draft<'_, '_>) -> usize {
+    let texts = [&draft.name, &draft.title, &draft.description];
+    let labels: usize = draft.labels.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
+    (texts.iter().map(|text| text.len()).sum::<usize>() + labels) * ESCAPED_BYTES
+}
+
+/// Refuses a plan whose event would be too large. It is measured only where the rough count does
+/// not rule that out.
+fn check_bytes(plan: &Plan, bound: usize, report: &mut Report) {
+    if bound <= EVENT_BYTES_MAX {
+        return;
+    }
+    let mut count = Count(0);
+    // Counting cannot fail, and a plan has no keys but texts.
+    drop(serde_json::to_writer(&mut count, plan));
+    if count.0 > EVENT_BYTES_MAX {
+        let message = format!(
+            "the plan has {} bytes, more than EVENT_BYTES_MAX ({EVENT_BYTES_MAX})",
+            count.0
+        );
+        report.problems.push(Problem::new(codes::LIMIT, message).advise(
+            "split the runbook; each item of a `for_each` repeats the step, and each of its needs",
+        ));
+    }
+}
+
+/// Counts bytes instead of writing them.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

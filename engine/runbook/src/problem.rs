@@ -122,8 +122,12 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Sorts problems by place and fills in lines and columns.
-pub(crate) fn settle(problems: &mut [Problem], text: &str) {
+/// Problems told of one file: nobody reads more, and the rest may follow from the first.
+const PROBLEMS_MAX: usize = 1_000;
+
+/// Sorts problems by place, fills in lines and columns, and leaves out what is beyond
+/// [`PROBLEMS_MAX`].
+pub(crate) fn settle(problems: &mut Vec<Problem>, text: &str) {
     if problems.is_empty() {
         return;
     }
@@ -134,6 +138,7 @@ pub(crate) fn settle(problems: &mut [Problem], text: &str) {
         }
     }
     problems.sort_by_key(Problem::place);
+    problems.truncate(PROBLEMS_MAX);
 }
 
 /// The name nearest to a wrong one, where one is near enough to be meant.

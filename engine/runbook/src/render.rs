@@ -3,8 +3,9 @@
 use std::fmt;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource,
-    Severity as Level, SourceCode, ThemeCharacters, ThemeStyles,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
+    MietteSpanContents, Severity as Level, SourceCode, SourceSpan, SpanContents, ThemeCharacters,
+    ThemeStyles,
 };
 
 use crate::problem::{Problem, Severity, Source};
@@ -28,7 +29,29 @@ impl Style {
 /// The problem as miette sees it.
 struct Shown<'p> {
     problem: &'p Problem,
-    source: NamedSource<String>,
+    source: Named<'p>,
+}
+
+/// A text with its name, borrowed: a problem is drawn without a copy of the file.
+struct Named<'p>(&'p Source<'p>);
+
+impl SourceCode for Named<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let inner = self.0.text.read_span(span, lines_before, lines_after)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.0.name.to_owned(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            inner.column(),
+            inner.line_count(),
+        )))
+    }
 }
 
 impl fmt::Debug for Shown<'_> {
@@ -90,8 +113,7 @@ pub fn render(problem: &Problem, source: &Source<'_>, style: Style) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme { characters, styles })
         .with_width(style.width)
         .with_links(false);
-    let text = if problem.labels.is_empty() { String::new() } else { source.text.to_owned() };
-    let shown = Shown { problem, source: NamedSource::new(source.name, text) };
+    let shown = Shown { problem, source: Named(source) };
     let mut drawn = String::new();
     match handler.render_report(&mut drawn, &shown) {
         Ok(()) => drawn,

@@ -288,3 +288,30 @@ fn an_outline_needs_no_values() {
     assert_eq!(outline.steps.len(), 4);
     assert!(describe(&backout_runbook::Source { name: "x", text: "[1, 2" }).is_none());
 }
+
+#[test]
+fn limits_are_refused_by_name() {
+    let refused = |text: &str, name: &str| {
+        let compiled = check(text);
+        let problem = compiled.problems.first();
+        assert_eq!(problem.map(|problem| problem.code), Some(codes::LIMIT), "{name}");
+        assert!(problem.is_some_and(|problem| problem.message.contains(name)), "{problem:?}");
+    };
+    let step = "(id: \"a\", action: \"noop.run\", needs: []),";
+    refused(&runbook(&format!("steps: [{}]", step.repeat(10_001))), "STEPS_MAX");
+    let list: Vec<String> = (0..6_000).map(|at| at.to_string()).collect();
+    let each = |id: &str, list: &[String], rest: &str| {
+        format!("(id: \"{id}\", action: \"noop.run\", for_each: [{}]{rest}),", list.join(","))
+    };
+    let two = format!("steps: [{}{}]", each("a", &list, ""), each("b", &list, ""));
+    refused(&runbook(&two), "STEPS_MAX");
+    let two =
+        format!("steps: [{}{}]", each("a", &list[..1_000], ""), each("b", &list[..1_000], ""));
+    refused(&runbook(&two), "NEEDS_TOTAL_MAX");
+    let note = format!(", note: \"{}\"", "x".repeat(4_000));
+    refused(&runbook(&format!("steps: [{}]", each("a", &list, &note))), "EVENT_BYTES_MAX");
+    let file = check(&" ".repeat(5 << 20));
+    assert_eq!(file.problems[0].code, codes::FILE_TOO_LARGE);
+    let many = check(&runbook(&format!("steps: [{}]", step.repeat(5_000))));
+    assert_eq!(many.problems.len(), 1_000);
+}
