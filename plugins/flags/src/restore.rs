@@ -110,6 +110,8 @@ fn prepare(input: &RestoreInput) -> Result<Prepared, PrepareFailure> {
 }
 
 fn plan(source: &Source, name: &str, text: &str, left: Option<&String>) -> Result<Planned, String> {
+    // A block in the file ends before its line does; a text written by hand often ends with it.
+    let text = text.trim_end_matches('\n');
     let document = &source.document;
     let flag = document
         .flag(name)
