@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::TestEnv;
+use crate::support::{TestEnv, wait_until};
 
 const TWO: &str = r#"Runbook(format: 1, name: "two", steps: [
     (id: "first", action: "noop.run"),
@@ -29,12 +29,15 @@ fn a_run_goes_to_its_end() {
     assert_eq!(status["state"], "succeeded");
     assert_eq!(status["runbook"], "two");
     let step = &status["steps"][0];
-    assert_eq!((&step["id"], &step["state"], &step["attempts"], &step["guarantee"]), (
-        &Value::from("first"),
-        &Value::from("succeeded"),
-        &Value::from(1),
-        &Value::from("conditional"),
-    ));
+    assert_eq!(
+        (&step["id"], &step["state"], &step["attempts"], &step["guarantee"]),
+        (
+            &Value::from("first"),
+            &Value::from("succeeded"),
+            &Value::from(1),
+            &Value::from("conditional"),
+        )
+    );
 }
 
 #[test]
@@ -43,7 +46,8 @@ fn history_has_one_event_a_line() {
     env.write("two.ron", TWO);
     env.backout(["run", "two.ron"]).exits(0);
     let said = env.backout(["history", "latest", "--json"]).exits(0);
-    let lines: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["kind"], "run-created");
     for (at, line) in lines.iter().enumerate() {
         assert_eq!(line["seq"], at + 1);
@@ -121,7 +125,10 @@ fn wrong_names_and_wrong_files_have_their_own_codes() {
     env.backout(["check", "missing.ron"]).exits(3);
     env.backout(["frobnicate"]).exits(2);
     env.backout(["settle", "latest", "x", "--done"]).exits(2);
-    env.write("bad.ron", r#"Runbook(format: 1, name: "bad", steps: [(id: "a", action: "nop.run")])"#);
+    env.write(
+        "bad.ron",
+        r#"Runbook(format: 1, name: "bad", steps: [(id: "a", action: "nop.run")])"#,
+    );
     let said = env.backout(["check", "bad.ron"]).exits(3);
     assert!(said.err.contains("noop.run"), "{}", said.err);
     let json = env.backout(["check", "--json", "bad.ron"]).exits(3).json();
@@ -290,4 +297,29 @@ fn the_head_of_a_chain_stands_in_the_status() {
     env.backout(["run", "two.ron"]).exits(0);
     let said = env.backout(["status", "latest"]).exits(0);
     assert!(said.out.contains("head "), "{}", said.out);
+}
+
+#[test]
+fn who_follows_a_run_goes_on_where_its_engine_dies() {
+    let env = TestEnv::new();
+    env.write("slow.ron", SLOW);
+    env.write("asks.ron", ASKS);
+    let owner = env.spawn(["run", "slow.ron"]);
+    env.wait_for_state("running");
+    let follower = env.spawn(["run", "slow.ron"]);
+    wait_until("two runs are there", || {
+        let said = env.backout(["status", "--json"]);
+        said.json()["runs"].as_array().is_some_and(|runs| runs.len() == 2)
+    });
+    owner.signal("KILL");
+    owner.wait();
+    wait_until("the follower owns the store", || {
+        let said = env.backout(["status"]);
+        said.err.contains(&format!("owned by process {}", follower.pid()))
+    });
+    wait_until("its run goes on", || env.status("latest")["state"] == "running");
+    follower.signal("INT");
+    let said = follower.wait().exits(4);
+    assert!(said.err.contains("going on here"), "{}", said.err);
+    assert!(said.err.contains("finishing what is in flight"), "{}", said.err);
 }

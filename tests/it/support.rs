@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a test waits for a condition before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A folder with a store, in which the binary runs.
 pub(crate) struct TestEnv {
@@ -81,7 +82,7 @@ impl TestEnv {
         name: &str,
         value: &str,
     ) -> Said {
-        Running(Some(self.command(args).env(name, value).spawn().unwrap())).wait()
+        Running::new(self.command(args).env(name, value)).wait()
     }
 
     /// The events of a run, as `history --json` prints them; none where there is no run yet.
@@ -92,7 +93,7 @@ impl TestEnv {
 
     /// Starts the binary and leaves it running; it is killed when the guard goes.
     pub(crate) fn spawn<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
-        Running(Some(self.command(args).spawn().unwrap()))
+        Running::new(&mut self.command(args))
     }
 
     /// `status RUN --json`.
@@ -129,13 +130,53 @@ impl Said {
     }
 }
 
-/// A command that still runs.
-pub(crate) struct Running(Option<Child>);
+/// A command that still runs. What it says is read beside it, so that no pipe fills up.
+pub(crate) struct Running {
+    child: Child,
+    out: Stream,
+    err: Stream,
+}
+
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn new(stream: Option<impl Read + Send + 'static>) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let kept = text.clone();
+        let reader = std::thread::spawn(move || {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                kept.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn end(&mut self) -> String {
+        self.reader.take().unwrap().join().unwrap();
+        self.text()
+    }
+}
 
 impl Running {
+    /// Starts it.
+    pub(crate) fn new(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (out, err) = (Stream::new(child.stdout.take()), Stream::new(child.stderr.take()));
+        Self { child, out, err }
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.as_ref().unwrap().id()
+        self.child.id()
     }
 
     /// Sends a signal by its name, `TERM` for instance.
@@ -143,50 +184,35 @@ impl Running {
         kill(name, &self.pid().to_string());
     }
 
+    /// What it said on stderr so far.
+    pub(crate) fn err(&self) -> String {
+        self.err.text()
+    }
+
     /// Whether it has ended.
     pub(crate) fn is_over(&mut self) -> bool {
-        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end, with a limit.
     pub(crate) fn wait(mut self) -> Said {
-        let mut child = self.0.take().unwrap();
-        let out = reader(child.stdout.take());
-        let err = reader(child.stderr.take());
         let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match child.try_wait().unwrap() {
-                Some(status) => break Some(status),
-                None if Instant::now() > deadline => break None,
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        if status.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        while !self.is_over() {
+            let said = || format!("{}\n{}", self.out.text(), self.err.text());
+            assert!(Instant::now() < deadline, "it did not end\n{}", said());
+            std::thread::sleep(Duration::from_millis(5));
         }
-        let (out, err) = (out.join().unwrap(), err.join().unwrap());
-        let Some(status) = status else { panic!("it did not end\n{out}\n{err}") };
-        Said { code: status.code().unwrap_or(-1), out, err }
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        Said { code, out: self.out.end(), err: self.err.end() }
     }
-}
-
-/// Reads a stream to its end beside the process, so that no pipe fills up.
-fn reader(stream: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut text = String::new();
-        if let Some(mut stream) = stream {
-            stream.read_to_string(&mut text).unwrap();
-        }
-        text
-    })
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill().is_ok();
-            let _ = child.wait().is_ok();
+        if !self.is_over() {
+            // It may end by itself at this moment.
+            let _ = self.child.kill().is_ok();
+            let _ = self.child.wait().is_ok();
         }
     }
 }

@@ -33,13 +33,27 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// The store's folder [default: backout in the XDG state folder]
-    #[arg(long, global = true, value_name = "DIR", env = "BACKOUT_STORE", hide_env_values = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BACKOUT_STORE",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     pub(crate) store: Option<PathBuf>,
     /// When to use colours; `NO_COLOR` is heeded
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = "Everywhere")]
     pub(crate) color: Color,
     /// What is logged to stderr, as in `info` or `backout_runtime=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "BACKOUT_LOG", hide_env_values = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "BACKOUT_LOG",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
     pub(crate) log: Option<String>,
 }
 

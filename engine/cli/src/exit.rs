@@ -68,12 +68,16 @@ impl Exit {
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::RunFailed => "the run failed, was aborted or undone; `verify`: the record is damaged",
+            Self::RunFailed => {
+                "the run failed, was aborted or undone; `verify`: the record is damaged"
+            }
             Self::Usage => "wrong usage, or what was asked is not possible now",
             Self::InvalidRunbook => "the runbook is not valid",
             Self::Waiting => "the run waits for a person",
             Self::NoSuchRun => "there is no such run",
-            Self::Unreachable => "the store is locked or cannot be used, or its engine does not answer",
+            Self::Unreachable => {
+                "the store is locked or cannot be used, or its engine does not answer"
+            }
             Self::Refused => "`ready`: something would be refused",
             Self::NotSeen => "`ready`: something could not be looked at",
             Self::Internal => "a mistake in backout itself",
@@ -171,9 +175,9 @@ impl Failure {
             | Self::NoSuchRun { help, .. }
             | Self::Engine(EngineError::Rejected { help, .. }) => help.clone(),
             Self::Client(ClientError::Problem(problem)) => problem.help.clone(),
-            Self::Store(StoreError::Owned { .. }) => Some(
-                "reading works meanwhile: `backout status`, `backout by-hand RUN`".to_owned(),
-            ),
+            Self::Store(StoreError::Owned { .. }) => {
+                Some("reading works meanwhile: `backout status`, `backout by-hand RUN`".to_owned())
+            }
             Self::Store(StoreError::Damaged { .. }) => Some(
                 "`backout verify` lists all damage; `backout by-hand RUN` shows what is readable"
                     .to_owned(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backout_runbook::GivenParam;
 use backout_core::limits::RUNBOOK_BYTES_MAX;
+use backout_runbook::GivenParam;
 use serde_json::Value;
 
 use crate::exit::Failure;
@@ -70,7 +70,8 @@ fn parse(text: &str) -> Result<Values, String> {
         }
         (Err(_), _) => {}
     }
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
     let value: ron::Value = options.from_str(text).map_err(|error| error.to_string())?;
     let value = serde_json::to_value(value).map_err(|error| error.to_string())?;
     serde_json::from_value(value).map_err(|_| "a map of names and values is expected".to_owned())
@@ -83,7 +84,8 @@ mod tests {
 
     #[test]
     fn files_are_ron_or_json() {
-        let wanted: Values = serde_json::from_value(json!({ "to": "1.4.1", "n": 3, "hosts": ["a"] })).unwrap();
+        let wanted: Values =
+            serde_json::from_value(json!({ "to": "1.4.1", "n": 3, "hosts": ["a"] })).unwrap();
         assert_eq!(parse(r#"{ "to": "1.4.1", "n": 3, "hosts": ["a"] }"#).unwrap(), wanted);
         assert_eq!(parse(r#"{ "to": "1.4.1", "n": 3, "hosts": ["a"], } // ron"#).unwrap(), wanted);
         assert_eq!(parse(r#"(to: "1.4.1", n: 3, hosts: ["a"])"#).unwrap(), wanted);
@@ -92,7 +94,10 @@ mod tests {
 
     #[test]
     fn a_pair_splits_at_the_first_equals_sign() {
-        assert_eq!(pair("url=http://x/?a=b").unwrap(), ("url".to_owned(), "http://x/?a=b".to_owned()));
+        assert_eq!(
+            pair("url=http://x/?a=b").unwrap(),
+            ("url".to_owned(), "http://x/?a=b".to_owned())
+        );
         assert!(pair("url").is_err());
         assert!(pair("=x").is_err());
     }

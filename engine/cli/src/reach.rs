@@ -179,7 +179,12 @@ fn engine(store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
 }
 
 impl Here {
-    async fn events(&self, run: &RunId, from: Seq, wait_ms: u64) -> Result<EventsPage, ClientError> {
+    async fn events(
+        &self,
+        run: &RunId,
+        from: Seq,
+        wait_ms: u64,
+    ) -> Result<EventsPage, ClientError> {
         let mut watch = self.store.watch(run);
         let arrived = watch.wait_for(|last| *last >= from);
         // Whether it came or the time passed, what is durable is read.

@@ -110,11 +110,18 @@ impl Reading {
             let (first, _) = reader.readable_at(snapshot, run, 1).ok()?;
             Some(first.first()?.at)
         };
-        self.runs.iter().filter_map(|run| Some((created(run)?, run))).max().map(|found| found.1.clone())
+        self.runs
+            .iter()
+            .filter_map(|run| Some((created(run)?, run)))
+            .max()
+            .map(|found| found.1.clone())
     }
 
     /// The events of a run that can be read, and what stands in the way of the rest.
-    pub(crate) fn readable(&self, run: &RunId) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
+    pub(crate) fn readable(
+        &self,
+        run: &RunId,
+    ) -> Result<(Vec<Recorded>, Option<Failure>), Failure> {
         let none = || StoreError::NoSuchRun(run.clone());
         let (reader, snapshot) = self.reader.as_ref().ok_or_else(none)?;
         let (events, damage) = reader.readable_at(snapshot, run, usize::MAX)?;
@@ -186,7 +193,8 @@ pub(crate) fn fold(run: &RunId, events: &[Recorded]) -> Result<RunState, Failure
 }
 
 fn unreadable(run: &RunId, why: &str) -> Failure {
-    let damaged = StoreError::Damaged { file: format!("run {run}"), offset: 0, why: why.to_owned() };
+    let damaged =
+        StoreError::Damaged { file: format!("run {run}"), offset: 0, why: why.to_owned() };
     damaged.into()
 }
 

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anstream::AutoStream;
-use anstream::stream::RawStream;
 pub(crate) use anstream::ColorChoice;
+use anstream::stream::RawStream;
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -38,7 +38,11 @@ impl Ui {
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
         let mut out = self.stream(io::stdout().lock());
         let written = out.write_all(text.as_bytes()).and_then(|()| {
-            if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n").and_then(|()| out.flush()) }
+            if text.ends_with('\n') {
+                out.flush()
+            } else {
+                out.write_all(b"\n").and_then(|()| out.flush())
+            }
         });
         written.map_err(output_failure)
     }

@@ -15,9 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::problem::Problem;
 use crate::socket::SocketPath;
-use crate::wire::{
-    AskReply, AskRequest, EventsPage, Owner, ResumeRequest, RunReply, StartRequest,
-};
+use crate::wire::{AskReply, AskRequest, EventsPage, Owner, ResumeRequest, RunReply, StartRequest};
 
 /// Bytes of an answer: a page of the largest events an engine may have.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -82,7 +80,11 @@ impl Client {
     }
 
     /// Takes a run up.
-    pub async fn resume(&self, run: &RunId, request: &ResumeRequest) -> Result<RunReply, ClientError> {
+    pub async fn resume(
+        &self,
+        run: &RunId,
+        request: &ResumeRequest,
+    ) -> Result<RunReply, ClientError> {
         self.post(&format!("/api/v1/runs/{run}/resume"), request).await
     }
 
@@ -92,7 +94,12 @@ impl Client {
     }
 
     /// The events from a position on, waiting up to so many milliseconds for the first.
-    pub async fn events(&self, run: &RunId, from: u64, wait_ms: u64) -> Result<EventsPage, ClientError> {
+    pub async fn events(
+        &self,
+        run: &RunId,
+        from: u64,
+        wait_ms: u64,
+    ) -> Result<EventsPage, ClientError> {
         self.get(&format!("/api/v1/runs/{run}/events?from={from}&wait_ms={wait_ms}")).await
     }
 

@@ -45,7 +45,9 @@ pub(crate) fn filled(text: &str) -> Result<String, String> {
     let limit = backout_core::limits::REASON_BYTES_MAX;
     match text.len() {
         0 => Err("it must say something".to_owned()),
-        bytes if bytes > limit => Err(format!("{bytes} bytes are more than REASON_BYTES_MAX ({limit})")),
+        bytes if bytes > limit => {
+            Err(format!("{bytes} bytes are more than REASON_BYTES_MAX ({limit})"))
+        }
         _ => Ok(text.to_owned()),
     }
 }
@@ -275,7 +277,11 @@ fn existing(state: &RunState, text: &str) -> Result<StepId, Failure> {
     ))
 }
 
-fn only(state: &RunState, what: &str, fits: impl Fn(&StepState) -> bool) -> Result<StepId, Failure> {
+fn only(
+    state: &RunState,
+    what: &str,
+    fits: impl Fn(&StepState) -> bool,
+) -> Result<StepId, Failure> {
     let found: Vec<&StepId> = state
         .steps
         .iter()
@@ -291,7 +297,8 @@ fn only(state: &RunState, what: &str, fits: impl Fn(&StepState) -> bool) -> Resu
         )),
         several => {
             let names: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
-            let message = format!("{} are {what}: {}", counted(several.len(), "step"), names.join(", "));
+            let message =
+                format!("{} are {what}: {}", counted(several.len(), "step"), names.join(", "));
             Err(Failure::usage(message, "name one"))
         }
     }

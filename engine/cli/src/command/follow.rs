@@ -357,15 +357,16 @@ fn is_news(event: &Event) -> bool {
         event,
         Event::StepPrepared { prepared, .. } if prepared.difference().is_empty()
     );
-    !nothing_seen && !matches!(
-        event,
-        Event::RunCreated { .. }
-            | Event::StepStarted { .. }
-            | Event::StepLocked { .. }
-            | Event::StepLooked { .. }
-            | Event::EffectIntended { .. }
-            | Event::EffectDone { .. }
-    )
+    !nothing_seen
+        && !matches!(
+            event,
+            Event::RunCreated { .. }
+                | Event::StepStarted { .. }
+                | Event::StepLocked { .. }
+                | Event::StepLooked { .. }
+                | Event::EffectIntended { .. }
+                | Event::EffectDone { .. }
+        )
 }
 
 fn progress(recorded: &Recorded) -> String {

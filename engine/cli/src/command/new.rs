@@ -88,7 +88,8 @@ mod tests {
     fn every_template_is_a_valid_runbook() {
         let host = crate::app::host();
         for template in &TEMPLATES {
-            let checked = runbook_file::check_text(&host, template.name, template.text, &Given::new());
+            let checked =
+                runbook_file::check_text(&host, template.name, template.text, &Given::new());
             assert!(checked.plan.is_some(), "{}: {:?}", template.name, checked.problems);
             assert!(checked.problems.is_empty(), "{}: {:?}", template.name, checked.problems);
         }

@@ -99,7 +99,8 @@ impl Prompt {
 
     fn ask(&self, choice: Choice) -> Ask {
         let step = self.step.clone();
-        let settle = |verdict| Ask::Settle { step: step.clone(), effect: None, verdict, evidence: None };
+        let settle =
+            |verdict| Ask::Settle { step: step.clone(), effect: None, verdict, evidence: None };
         match choice {
             Choice::Approve => Ask::Approve { step, consent: self.consent.clone() },
             Choice::Reject => Ask::Reject { step },

@@ -85,9 +85,8 @@ fn judged(report: &PlanReport) -> (Exit, Readiness) {
     } else {
         (Exit::Done, "ready", Looked::Refused)
     };
-    let because = |step: &StepReport| {
-        format!("{}: {}", step.id, step.reason.as_deref().unwrap_or_default())
-    };
+    let because =
+        |step: &StepReport| format!("{}: {}", step.id, step.reason.as_deref().unwrap_or_default());
     let steps = report.steps.iter().filter(|step| step.looked == looked);
     let readiness = Readiness {
         runbook: report.runbook.clone(),

@@ -68,7 +68,8 @@ fn interrupted(app: &App, reading: &Reading, among: Option<&[RunId]>) -> Vec<Run
             }
         };
         // This process owns the store by now, if nobody else did: that drives nothing yet.
-        let is_interrupted = view.state == "interrupted" || (among.is_some() && view.state == "running");
+        let is_interrupted =
+            view.state == "interrupted" || (among.is_some() && view.state == "running");
         match (is_interrupted, view.stale) {
             (true, false) => runs.push(run.clone()),
             (true, true) => app.ui.say(&stale(&view, app.now_ms())),

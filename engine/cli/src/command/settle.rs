@@ -46,8 +46,11 @@ pub(crate) struct Args {
 pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Failure> {
     let on = OnStep { run: args.run, step: args.step, reason: None };
     let aim = Aim::at(app, &on, "in doubt", |state| matches!(state, StepState::InDoubt))?;
-    let verdict =
-        if args.not_done { Verdict::NotDone } else { Verdict::Done { output: output(args.output) } };
+    let verdict = if args.not_done {
+        Verdict::NotDone
+    } else {
+        Verdict::Done { output: output(args.output) }
+    };
     let evidence = args.evidence.as_deref().map(evidence).transpose()?;
     let ask = Ask::Settle { step: aim.step, effect: args.effect, verdict, evidence };
     give(app, &aim.run, ask, Some(args.reason), false)

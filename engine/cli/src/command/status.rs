@@ -99,7 +99,12 @@ fn all(app: &App, args: &Args, reading: &Reading) -> Result<Exit, Failure> {
         app.ui.warn(&format!("run {} cannot be read: {}", one.run, one.why));
     }
     for one in &ready {
-        app.ui.data(&format!("ready {}: {} {}", one.runbook, one.verdict, ago(&one.at, app.now_ms())))?;
+        app.ui.data(&format!(
+            "ready {}: {} {}",
+            one.runbook,
+            one.verdict,
+            ago(&one.at, app.now_ms())
+        ))?;
     }
     Ok(Exit::Done)
 }

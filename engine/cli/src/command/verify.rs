@@ -65,7 +65,13 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
 
 fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Result<Report, Failure> {
     let Some(reader) = reading.reader() else {
-        return Ok(Report { sound: true, runs: 0, findings: Vec::new(), head: None, head_at: None });
+        return Ok(Report {
+            sound: true,
+            runs: 0,
+            findings: Vec::new(),
+            head: None,
+            head_at: None,
+        });
     };
     let mut findings: Vec<Found> =
         verify(reading.folder(), run)?.into_iter().map(Found::from).collect();
@@ -90,7 +96,9 @@ fn other_history(run: &RunId, wanted: &str) -> Found {
         run: Some(run.to_string()),
         file: format!("run {run}"),
         offset: 0,
-        what: format!("no event has the head {wanted}: the record was changed, or it is another run's"),
+        what: format!(
+            "no event has the head {wanted}: the record was changed, or it is another run's"
+        ),
     }
 }
 
@@ -98,7 +106,9 @@ fn shown(report: &Report, run: Option<&RunId>) -> String {
     let mut lines: Vec<String> = report
         .findings
         .iter()
-        .map(|f| format!("{} {} at byte {}: {}", paint(TROUBLE, "damaged"), f.file, f.offset, f.what))
+        .map(|f| {
+            format!("{} {} at byte {}: {}", paint(TROUBLE, "damaged"), f.file, f.offset, f.what)
+        })
         .collect();
     if report.sound {
         let what = run.map_or_else(|| counted(report.runs, "run"), |run| format!("run {run}"));

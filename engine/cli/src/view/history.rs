@@ -55,8 +55,13 @@ pub(crate) fn style(recorded: &Recorded) -> Style {
         | Event::EffectFailed { .. }
         | Event::EffectRefused { .. }
         | Event::RunEnded { .. } => TROUBLE,
-        Event::EffectInDoubt { .. } | Event::EffectUnclear { .. } | Event::StepUnverified { .. } => DOUBT,
-        Event::StepWaits { wait: Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. }, .. } => WARN,
+        Event::EffectInDoubt { .. }
+        | Event::EffectUnclear { .. }
+        | Event::StepUnverified { .. } => DOUBT,
+        Event::StepWaits {
+            wait: Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. },
+            ..
+        } => WARN,
         _ => Style::new(),
     }
 }

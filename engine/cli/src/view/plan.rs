@@ -57,14 +57,17 @@ fn step(step: &StepReport, width: usize) -> String {
     let mut out = String::new();
     let title = if step.title.is_empty() { String::new() } else { format!("  {}", step.title) };
     let facts = format!("{}, {}", step.action, step.guarantee.word());
-    let _ = writeln!(out, "  {}{}  {}", paint(BOLD, &step.id), cut(&title, width), paint(DIM, &facts));
+    let _ =
+        writeln!(out, "  {}{}  {}", paint(BOLD, &step.id), cut(&title, width), paint(DIM, &facts));
     out.push_str(&seen(step, width));
     for line in conditions(step) {
         out.push_str(&wrapped(&line, 6, width));
     }
     for hazard in &step.hazards {
-        let accepted = if hazard.accepted { "accepted in the file" } else { "a person will be asked" };
-        let text = wrapped(&format!("hazard {}: {} ({accepted})", hazard.code, hazard.text), 6, width);
+        let accepted =
+            if hazard.accepted { "accepted in the file" } else { "a person will be asked" };
+        let text =
+            wrapped(&format!("hazard {}: {} ({accepted})", hazard.code, hazard.text), 6, width);
         out.push_str(&if hazard.accepted { text } else { paint(WARN, &text) });
     }
     out
@@ -75,7 +78,8 @@ fn seen(step: &StepReport, width: usize) -> String {
     let said = |style, label: &str| paint(style, &wrapped(&format!("{label}: {reason}"), 6, width));
     match step.looked {
         Looked::Seen if step.satisfied == Some(true) => {
-            let what = if step.effects.is_empty() { "nothing to change" } else { "already as wanted" };
+            let what =
+                if step.effects.is_empty() { "nothing to change" } else { "already as wanted" };
             format!("      {}\n", paint(GOOD, what))
         }
         Looked::Seen => step.effects.iter().map(|effect| self::effect(effect, width)).collect(),
@@ -102,7 +106,11 @@ fn effect(effect: &EffectReport, width: usize) -> String {
         let _ = writeln!(out, "        {}", cut(line, width.saturating_sub(8)));
     }
     if effect.difference.len() > DIFFERENCE_LINES_MAX {
-        let _ = writeln!(out, "        and {} more lines", effect.difference.len() - DIFFERENCE_LINES_MAX);
+        let _ = writeln!(
+            out,
+            "        and {} more lines",
+            effect.difference.len() - DIFFERENCE_LINES_MAX
+        );
     }
     out
 }
@@ -116,8 +124,12 @@ fn conditions(step: &StepReport) -> Vec<String> {
     }
     if let Some(approval) = &step.approval {
         let by = if approval.by.is_empty() { "anyone".to_owned() } else { approval.by.join(", ") };
-        let starter = if approval.starter_may { "" } else { ", not by the one who started the run" };
-        lines.push(format!("needs {} by {by}{starter}", counted(approval.count as usize, "approval")));
+        let starter =
+            if approval.starter_may { "" } else { ", not by the one who started the run" };
+        lines.push(format!(
+            "needs {} by {by}{starter}",
+            counted(approval.count as usize, "approval")
+        ));
     }
     if let Some(ms) = step.soak_ms {
         lines.push(format!("then must hold for {}", duration(ms)));
@@ -130,7 +142,10 @@ fn conditions(step: &StepReport) -> Vec<String> {
         lines.push(format!("locks {}", locks.join(", ")));
     }
     if !step.seen_before.is_empty() {
-        lines.push(format!("seen as it is now, before {} acts on the same target", step.seen_before.join(", ")));
+        lines.push(format!(
+            "seen as it is now, before {} acts on the same target",
+            step.seen_before.join(", ")
+        ));
     }
     match &step.role {
         Role::Success => lines.push("a success check".to_owned()),

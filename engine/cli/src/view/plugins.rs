@@ -65,7 +65,8 @@ fn fields_of(root: &Value, schema: &Value, levels: usize) -> Vec<Field> {
     let none = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&none);
     let field = |(name, value): (&String, &Value)| {
-        let inner = if levels > 1 { fields_of(root, element(root, value), levels - 1) } else { Vec::new() };
+        let inner =
+            if levels > 1 { fields_of(root, element(root, value), levels - 1) } else { Vec::new() };
         Field {
             name: name.clone(),
             kind: kind(root, value, levels),
@@ -209,7 +210,9 @@ fn field_text(out: &mut String, field: &Field, indent: usize, width: usize) {
 /// One plugin's page in `docs/plugins/`.
 #[cfg(test)]
 pub(crate) fn page(plugin: &str, actions: &[&Manifest]) -> String {
-    let mut out = format!("# {plugin}\n\nGenerated from the actions themselves by the test `plugin_pages_are_up_to_date`.\n");
+    let mut out = format!(
+        "# {plugin}\n\nGenerated from the actions themselves by the test `plugin_pages_are_up_to_date`.\n"
+    );
     for action in actions {
         let _ = write!(
             out,

@@ -29,7 +29,12 @@ fn section(out: &mut String, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = command.clone().bin_name(format!("backout {}", command.get_name())).render_usage();
     let usage = usage.to_string().replace("Usage: ", "");
-    let _ = write!(out, "\n## `{}`\n\n{about}.\n\n```text\n{}\n```\n\n", command.get_name(), usage.trim());
+    let _ = write!(
+        out,
+        "\n## `{}`\n\n{about}.\n\n```text\n{}\n```\n\n",
+        command.get_name(),
+        usage.trim()
+    );
     let own = command.get_arguments().filter(|arg| !arg.is_global_set() && !arg.is_hide_set());
     arguments(out, own);
     if let Some(after) = command.get_after_help() {
@@ -86,7 +91,11 @@ mod tests {
             fs::write(&path, text).unwrap();
         }
         let kept = fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == text, "{} is not up to date; run the tests with BACKOUT_BLESS=1", path.display());
+        assert!(
+            kept == text,
+            "{} is not up to date; run the tests with BACKOUT_BLESS=1",
+            path.display()
+        );
     }
 
     #[test]

@@ -59,7 +59,11 @@ fn head(view: &RunView, now_ms: i64, width: usize) -> String {
 fn marks(view: &RunView, width: usize) -> String {
     let mut out = String::new();
     if view.break_glass {
-        let _ = writeln!(out, "{}", paint(WARN, "BREAK-GLASS: the ordinary rules were set aside in this run"));
+        let _ = writeln!(
+            out,
+            "{}",
+            paint(WARN, "BREAK-GLASS: the ordinary rules were set aside in this run")
+        );
     }
     if view.stale {
         let text = "STALE: it stood still for long; it goes on only when named, and shows what drifted first";
@@ -97,7 +101,8 @@ pub(crate) fn want(want: &Want, width: usize) -> String {
         "failed" => (TROUBLE, "FAILED"),
         _ => (WARN, "WAITS FOR A PERSON"),
     };
-    let who = if want.who.is_empty() { String::new() } else { format!("  by {}", want.who.join(", ")) };
+    let who =
+        if want.who.is_empty() { String::new() } else { format!("  by {}", want.who.join(", ")) };
     let mut out = format!("\n{}  {}{who}\n", paint(style, label), paint(BOLD, &want.step));
     if !want.why.is_empty() {
         out.push_str(&wrapped(&want.why, 4, width));
@@ -152,7 +157,12 @@ fn named(label: &str, count: usize, names: &[&str], width: usize) -> String {
 fn overdue(view: &RunView) -> String {
     let late = view.steps.iter().filter_map(|step| Some((step, step.overdue_ms?)));
     let line = |(step, ms): (&StepView, u64)| {
-        format!("{} {} is {} over what was expected\n", paint(WARN, "overdue"), step.id, duration(ms))
+        format!(
+            "{} {} is {} over what was expected\n",
+            paint(WARN, "overdue"),
+            step.id,
+            duration(ms)
+        )
     };
     late.map(line).collect()
 }
@@ -161,13 +171,15 @@ fn footing(view: &RunView, width: usize) -> String {
     let mut out = String::new();
     if let Some(point) = &view.point_of_no_return {
         let passed = if point.passed { paint(WARN, "passed") } else { "not passed yet".to_owned() };
-        let _ = writeln!(out, "point of no return: {} ({}), {passed}", point.step, point.reversibility);
+        let _ =
+            writeln!(out, "point of no return: {} ({}), {passed}", point.step, point.reversibility);
     }
     if !view.locks.is_empty() {
         let _ = writeln!(out, "holds {}", cut(&view.locks.join(", "), width.saturating_sub(6)));
     }
     for escalation in view.escalation.iter().filter(|_| view.ended.is_none()) {
-        let _ = writeln!(out, "escalation: {} after {}", escalation.to, duration(escalation.after_ms));
+        let _ =
+            writeln!(out, "escalation: {} after {}", escalation.to, duration(escalation.after_ms));
     }
     for note in view.notes.iter().rev().take(3).rev() {
         let _ = writeln!(out, "note by {}", cut(note, width.saturating_sub(8)));
@@ -191,10 +203,12 @@ pub(crate) fn steps(view: &RunView, width: usize) -> String {
 fn step_line(step: &StepView, ids: usize, width: usize) -> String {
     let word = paint(of_state(&step.state), &padded(&step.state, 17));
     let guarantee = padded(step.guarantee.as_deref().unwrap_or("-"), 13);
-    let tries = if step.attempts > 1 { format!(" attempt {}", step.attempts) } else { String::new() };
+    let tries =
+        if step.attempts > 1 { format!(" attempt {}", step.attempts) } else { String::new() };
     let took = step.took_ms.map(|ms| format!(" {}", duration(ms))).unwrap_or_default();
     let id = padded(&cut(&step.id, ids), ids);
-    let mut line = format!("{:>3}  {id}  {word}  {guarantee}  {}{tries}{took}\n", step.wave, step.action);
+    let mut line =
+        format!("{:>3}  {id}  {word}  {guarantee}  {}{tries}{took}\n", step.wave, step.action);
     let why = step.wait.as_ref().map(|wait| format!("{}: {}", wait.waits_for, wait.why));
     for text in why.iter().chain(&step.trouble) {
         line.push_str(&wrapped(text, 5 + ids.min(6), width));
@@ -208,11 +222,11 @@ pub(crate) fn list(runs: &[Listed], now_ms: i64) -> String {
     let line = |run: &Listed| {
         let state = paint(of_state(&run.state), &padded(&run.state, 11));
         let name = padded(&cut(&run.runbook, names), names);
-        let stale = if run.stale { paint(WARN, "  stale") } else { String::new() };
+        let old = if run.stale { paint(WARN, "  stale") } else { String::new() };
         let mark = if run.break_glass { paint(WARN, "  BREAK-GLASS") } else { String::new() };
         let done = format!("{}/{}", run.done, run.steps);
         format!(
-            "{}  {name}  {state}  {done:>9} steps  {}{stale}{mark}\n",
+            "{}  {name}  {state}  {done:>9} steps  {}{old}{mark}\n",
             paint(BOLD, &run.run),
             ago(&run.last, now_ms)
         )

@@ -4,9 +4,9 @@ use backout_core::id::StepIx;
 use backout_core::plan::{Order, Plan};
 use unicode_width::UnicodeWidthStr;
 
+use super::Label;
 use super::place::spread;
 use super::rank::{Place, Ranks, count};
-use super::Label;
 
 /// Pixels that one character of the bold id takes.
 const ID_CHAR_WIDTH: f64 = 8.2;
@@ -106,8 +106,11 @@ fn columns(ranks: &Ranks, sizes: &[(f64, f64)]) -> Vec<f64> {
         place_row(row, &mut centres, &width, |_, _| (0.0, 1.0));
     }
     for round in 0..ROUNDS {
-        let rows: Box<dyn Iterator<Item = &Vec<usize>>> =
-            if round.is_multiple_of(2) { Box::new(ranks.rows.iter()) } else { Box::new(ranks.rows.iter().rev()) };
+        let rows: Box<dyn Iterator<Item = &Vec<usize>>> = if round.is_multiple_of(2) {
+            Box::new(ranks.rows.iter())
+        } else {
+            Box::new(ranks.rows.iter().rev())
+        };
         for row in rows {
             place_row(row, &mut centres, &width, |at, centres| wish(ranks, at, centres, round));
         }
@@ -133,8 +136,8 @@ fn place_row(
 /// look up, upward rounds look down, the last ones both ways.
 fn wish(ranks: &Ranks, at: usize, centres: &[f64], round: usize) -> (f64, f64) {
     let both = round >= ROUNDS_ONE_WAY;
-    let up = if both || round % 2 == 0 { &ranks.above[at][..] } else { &[] };
-    let down = if both || round % 2 == 1 { &ranks.below[at][..] } else { &[] };
+    let up = if both || round.is_multiple_of(2) { &ranks.above[at][..] } else { &[] };
+    let down = if both || !round.is_multiple_of(2) { &ranks.below[at][..] } else { &[] };
     let joined = up.len() + down.len();
     if joined == 0 {
         return (centres[at], 0.1);

@@ -94,7 +94,12 @@ mod tests {
             ("announce", "Tell the incident channel", "exec.run", &[]),
             ("flag_checkout_off", "Turn the new checkout off", "flags.off", &["announce"]),
             ("flag_pricing_off", "Turn dynamic pricing off", "flags.off", &["announce"]),
-            ("checkout_old", "Old checkout in, new one out", "releases.activate", &["flag_checkout_off"]),
+            (
+                "checkout_old",
+                "Old checkout in, new one out",
+                "releases.activate",
+                &["flag_checkout_off"],
+            ),
             ("pricing_old", "", "releases.activate", &["flag_pricing_off"]),
             ("cache_flush", "Flush the price cache", "exec.run", &["flag_pricing_off"]),
             ("smoke", "Buy one thing", "http.request", &["checkout_old", "pricing_old"]),
@@ -112,7 +117,8 @@ mod tests {
         let drawn = layout(&plan, &Order::of(&plan.steps).unwrap());
         for (at, a) in drawn.nodes.iter().enumerate() {
             for b in &drawn.nodes[at + 1..] {
-                let apart = a.x + a.w < b.x || b.x + b.w < a.x || a.y + a.h < b.y || b.y + b.h < a.y;
+                let apart =
+                    a.x + a.w < b.x || b.x + b.w < a.x || a.y + a.h < b.y || b.y + b.h < a.y;
                 assert!(apart, "{a:?} touches {b:?}");
             }
         }
@@ -126,7 +132,9 @@ mod tests {
     fn the_largest_plan_is_drawn() {
         let ids: Vec<String> = (0..10_000).map(|n| format!("s{n}")).collect();
         let needs: Vec<Vec<&str>> = (0..10_000_usize)
-            .map(|n| if n < 100 { vec![] } else { vec![ids[n - 100].as_str(), ids[n / 2].as_str()] })
+            .map(
+                |n| if n < 100 { vec![] } else { vec![ids[n - 100].as_str(), ids[n / 2].as_str()] },
+            )
             .collect();
         let steps: Vec<_> = ids
             .iter()
@@ -148,7 +156,10 @@ mod tests {
             std::fs::write(path, &text).unwrap();
         }
         let text = mermaid(&plan);
-        assert!(text.contains("s1[\"<b>flag_checkout_off</b><br/>Turn the new checkout off\"]"), "{text}");
+        assert!(
+            text.contains("s1[\"<b>flag_checkout_off</b><br/>Turn the new checkout off\"]"),
+            "{text}"
+        );
         assert!(text.contains("  s0 --> s1\n"), "{text}");
         let text = dot(&plan);
         assert!(text.contains("\"smoke\" [label=\"smoke\\nBuy one thing\\nsoak 5m\"];"), "{text}");

@@ -98,8 +98,11 @@ impl Ranks {
 
     fn sweep(&mut self, down: bool) {
         let mut position = self.positions();
-        let rows: Vec<usize> =
-            if down { (0..self.rows.len()).collect() } else { (0..self.rows.len()).rev().collect() };
+        let rows: Vec<usize> = if down {
+            (0..self.rows.len()).collect()
+        } else {
+            (0..self.rows.len()).rev().collect()
+        };
         for row in rows {
             let neighbours = if down { &self.above } else { &self.below };
             let middle = |at: usize| -> f64 {

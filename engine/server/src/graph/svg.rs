@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use backout_core::plan::{BY_HAND_ACTION, Order, Plan, PlanStep};
 
-use super::layout::{EdgeLine, Layout, NodeBox, layout};
 use super::Label;
+use super::layout::{EdgeLine, Layout, NodeBox, layout};
 
 /// How a step looks beyond its plan: its state in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,10 +71,7 @@ fn head(out: &mut String, plan: &Plan, drawn: &Layout) {
 }
 
 fn line(edge: &EdgeLine) -> String {
-    format!(
-        "<path class=\"edge\" marker-end=\"url(#tip)\" d=\"{}\"/>\n",
-        curve(&edge.points)
-    )
+    format!("<path class=\"edge\" marker-end=\"url(#tip)\" d=\"{}\"/>\n", curve(&edge.points))
 }
 
 /// A smooth path: each stretch leaves and arrives vertically, a straight one stays straight.

@@ -69,7 +69,9 @@ pub fn sentence(event: &Event) -> (Option<String>, String) {
     run_sentence(event)
         .map(|text| (None, text))
         .or_else(|| step_sentence(event).map(|(step, text)| (Some(step), text)))
-        .or_else(|| effect_sentence(event).map(|(sending, text)| (Some(sending.step.to_string()), text)))
+        .or_else(|| {
+            effect_sentence(event).map(|(sending, text)| (Some(sending.step.to_string()), text))
+        })
         .unwrap_or_default()
 }
 
@@ -82,7 +84,9 @@ fn run_sentence(event: &Event) -> Option<String> {
         Event::EngineDetached { why } => format!("engine let go: {why}"),
         Event::RunPaused => "run paused".to_owned(),
         Event::RunResumed => "run resumed".to_owned(),
-        Event::RunStopping { why: StopCause::Aborted } => "run aborted, finishing what is in flight".to_owned(),
+        Event::RunStopping { why: StopCause::Aborted } => {
+            "run aborted, finishing what is in flight".to_owned()
+        }
         Event::RunStopping { why: StopCause::Halted { step } } => {
             format!("run halted by {step}, finishing what is in flight")
         }
@@ -113,7 +117,9 @@ fn step_sentence(event: &Event) -> Option<(String, String)> {
     let (step, text) = match event {
         Event::StepStarted { step, attempt: 1, .. } => (step, "started".to_owned()),
         Event::StepStarted { step, attempt, .. } => (step, format!("started, attempt {attempt}")),
-        Event::StepPrepared { step, prepared } if prepared.is_satisfied() && prepared.gate.is_none() => {
+        Event::StepPrepared { step, prepared }
+            if prepared.is_satisfied() && prepared.gate.is_none() =>
+        {
             (step, "looked: already as wanted".to_owned())
         }
         Event::StepPrepared { step, prepared } => (step, looked(&prepared.difference())),
@@ -132,12 +138,18 @@ fn step_sentence(event: &Event) -> Option<(String, String)> {
         Event::StepFailed { step, reason, met: true } => {
             (step, format!("failed, the run goes on all the same: {reason}"))
         }
-        Event::StepSkipped { step, by: SkipCause::When } => (step, "skipped, its `when` is false".to_owned()),
-        Event::StepSkipped { step, by: SkipCause::Person } => (step, "skipped by a person".to_owned()),
+        Event::StepSkipped { step, by: SkipCause::When } => {
+            (step, "skipped, its `when` is false".to_owned())
+        }
+        Event::StepSkipped { step, by: SkipCause::Person } => {
+            (step, "skipped by a person".to_owned())
+        }
         Event::StepCancelled { step } => (step, "cancelled".to_owned()),
         Event::StepUndone { step } => (step, "undone".to_owned()),
         Event::StepReopened { step } => (step, "may be tried again".to_owned()),
-        Event::RevertPlanned { step, made, .. } => (step, format!("how effect {made} is put back is known")),
+        Event::RevertPlanned { step, made, .. } => {
+            (step, format!("how effect {made} is put back is known"))
+        }
         Event::NoteTaken { step: Some(step), text } => (step, format!("note: {text}")),
         _ => return None,
     };
@@ -172,9 +184,15 @@ fn effect_sentence(event: &Event) -> Option<(&Sending, String)> {
     let (sending, text) = match event {
         Event::EffectIntended { sending } => (sending, "sent".to_owned()),
         Event::EffectDone { sending, .. } => (sending, "done".to_owned()),
-        Event::EffectRefused { sending, reason } => (sending, format!("refused, not made: {reason}")),
-        Event::EffectFailed { sending, reason, .. } => (sending, format!("ended and failed: {reason}")),
-        Event::EffectUnclear { sending, reason } => (sending, format!("outcome not known: {reason}")),
+        Event::EffectRefused { sending, reason } => {
+            (sending, format!("refused, not made: {reason}"))
+        }
+        Event::EffectFailed { sending, reason, .. } => {
+            (sending, format!("ended and failed: {reason}"))
+        }
+        Event::EffectUnclear { sending, reason } => {
+            (sending, format!("outcome not known: {reason}"))
+        }
         Event::EffectSettled { sending, settled, .. } => (sending, settled_words(settled)),
         Event::EffectInDoubt { sending, evidence } => (sending, format!("in doubt: {evidence}")),
         _ => return None,

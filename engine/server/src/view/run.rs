@@ -281,13 +281,13 @@ fn want(state: &RunState, ix: StepIx) -> Option<Want> {
     let (planned, step) = (state.plan_step(ix)?, state.step(ix)?);
     let (what, why, commands) = match &step.state {
         StepState::InDoubt => ("in-doubt", evidence(step), &SETTLE[..]),
-        StepState::Unverified => {
-            ("unverified", unverified(step), &UNVERIFIED[..])
-        }
+        StepState::Unverified => ("unverified", unverified(step), &UNVERIFIED[..]),
         StepState::Failed { reason, met: false } => ("failed", reason.clone(), &TRY[..]),
         StepState::Waiting(Wait::Approval { why, .. }) => ("approval", why.clone(), &APPROVE[..]),
         StepState::Waiting(Wait::Person { why }) => ("person", why.clone(), &TRY[..]),
-        StepState::Waiting(Wait::Output { from, name }) => return Some(output(state, planned, from, name)),
+        StepState::Waiting(Wait::Output { from, name }) => {
+            return Some(output(state, planned, from, name));
+        }
         StepState::Pending
         | StepState::Preparing
         | StepState::Waiting(_)
@@ -343,7 +343,11 @@ fn fill(command: &str, state: &RunState, planned: &PlanStep) -> String {
 /// A step's name as a shell takes it: `id[key]` needs quotes.
 fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn who(planned: &PlanStep) -> Vec<String> {

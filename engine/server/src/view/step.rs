@@ -240,6 +240,7 @@ fn wait_view(state: &StepState) -> Option<WaitView> {
 }
 
 pub(super) fn held(holders: &[Holder]) -> String {
-    let holder = |h: &Holder| format!("{} is held by run {} since {}", h.target, h.run, rfc3339(h.since));
+    let holder =
+        |h: &Holder| format!("{} is held by run {} since {}", h.target, h.run, rfc3339(h.since));
     holders.iter().map(holder).collect::<Vec<_>>().join("; ")
 }
