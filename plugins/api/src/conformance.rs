@@ -1,6 +1,6 @@
 //! What every action must keep, as checks that a plugin's own tests call with a real target.
 //!
-//! ```ignore
+//! ```text
 //! conformance::check(async || MyCase::new().await).await.assert_kept();
 //! ```
 //!
@@ -24,12 +24,16 @@ use crate::{
 };
 
 mod checks;
+#[cfg(test)]
+mod own;
 mod records;
 
 /// How long one verb may take in a check.
 pub const VERB_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a verb may take against a target that does not answer.
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one check may take in all: some verbs in a row, each within its time.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(90);
 /// How much longer than its timeout a verb may take until it gives its answer.
 pub const LATE: Duration = Duration::from_secs(3);
 
@@ -164,10 +168,11 @@ pub async fn check<C: Case>(fresh: impl AsyncFn() -> C) -> Report {
     let mut lines = Vec::new();
     for (sentence, run) in checks::ALL {
         let case = fresh().await;
-        let verdict = match run(&Bench::new(&case)).await {
-            Ok(()) => Verdict::Kept,
-            Err(Stop::NotApplicable(why)) => Verdict::NotApplicable { why },
-            Err(Stop::Broken(how)) => Verdict::Broken { how },
+        let verdict = match tokio::time::timeout(CHECK_TIMEOUT, run(&Bench::new(&case))).await {
+            Ok(Ok(())) => Verdict::Kept,
+            Ok(Err(Stop::NotApplicable(why))) => Verdict::NotApplicable { why },
+            Ok(Err(Stop::Broken(how))) => Verdict::Broken { how },
+            Err(_) => Verdict::Broken { how: format!("no end within {CHECK_TIMEOUT:?}") },
         };
         lines.push(Line { check: (*sentence).to_owned(), verdict });
     }

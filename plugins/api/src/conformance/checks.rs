@@ -2,7 +2,9 @@
 
 use std::future::ready;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{
     Bench, Checked, LATE, SILENT_TIMEOUT, Stop, VERB_TIMEOUT, calls, expect, fence, files_under,
