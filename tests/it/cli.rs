@@ -318,6 +318,10 @@ fn who_follows_a_run_goes_on_where_its_engine_dies() {
         said.err.contains(&format!("owned by process {}", follower.pid()))
     });
     wait_until("its run goes on", || env.status("latest")["state"] == "running");
+    let runs = env.backout(["status", "--json"]).exits(0).json();
+    let states: Vec<&str> =
+        runs["runs"].as_array().unwrap().iter().map(|run| run["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["running", "interrupted"], "the other run has nobody");
     follower.signal("INT");
     let said = follower.wait().exits(4);
     assert!(said.err.contains("going on here"), "{}", said.err);

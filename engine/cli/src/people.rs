@@ -24,10 +24,15 @@ fn name_of(uid: u32, passwd: &str) -> Option<String> {
     found.map(str::to_owned)
 }
 
+/// How the name of an engine begins; see [`here`].
+pub(crate) fn process(pid: u32) -> String {
+    format!("process {pid} ")
+}
+
 /// Where this process runs, for people.
 pub(crate) fn here() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("process {} on {host}", std::process::id())
+    format!("{}on {host}", process(std::process::id()))
 }
 
 /// This command, by this user, with this reason.

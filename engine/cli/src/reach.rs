@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backout_core::command::Ask;
 use backout_core::id::{RunId, Seq};
@@ -16,11 +16,16 @@ use backout_server::wire::{
     AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
 };
 use backout_store::EmbeddedStore;
-use backout_store::journal::JournalStore;
+use backout_store::journal::{JournalStore, StoreError};
 
 use crate::exit::Failure;
 use crate::ui::Ui;
 use crate::{people, reading};
+
+/// How long an owner may take to begin or to be gone.
+const MOMENT: Duration = Duration::from_secs(3);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The engine that owns a store.
 pub(crate) enum Reach {
@@ -40,8 +45,21 @@ pub(crate) struct Here {
 }
 
 impl Reach {
-    /// Finds the engine that owns the store, or becomes it.
+    /// Finds the engine that owns the store, or becomes it. An owner that just begins has no socket
+    /// yet, one that just died still has one: both are given a moment.
     pub(crate) async fn open(ui: &Ui, folder: &Path, host: Arc<Host>) -> Result<Self, Failure> {
+        let deadline = Instant::now() + MOMENT;
+        loop {
+            match Self::try_open(ui, folder, host.clone()).await {
+                Err(failure) if is_passing(&failure) && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn try_open(ui: &Ui, folder: &Path, host: Arc<Host>) -> Result<Self, Failure> {
         if let Some((client, owner)) = Client::find(folder).await? {
             return Ok(Self::There(client, owner));
         }
@@ -161,6 +179,15 @@ impl Reach {
             Self::There(_, owner) => Some(owner.pid),
         }
     }
+}
+
+/// Whether a failure may be gone in a moment.
+fn is_passing(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Client(ClientError::Unreachable { .. } | ClientError::Unreadable { .. })
+            | Failure::Store(StoreError::Owned { .. })
+    )
 }
 
 fn engine(store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {

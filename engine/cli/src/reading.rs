@@ -143,11 +143,18 @@ impl Reading {
         let best = |step: &PlanStep| Some(best_guarantee(&self.host, step)?.word().to_owned());
         let facts = RunFacts {
             now: Timestamp(now_ms),
-            driven: self.owner.is_some() && state.attached,
+            driven: state.attached && self.is_owner(&state.engine),
             head: None,
             best_guarantee: &best,
         };
         Ok(run_view(&state, &facts))
+    }
+
+    /// Whether the engine that took a run up is the process that owns the store: one that died may
+    /// have left the run attached.
+    fn is_owner(&self, engine: &str) -> bool {
+        let begins = |owner: &OwnerSeen| engine.starts_with(&people::process(owner.pid));
+        self.owner.as_ref().is_some_and(begins)
     }
 
     /// The last position of a run.

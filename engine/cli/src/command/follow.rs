@@ -59,7 +59,9 @@ pub(crate) async fn follow(
                         return Ok(exit);
                     }
                 }
-                Err(ClientError::Unreachable { .. }) => take_over(app, reach, run).await?,
+                Err(ClientError::Unreachable { .. } | ClientError::Unreadable { .. }) => {
+                    take_over(app, reach, run).await?;
+                }
                 Err(error) => return Err(error.into()),
             },
             why = signals.next() => return leave(app, reach, run, why, &mut signals).await,
