@@ -9,21 +9,20 @@ use std::thread::JoinHandle;
 
 use backout_core::event::Recorded;
 use backout_core::id::{Epoch, RunId, Seq};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 
-use crate::archive::{checked_line, with_checksum};
 use crate::capture::{self, Capture};
-use crate::disk::{Disk, LockGuard, OpenMode, read_all, replace};
-use crate::envelope::{Sealed, hex, seal};
-use crate::frame::STORAGE_FORMAT;
-use crate::home::{self, damaged, io_error};
+use crate::disk::{Disk, LockGuard, OpenMode};
+use crate::envelope::{Sealed, seal};
+use crate::format;
+use crate::home::{self, io_error};
 use crate::index::{Filter, Index, Listing, list_without};
 use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
 use crate::keeper;
 use crate::layout::{Layout, is_run_name};
 use crate::ledger::RunMeta;
+use crate::lookup::load_meta;
 use crate::mark::this_boot;
 use crate::memory::{never, too_large};
 use crate::options::{SEGMENT_BYTES_MIN, StoreOptions};
@@ -34,7 +33,7 @@ use crate::reader::Reader;
 use crate::recover::{Recovered, Recovery, has_home};
 use crate::shared::{Shared, Spare};
 use crate::watches::{Watches, locked};
-use crate::writer::{Message, Request, Start, Writer, load_meta};
+use crate::writer::{Message, Request, Start, Writer};
 
 /// What opening a store found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,13 +59,6 @@ pub struct EmbeddedStore {
     _owner: Box<dyn LockGuard>,
 }
 
-/// The content of the file `format`, behind a line with its checksum.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Format {
-    pub(crate) format: u32,
-    pub(crate) store: String,
-}
-
 impl EmbeddedStore {
     /// Opens the store in a folder, or makes one there. Gives what was found.
     ///
@@ -77,20 +69,19 @@ impl EmbeddedStore {
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, Opened), StoreError> {
         let layout = Layout::new(dir);
         let disk = options.disk.clone();
-        make_folders(&*disk, &layout)?;
+        format::make_folders(&*disk, &layout)?;
         let socket = options.socket.clone().unwrap_or_else(|| layout.socket());
         let since = rfc3339((options.now)());
         let me = Owner { pid: std::process::id(), since, socket: socket.clone() };
         let guard = owner::take(&*disk, &layout, &me)?;
-        sync_names(&*disk, &layout)?;
-        let format = load_or_make_format(&*disk, &layout, &options)?;
+        format::sync_names(&*disk, &layout)?;
+        let store = format::load_or_make(&*disk, &layout, &options.entropy)?.store;
         let segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN);
-        let store = format.store.as_str();
-        let recovery = Recovery { disk: &disk, layout: &layout, store, segment_bytes };
+        let recovery = Recovery { disk: &disk, layout: &layout, store: &store, segment_bytes };
         let recovered = recovery.run()?;
         let opened = opened(&recovered);
         let index = options.index.then(|| Index::new(&layout.index()));
-        let parts = Parts { disk, layout, store: format.store, segment_bytes };
+        let parts = Parts { disk, layout, store, segment_bytes };
         let (shared, queue, threads) = start(parts, recovered);
         let store = Self {
             shared,
@@ -335,64 +326,6 @@ fn opened(recovered: &Recovered) -> Opened {
     unfinished.sort_unstable();
     let held = recovered.held.clone().into_iter().collect();
     Opened { lines: recovered.lines.clone(), unfinished, held }
-}
-
-fn make_folders(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
-    for path in [layout.log(), layout.runs()] {
-        disk.create_dir_all(&path).map_err(|error| io_error("making", &path, &error))?;
-    }
-    Ok(())
-}
-
-/// What an owner that died renamed or removed is seen now, but may not be on disk yet. Nothing is
-/// built on it before it is.
-fn sync_names(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
-    for path in [layout.root.clone(), layout.log(), layout.runs()] {
-        disk.sync_dir(&path).map_err(|error| io_error("syncing", &path, &error))?;
-    }
-    Ok(())
-}
-
-/// Reads which store this is; a folder without that is a new one.
-fn load_or_make_format(
-    disk: &dyn Disk,
-    layout: &Layout,
-    options: &StoreOptions,
-) -> Result<Format, StoreError> {
-    if let Some(format) = load_format(disk, layout)? {
-        return Ok(format);
-    }
-    // Hashed, since the salts come from the same bits and the name is no secret.
-    let name: [u8; 32] = Sha256::digest(options.entropy).into();
-    let store = hex(&name[..8]);
-    let format = Format { format: STORAGE_FORMAT, store };
-    let path = layout.format();
-    let failed = |error: io::Error| io_error("making", &path, &error);
-    let bytes = with_checksum(&format).map_err(failed)?;
-    replace(disk, &path, &bytes).map_err(failed)?;
-    if let Some(parent) = layout.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent).map_err(failed)?;
-    }
-    Ok(format)
-}
-
-pub(crate) fn load_format(disk: &dyn Disk, layout: &Layout) -> Result<Option<Format>, StoreError> {
-    let path = layout.format();
-    let file = match disk.open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error("opening", &path, &error)),
-    };
-    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-    let text =
-        checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
-    let format: Format =
-        serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
-    if format.format > STORAGE_FORMAT {
-        let file = path.display().to_string();
-        return Err(StoreError::Newer { file, found: format.format, known: STORAGE_FORMAT });
-    }
-    Ok(Some(format))
 }
 
 impl JournalStore for EmbeddedStore {

@@ -4,10 +4,12 @@
 //! them in memory under the same rules. `docs/storage-format.md` describes the bytes.
 
 mod archive;
+mod batch;
 mod capture;
 pub mod disk;
 mod embedded;
 mod envelope;
+mod format;
 mod frame;
 mod home;
 mod index;
@@ -16,6 +18,7 @@ mod keeper;
 mod key;
 mod layout;
 mod ledger;
+mod lookup;
 mod mark;
 mod memory;
 #[cfg(feature = "testing")]

@@ -12,7 +12,7 @@ use backout_core::id::{RunId, Seq};
 use crate::archive::{self, Checkpoint};
 use crate::capture;
 use crate::disk::{Disk, DiskFile, OpenMode, RealDisk};
-use crate::embedded::load_format;
+use crate::format;
 use crate::home::{self, LogRecords, io_error};
 use crate::journal::StoreError;
 use crate::layout::{Layout, is_run_name};
@@ -58,7 +58,7 @@ impl Reader {
     /// As [`Self::open`].
     pub fn on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);
-        let Some(format) = load_format(&*disk, &layout)? else {
+        let Some(format) = format::load(&*disk, &layout)? else {
             let what = format!("reading {}", dir.display());
             return Err(StoreError::Io { what, why: "there is no store".into() });
         };

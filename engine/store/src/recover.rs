@@ -16,7 +16,7 @@ use crate::keeper::{Job, put_aside};
 use crate::layout::{Layout, is_run_name};
 use crate::ledger::{Ledger, RunMeta};
 use crate::mark::Mark;
-use crate::portable::foreign_until;
+use crate::portable::{self, foreign_until};
 use crate::scan::{self, Damage, From, LogScan, Segment, Torn};
 use crate::segment::{self, OpenSegment};
 use crate::shared::Extent;
@@ -111,6 +111,10 @@ impl Recovery<'_> {
         let mut ledger = Ledger::default();
         let mut bytes = BTreeMap::new();
         for run in self.runs()? {
+            // Nobody took it over: it is no business of this store's engine.
+            if portable::imported(&**self.disk, self.layout, &run).is_some_and(|i| i.read_only) {
+                continue;
+            }
             let (end, _) = self.fold_home(&mut ledger, &run);
             bytes.insert(run, end);
         }

@@ -9,8 +9,8 @@ use crate::embedded::EmbeddedStore;
 use crate::home::io_error;
 use crate::journal::StoreError;
 use crate::layout::is_run_name;
+use crate::lookup::load_meta;
 use crate::watches::locked;
-use crate::writer::load_meta;
 
 /// Removes the runs that came to rest longer than `older_than_ms` before `now`. Gives those that
 /// were removed. A run whose last records are still in the log stays until the next time.
@@ -36,11 +36,15 @@ pub async fn retain(
     Ok(removed)
 }
 
-/// Whether a run came to rest long enough ago. One that cannot be read is not touched.
+/// Whether a run came to rest long enough ago. One that cannot be read or holds a lock is not
+/// touched.
 fn is_due(store: &EmbeddedStore, run: &RunId, older_than_ms: u64, now: Timestamp) -> bool {
     let shared = store.shared();
     let held = locked(&shared.held).contains_key(run);
     if held || archive::held(&*shared.disk, &shared.layout, run).is_some() || in_log(store, run) {
+        return false;
+    }
+    if locked(&shared.ledger).locks.values().any(|lock| lock.run == *run) {
         return false;
     }
     let ended = load_meta(shared, run).ok().flatten().and_then(|meta| meta.ended);

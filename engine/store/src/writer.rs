@@ -6,17 +6,18 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 
 use backout_core::event::Grant;
-use backout_core::id::{RunId, Seq, TargetId};
+use backout_core::id::{RunId, Seq};
 use backout_core::limits::OUTPUT_BYTES_MAX;
 use tokio::sync::oneshot;
 
+use crate::batch;
 use crate::disk::{DiskFile, OpenMode};
-use crate::envelope::{Hash, Place, Sealed, write};
+use crate::envelope::Sealed;
 use crate::frame::{ENTRY, FrameBuilder, HEADER};
-use crate::home;
 use crate::journal::{Append, AppendResult};
 use crate::keeper::Job;
-use crate::ledger::{Ledger, Refusal, RunMeta, flight_change, may_use_reserve};
+use crate::ledger::{Refusal, may_use_reserve};
+use crate::lookup;
 use crate::mark::Mark;
 use crate::portable;
 use crate::queue::Queue;
@@ -32,11 +33,6 @@ pub const STOP_RESERVE: u64 = 8 * 1024;
 /// Bytes of records in one batch at the most: a batch is one write, and what it holds waits for all
 /// of it.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes of an envelope at the most, without names and locks.
-const ENVELOPE_BYTES: u64 = 640;
-/// Bytes that one lock adds to an envelope, without its name.
-const LOCK_BYTES: u64 = 64;
-
 /// An append on its way to the writer.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -132,7 +128,7 @@ impl Writer {
             match message {
                 Message::Forget(run) => locked(&self.shared.ledger).forget(&run),
                 Message::Append(request) => {
-                    let size = size_of(&request);
+                    let size = batch::size_of(&request);
                     if !self.fits(bytes + size) {
                         if bytes > HEADER as u64 {
                             waiting.push_front(Message::Append(request));
@@ -212,7 +208,7 @@ impl Writer {
             Err(Refusal::Answer(answer)) => return Err(answer),
             Err(Refusal::Behind { actual }) => return Err(self.made_before(append, actual)),
         };
-        let locks: u64 = grants.iter().map(|grant| lock_size(&grant.target)).sum();
+        let locks: u64 = grants.iter().map(|grant| batch::lock_size(&grant.target)).sum();
         self.make_room(append, bytes + size + locks)?;
         Ok(grants)
     }
@@ -227,7 +223,7 @@ impl Writer {
             let why = format!("run {run} was imported and is read-only until it is taken over");
             return Err(AppendResult::Full { why });
         }
-        match load_meta(&self.shared, run) {
+        match lookup::load_meta(&self.shared, run) {
             Ok(Some(meta)) => {
                 locked(&self.shared.ledger).runs.insert(run.clone(), meta);
                 Ok(())
@@ -239,7 +235,7 @@ impl Writer {
 
     /// The answer to an append that expects less than there is: whether the journal has it.
     fn made_before(&self, append: &Append, actual: Seq) -> AppendResult {
-        let found = find_append(&self.shared, append);
+        let found = lookup::find_append(&self.shared, append);
         found.unwrap_or(AppendResult::Conflict { actual })
     }
 
@@ -313,7 +309,7 @@ impl Writer {
     fn put(&mut self, append: &Append, sealed: &[Sealed], grants: Vec<Grant>) -> AppendResult {
         let mut ledger = locked(&self.shared.ledger);
         let offset = self.builder.body_len();
-        let last = match encode(&mut ledger, append, sealed, &grants, self.builder.body()) {
+        let last = match batch::encode(&mut ledger, append, sealed, &grants, self.builder.body()) {
             Ok(last) => last,
             Err(error) => {
                 self.builder.body().truncate(offset);
@@ -412,102 +408,4 @@ fn refuse_all(waiting: &mut VecDeque<Message>, why: &str) {
             let _sent = request.answer.send(AppendResult::Unknown { why: why.to_owned() });
         }
     }
-}
-
-/// Bytes that one lock takes in an envelope at the most: each byte of its name may be escaped.
-fn lock_size(target: &TargetId) -> u64 {
-    target.as_str().len() as u64 * 6 + LOCK_BYTES
-}
-
-/// Bytes that an append takes in a frame at the most, but for locks that are renewed.
-fn size_of(request: &Request) -> u64 {
-    let Request { append, sealed, .. } = request;
-    let names = append.append_id.as_str().len() as u64 * 6;
-    let locks: u64 = append.claims.iter().chain(&append.releases).map(lock_size).sum();
-    let bodies: u64 = sealed
-        .iter()
-        .map(|sealed| sealed.body.len() as u64 + sealed.kind.len() as u64 + ENVELOPE_BYTES + names)
-        .sum();
-    ENTRY as u64 + locks + bodies
-}
-
-/// Writes an append's records behind each other and folds them into the ledger.
-fn encode(
-    ledger: &mut Ledger,
-    append: &Append,
-    sealed: &[Sealed],
-    grants: &[Grant],
-    out: &mut Vec<u8>,
-) -> serde_json::Result<Seq> {
-    let mut prev: Hash = ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
-    let mut seq = append.expected_seq;
-    for (index, sealed) in sealed.iter().enumerate() {
-        seq = seq.next();
-        let (run, epoch) = (append.run.as_str(), append.epoch);
-        let place = Place { run, seq, epoch, append: &append.append_id, prev: &prev };
-        let mut head = place.head(sealed);
-        if index == 0 {
-            head.grants = grants.to_vec();
-            head.releases.clone_from(&append.releases);
-            head.flight = flight_change(append);
-        }
-        let link = write(&head, sealed, out)?;
-        ledger.apply(&append.run, &head, &link);
-        prev = link;
-    }
-    Ok(seq)
-}
-
-/// Reads where a run is that is at rest; `None` where there is none.
-pub(crate) fn load_meta(
-    shared: &Shared,
-    run: &RunId,
-) -> Result<Option<RunMeta>, crate::journal::StoreError> {
-    let path = shared.layout.journal(run);
-    let file = match shared.disk.open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(home::io_error("opening", &path, &error)),
-    };
-    let mut meta = RunMeta::default();
-    home::visit(Some((&*file, &path)), &[], Seq(1), &mut |records| {
-        fold_lines(&mut meta, records).map_err(|why| home::damaged(&path, 0, why))?;
-        Ok(true)
-    })?;
-    Ok(Some(meta))
-}
-
-/// Folds records into what is known of their run.
-pub(crate) fn fold_lines(meta: &mut RunMeta, records: &[u8]) -> Result<(), String> {
-    for line in crate::envelope::lines(records) {
-        let (head, link) = crate::envelope::read_head(line)?;
-        meta.apply(&head, &link);
-    }
-    Ok(())
-}
-
-/// Looks for an append in its run's journal.
-fn find_append(shared: &Shared, append: &Append) -> Option<AppendResult> {
-    let path = shared.layout.journal(&append.run);
-    let log = shared.log_records(&append.run).ok()?;
-    let file = shared.disk.open(&path, OpenMode::Read).ok();
-    let home = file.as_deref().map(|file| (file, path.as_path()));
-    let mut found: Option<(Seq, Vec<Grant>)> = None;
-    let from = append.expected_seq.next();
-    let visited = home::visit(home, &log, from, &mut |records| {
-        for line in crate::envelope::lines(records) {
-            let Ok((head, _)) = crate::envelope::read_head(line) else { return Ok(false) };
-            if head.seq < from {
-                continue;
-            }
-            if head.append != append.append_id.as_str() {
-                return Ok(false);
-            }
-            let grants = found.take().map_or_else(|| head.grants.clone(), |(_, grants)| grants);
-            found = Some((head.seq, grants));
-        }
-        Ok(true)
-    });
-    visited.ok()?;
-    found.map(|(last, grants)| AppendResult::Committed { last, grants })
 }

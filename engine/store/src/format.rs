@@ -1,0 +1,79 @@
+//! The folder of a store, and the file that says which store it is.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::archive::{checked_line, with_checksum};
+use crate::disk::{Disk, OpenMode, read_all, replace};
+use crate::envelope::hex;
+use crate::frame::STORAGE_FORMAT;
+use crate::home::{damaged, io_error};
+use crate::journal::StoreError;
+use crate::layout::Layout;
+
+/// The content of the file `format`, behind a line with its checksum.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Format {
+    pub(crate) format: u32,
+    pub(crate) store: String,
+}
+
+pub(crate) fn make_folders(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
+    for path in [layout.log(), layout.runs()] {
+        disk.create_dir_all(&path).map_err(|error| io_error("making", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// What an owner that died renamed or removed is seen now, but may not be on disk yet. Nothing is
+/// built on it before it is.
+pub(crate) fn sync_names(disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
+    for path in [layout.root.clone(), layout.log(), layout.runs()] {
+        disk.sync_dir(&path).map_err(|error| io_error("syncing", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// Reads which store this is; a folder without that is a new one.
+pub(crate) fn load_or_make(
+    disk: &dyn Disk,
+    layout: &Layout,
+    entropy: &[u8; 32],
+) -> Result<Format, StoreError> {
+    if let Some(format) = load(disk, layout)? {
+        return Ok(format);
+    }
+    // Hashed, since the salts come from the same bits and the name is no secret.
+    let name: [u8; 32] = Sha256::digest(entropy).into();
+    let store = hex(&name[..8]);
+    let format = Format { format: STORAGE_FORMAT, store };
+    let path = layout.format();
+    let failed = |error: io::Error| io_error("making", &path, &error);
+    let bytes = with_checksum(&format).map_err(failed)?;
+    replace(disk, &path, &bytes).map_err(failed)?;
+    if let Some(parent) = layout.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).map_err(failed)?;
+    }
+    Ok(format)
+}
+
+pub(crate) fn load(disk: &dyn Disk, layout: &Layout) -> Result<Option<Format>, StoreError> {
+    let path = layout.format();
+    let file = match disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("opening", &path, &error)),
+    };
+    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
+    let text =
+        checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
+    let format: Format =
+        serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
+    if format.format > STORAGE_FORMAT {
+        let file = path.display().to_string();
+        return Err(StoreError::Newer { file, found: format.format, known: STORAGE_FORMAT });
+    }
+    Ok(Some(format))
+}
