@@ -189,6 +189,8 @@ impl Expression {
         let computed = catch_unwind(AssertUnwindSafe(|| {
             let mut context = Context::with_env(Arc::clone(environment()));
             scope.bind(self.references(), &mut context);
+            // Refused only where CEL itself has a function of this name.
+            drop(context.add_function(rewrite::IN_ORDER, value::in_order));
             cel::Value::resolve(tree, &context)
         }));
         match computed {

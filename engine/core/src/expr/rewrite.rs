@@ -6,6 +6,9 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, oper
 /// The name of the function that gives a default.
 pub(super) const DEFAULT: &str = "default";
 
+/// The function that gives the keys of a map in order; nobody can write its name.
+pub(super) const IN_ORDER: &str = "@in_order";
+
 /// Rewrites `default(x.y, d)` to `x.?y.hasValue() ? x.y : d` and `has(x.y.z)` to
 /// `x.?y.?z.hasValue()`.
 pub(super) fn defaults(tree: IdedExpr) -> Result<IdedExpr, String> {
@@ -32,6 +35,9 @@ pub(super) fn defaults(tree: IdedExpr) -> Result<IdedExpr, String> {
         }
         Expr::Comprehension(mut inner) => {
             in_place(&mut inner.iter_range)?;
+            if inner.iter_var2.is_none() {
+                in_order(&mut inner.iter_range);
+            }
             in_place(&mut inner.accu_init)?;
             in_place(&mut inner.loop_cond)?;
             in_place(&mut inner.loop_step)?;
@@ -42,6 +48,18 @@ pub(super) fn defaults(tree: IdedExpr) -> Result<IdedExpr, String> {
         plain @ (Expr::Ident(_) | Expr::Literal(_)) => plain,
     };
     Ok(IdedExpr { id, expr })
+}
+
+/// Makes a loop over a map go by its keys in their order: CEL keeps them in none, and one
+/// expression must always give the same list.
+fn in_order(range: &mut IdedExpr) {
+    if matches!(range.expr, Expr::List(_)) {
+        return;
+    }
+    let inner = std::mem::take(range);
+    range.id = inner.id;
+    range.expr =
+        Expr::Call(CallExpr { func_name: IN_ORDER.to_owned(), target: None, args: vec![inner] });
 }
 
 fn in_place(tree: &mut IdedExpr) -> Result<(), String> {

@@ -66,6 +66,18 @@ fn values() {
 }
 
 #[test]
+fn loops_over_maps_go_in_order() {
+    check("steps.each.map(key, key)", json!(["a", "b-1"]));
+    let letters: Vec<String> = ('a'..='z').rev().map(|c| format!("'{c}': 1")).collect();
+    let text = format!("{{{}}}.map(key, key)", letters.join(", "));
+    let sorted: Vec<String> = ('a'..='z').map(|c| c.to_string()).collect();
+    check(&text, json!(sorted));
+    check("{'b': 1, 'a': 2}.exists(key, key == 'b')", json!(true));
+    check("[3, 1].map(x, x)", json!([3, 1]));
+    check("params.hosts.filter(host, host != 'a')", json!(["b"]));
+}
+
+#[test]
 fn defaults() {
     for text in [
         "default(steps.deploy.output.gone, 'v')",

@@ -70,6 +70,14 @@ pub(super) fn to_json(value: &cel::Value) -> Result<Value, ExprError> {
     })
 }
 
+/// The keys of a map, sorted; anything else as it is.
+pub(super) fn in_order(value: cel::Value) -> cel::Value {
+    let cel::Value::Map(map) = value else { return value };
+    let mut keys: Vec<_> = map.map.keys().cloned().collect();
+    keys.sort();
+    cel::Value::List(Arc::new(keys.into_iter().map(cel::Value::from).collect()))
+}
+
 /// What went wrong, without the values: they may be long.
 pub(super) fn brief(error: &ExecutionError) -> String {
     match error {
