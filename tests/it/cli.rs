@@ -327,3 +327,41 @@ fn who_follows_a_run_goes_on_where_its_engine_dies() {
     assert!(said.err.contains("going on here"), "{}", said.err);
     assert!(said.err.contains("finishing what is in flight"), "{}", said.err);
 }
+
+#[test]
+fn missing_secrets_are_named_together_before_anything_is_done() {
+    let env = TestEnv::new();
+    env.write(
+        "secret.ron",
+        r#"Runbook(format: 1, name: "secret", steps: [
+            (id: "a", action: "exec.run", with: (command: ["true"], secret_env: { "A": "env:BACKOUT_NOT_SET" })),
+            (id: "b", action: "exec.run", with: (command: ["true"], secret_env: { "B": "file:/not/there" })),
+        ])"#,
+    );
+    let said = env.backout(["run", "secret.ron"]).exits(2);
+    assert!(
+        said.err.contains("BACKOUT_NOT_SET") && said.err.contains("/not/there"),
+        "{}",
+        said.err
+    );
+    env.backout(["status", "latest"]).exits(5);
+}
+
+#[test]
+fn a_stale_run_goes_on_only_when_named_and_shows_what_drifted() {
+    let env = TestEnv::new();
+    let text = SLOW.replace("steps:", "stale_after: \"1s\", steps:");
+    env.write("slow.ron", &text);
+    let running = env.spawn(["run", "slow.ron"]);
+    env.wait_for_state("running");
+    running.signal("KILL");
+    running.wait();
+    wait_until("it is stale", || env.status("latest")["stale"] == true);
+    let said = env.backout(["resume"]).exits(0);
+    assert!(said.err.contains("is stale"), "{}", said.err);
+    let resumed = env.spawn(["resume", "latest"]);
+    env.wait_for_state("running");
+    resumed.signal("TERM");
+    let said = resumed.wait().exits(4);
+    assert!(said.err.contains("stood still for long"), "{}", said.err);
+}

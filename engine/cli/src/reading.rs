@@ -157,12 +157,6 @@ impl Reading {
         self.owner.as_ref().is_some_and(begins)
     }
 
-    /// The last position of a run.
-    pub(crate) fn last(&self, run: &RunId) -> Option<Seq> {
-        let (events, _) = self.readable(run).ok()?;
-        events.last().map(|recorded| recorded.seq)
-    }
-
     /// The head of a run's chain; absent where the chain is broken.
     pub(crate) fn head(&self, run: &RunId) -> Option<String> {
         backout_store::head(self.reader()?, run).ok()

@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod plugins;
+pub(crate) mod preflight;
 pub(crate) mod prompt;
 pub(crate) mod ready;
 pub(crate) mod resume;

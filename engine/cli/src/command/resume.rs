@@ -1,9 +1,10 @@
 //! `resume`: takes up one run, or every interrupted one that is not stale.
 
-use backout_core::id::{RunId, Seq};
+use backout_core::id::RunId;
 use backout_server::view::RunView;
 
 use super::follow::{self, Manner};
+use super::preflight;
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::people;
@@ -101,13 +102,21 @@ async fn all(
         if args.take_over {
             reach.take_over(run)?;
         }
-        seen.push(reading.last(run).unwrap_or(Seq(0)));
+        let state = reading.state(run)?;
+        let host = app.host();
+        preflight::secrets(&host, &state.plan, preflight::left(&state))?;
+        let stale = reading.view(run, app.now_ms())?.stale;
+        if stale && !preflight::stale(app, &host, &state).await {
+            app.ui.say(&format!("run {run} was left as it is"));
+            continue;
+        }
+        seen.push((run, state.seq));
         reach.resume(run, people::by(args.reason.clone(), false)?).await?;
         app.ui.say(&format!("run {run} taken up"));
     }
     let manner = Manner { in_place: app.ui.interactive && !args.no_wait };
     let mut worst = Exit::Done;
-    for (run, seen) in runs.iter().zip(seen) {
+    for (run, seen) in seen {
         let exit = follow::follow(app, reach, run, seen, manner).await?;
         if exit.code() > worst.code() {
             worst = exit;

@@ -8,6 +8,7 @@ use backout_core::plan::Plan;
 use super::ask::agreed;
 use super::follow::{self, Manner};
 use super::plan::look;
+use super::preflight;
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::params::{self, ParamArgs};
@@ -38,6 +39,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let given = params::read(&args.params)?;
     let host = app.host();
     let loaded = runbook_file::load(app, &host, &args.file, &given)?;
+    preflight::secrets(&host, &loaded.plan, loaded.plan.steps.iter())?;
     if app.ui.interactive {
         let report = app.block_on(look(&host, &loaded.plan))?;
         app.ui.say(&view::plan::report(&report, app.ui.width));

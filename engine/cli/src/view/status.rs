@@ -248,3 +248,80 @@ pub(crate) fn summary(view: &RunView) -> String {
     let listed = view.listed();
     format!("{} of {} done", listed.done, counted(listed.steps, "step"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anstream::adapter::strip_str;
+    use serde_json::json;
+
+    fn step(id: &str, state: &str) -> serde_json::Value {
+        json!({ "id": id, "action": "noop.run", "wave": 1, "needs": [], "state": state,
+            "attempts": 1, "guarantee": "conditional", "role": "step" })
+    }
+
+    fn view() -> RunView {
+        serde_json::from_value(json!({
+            "run": "3fk9000000", "runbook": "checkout", "title": "Checkout back to 1.4.1",
+            "state": "interrupted", "driven": false, "engine": "process 7 on ops1 ",
+            "undoing": false, "stale": false, "closed": false, "break_glass": true,
+            "environment": { "name": "production", "protected": true },
+            "starter": "ana", "created": "2026-11-22T03:00:00.000Z",
+            "last": "2026-11-22T03:12:00.000Z", "took_ms": 720_000, "seq": 41,
+            "head": "c0ffee",
+            "point_of_no_return": { "step": "schema_down", "reversibility": "shape-only", "passed": false },
+            "locks": ["file:/etc/shop/flags.yaml"],
+            "wants": [{
+                "step": "cache", "what": "in-doubt", "why": "the connection was reset", "who": ["sre"],
+                "commands": ["backout settle 3fk9000000 cache --done --reason TEXT"],
+            }],
+            "next": ["schema_down"], "go_on": "backout resume 3fk9000000",
+            "steps": [step("announce", "succeeded"), step("flag_off", "already-satisfied"),
+                step("cache", "in-doubt"), step("schema_down", "pending")],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_interrupted_run_fits_one_screen() {
+        let now_ms =
+            DateTime::parse_from_rfc3339("2026-11-22T03:15:00Z").unwrap().timestamp_millis();
+        let text = strip_str(&run(&view(), now_ms, 80)).to_string();
+        let expected = "\
+run 3fk9000000  checkout  INTERRUPTED  no engine drives it
+Checkout back to 1.4.1
+production (protected), started by ana 15m ago, last event 3m ago
+BREAK-GLASS: the ordinary rules were set aside in this run
+
+IN DOUBT  cache  by sre
+    the connection was reset
+    backout settle 3fk9000000 cache --done --reason TEXT
+
+done (2)        announce, flag_off
+in doubt (1)    cache
+to do (1)       schema_down
+next (1)        schema_down
+point of no return: schema_down (shape-only), not passed yet
+holds file:/etc/shop/flags.yaml
+head c0ffee at event 41
+
+To go on: backout resume 3fk9000000
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().count() <= 24);
+        assert!(text.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn a_large_run_still_fits_one_screen() {
+        let mut large = view();
+        let pending = large.steps[3].clone();
+        large.steps.extend((0..5_000).map(|n| StepView { id: format!("s{n}"), ..pending.clone() }));
+        let want = large.wants[0].clone();
+        large.wants.extend((0..50).map(|_| want.clone()));
+        let text = strip_str(&run(&large, 0, 80)).to_string();
+        assert!(text.contains("and 47 more"), "{text}");
+        assert!(text.contains("to do (5001)"), "{text}");
+        assert!(text.lines().count() <= 45, "{text}");
+    }
+}
