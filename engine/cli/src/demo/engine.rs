@@ -14,7 +14,7 @@ use crate::ui::Ui;
 use crate::view::style::{DIM, paint};
 
 /// How long the run may take to get half way: a hundred times what it takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Columns of the demo: what every terminal has.
 const WIDTH: usize = 80;
 /// Columns before a child's line.
