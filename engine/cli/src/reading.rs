@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backout_core::event::Recorded;
 use backout_core::evolve;
-use backout_core::id::{RunId, Seq, Timestamp};
+use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::state::RunState;
 use backout_runtime::survey::best_guarantee;

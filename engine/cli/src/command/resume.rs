@@ -90,6 +90,19 @@ fn stale(view: &RunView, now_ms: i64) -> String {
     )
 }
 
+/// An imported run is driven here only once a person took it over: its own machine may still be at
+/// it.
+fn refuse_imported(reading: &Reading, run: &RunId) -> Result<(), Failure> {
+    let imported = reading.reader().and_then(|reader| reader.imported(run));
+    if !imported.is_some_and(|imported| imported.read_only) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("run {run} was imported and is read-only here"),
+        format!("once no other engine drives it: backout resume {run} --take-over --reason TEXT"),
+    ))
+}
+
 async fn all(
     app: &App,
     args: &Args,
@@ -101,12 +114,14 @@ async fn all(
     for run in runs {
         if args.take_over {
             reach.take_over(run)?;
+        } else {
+            refuse_imported(reading, run)?;
         }
         let state = reading.state(run)?;
         let host = app.host();
         preflight::secrets(&host, &state.plan, preflight::left(&state))?;
-        let stale = reading.view(run, app.now_ms())?.stale;
-        if stale && !preflight::stale(app, &host, &state).await {
+        let is_old = reading.view(run, app.now_ms())?.stale;
+        if is_old && !preflight::stale(app, &host, &state).await {
             app.ui.say(&format!("run {run} was left as it is"));
             continue;
         }
