@@ -57,9 +57,41 @@ fn a_kept_demo_can_be_looked_at_and_stopped() {
     assert!(!processes_of(&folder).is_empty(), "the shop still runs");
     let flags = fs::read_to_string(folder.join("shop/flags.yaml")).unwrap();
     assert!(flags.contains("# Not ours: the warehouse keeps it."), "{flags}");
+    schema_back_with_people(&env, &folder.join("shop"));
     let stopped = Command::new(folder.join("shop/bin/shopctl")).arg("stop").status().unwrap();
     assert!(stopped.success());
     wait_until("nothing of it runs", || processes_of(&folder).is_empty());
+}
+
+/// Runs `runbooks/approval.ron` on a shop's database: it asks twice, and goes on when it is told.
+fn schema_back_with_people(env: &TestEnv, shop: &Path) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runbooks/approval.ron");
+    let database = format!("database={}", shop.join("shop.db").display());
+    let migrations = format!("migrations={}", shop.join("migrations").display());
+    let file = file.to_str().unwrap();
+    let args = ["run", file, "--yes", "-p", &database, "-p", &migrations, "-p", "to=1"];
+    let said = env.backout(args).exits(4);
+    assert!(said.err.contains("Are all writers"), "{}", said.err);
+    env.backout(["approve", "latest", "--reason", "no connections"]).exits(0);
+    let said = env.backout(["resume", "latest"]).exits(4);
+    assert!(said.err.contains("column `orders.note` goes"), "{}", said.err);
+    assert!(shop.join("shop.db.before").exists(), "the copy is there before anybody is asked");
+    env.backout(["approve", "latest", "schema_down", "--reason", "no notes"]).exits(0);
+    env.backout(["resume", "latest"]).exits(0);
+    assert_eq!(env.status("latest")["state"], "succeeded");
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing() {
+    let env = TestEnv::new();
+    let folder = env.path("shop");
+    let demo = env.spawn([Path::new("demo"), &folder]);
+    wait_until("the shop runs", || folder.join("shop/run/1.4.2.ready").exists());
+    demo.signal("INT");
+    let said = demo.wait();
+    assert!(said.err.contains("ended by Ctrl-C"), "{}", said.err);
+    wait_until("nothing of it runs", || processes_of(&folder).is_empty());
+    assert!(!folder.exists(), "the folder is left");
 }
 
 #[test]

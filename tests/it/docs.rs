@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use crate::support::TestEnv;
+use crate::support::{Said, TestEnv};
 
 /// The repository.
 fn root() -> PathBuf {
@@ -193,8 +196,21 @@ fn every_example_is_valid() {
     assert_eq!(said.err, "", "no example has a warning");
 }
 
+#[test]
+fn the_exit_codes_of_the_operating_page_are_those_of_the_command() {
+    let rows = |page: &str| -> Vec<String> {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let is_code = |line: &&str| {
+            let first = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next());
+            first.is_some_and(|first| first.parse::<u8>().is_ok())
+        };
+        text.lines().filter(is_code).map(str::to_owned).collect()
+    };
+    assert_eq!(rows("docs/operating.md"), rows("docs/reference/cli.md"));
+}
+
 /// Runs an example with parameters.
-fn run(env: &TestEnv, example: &str, params: &[(&str, &str)]) -> crate::support::Said {
+fn run(env: &TestEnv, example: &str, params: &[(&str, &str)]) -> Said {
     let file = root().join("runbooks").join(example).display().to_string();
     let mut args = vec!["run".to_owned(), file, "--yes".to_owned()];
     for (name, value) in params {
@@ -237,9 +253,57 @@ fn the_example_of_instances_touches_each_of_them() {
     assert_eq!(steps, ["folder", "restart[x]", "restart[y]", "all_there"]);
 }
 
+/// A payment service that keeps what it was sent: answers until the process of the test ends.
+fn payments() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keeps = seen.clone();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            answer(connection.unwrap(), &keeps);
+        }
+    });
+    (url, seen)
+}
+
+fn answer(mut connection: TcpStream, seen: &Mutex<Vec<String>>) {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") && connection.read(&mut byte).unwrap() == 1 {
+        request.extend(byte);
+    }
+    let request = String::from_utf8(request).unwrap().to_lowercase();
+    let length = request.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    connection.read_exact(&mut body).unwrap();
+    let mut seen = seen.lock().unwrap();
+    let is_gone = seen.iter().any(|request: &String| request.starts_with("delete"));
+    let status = match request.split(' ').next() {
+        Some("post") => "201 Created",
+        Some("get") if request.contains("/hooks/") && is_gone => "404 Not Found",
+        _ => "200 OK",
+    };
+    seen.push(request);
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+    connection.write_all(head.as_bytes()).unwrap();
+}
+
 #[test]
-fn the_example_of_an_approval_waits_for_a_person() {
+fn the_example_of_requests_sends_each_effect_once_and_keeps_no_secret() {
     let env = TestEnv::new();
-    let said = run(&env, "approval.ron", &[]).exits(4);
-    assert!(said.err.contains("Are all writers"), "{}", said.err);
+    let (url, seen) = payments();
+    let file = root().join("runbooks/keyed.ron");
+    let params = format!("url={url}");
+    let args = ["run", file.to_str().unwrap(), "--yes", "-p", &params];
+    let said = env.backout_with(args, "PAYMENTS_TOKEN", "s3cret-of-the-test").exits(0);
+    let seen = seen.lock().unwrap();
+    let sent = |method: &str| seen.iter().filter(|r| r.starts_with(method)).collect::<Vec<_>>();
+    assert_eq!((sent("post").len(), sent("delete").len()), (1, 1), "{seen:?}");
+    assert!(sent("post")[0].contains("idempotency-key: "), "{seen:?}");
+    assert!(sent("post")[0].contains("authorization: bearer s3cret-of-the-test"), "{seen:?}");
+    let history = env.backout(["history", "latest", "--json"]).exits(0);
+    for text in [&said.out, &said.err, &history.out] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
 }

@@ -3,18 +3,23 @@
 use std::io::{BufRead as _, BufReader, PipeReader, pipe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{say, trouble};
+use super::say;
 use crate::ui::Ui;
 use crate::view::style::{DIM, paint};
 
 /// How long the run may take to get half way: a hundred times what it takes.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a child may take to finish what it has begun when the demo is ended.
+const GRACE: Duration = Duration::from_secs(20);
 /// Columns of the demo: what every terminal has.
 const WIDTH: usize = 80;
 /// Columns before a child's line.
@@ -28,30 +33,72 @@ pub(super) struct Engine {
     ui: Ui,
     program: PathBuf,
     folder: PathBuf,
+    stop: Arc<AtomicBool>,
 }
 
-/// A child that does not outlive this process's interest in it.
-struct Guard(Child);
+/// A child and the thread that shows what it says. It does not outlive the interest in it.
+struct Running {
+    child: Child,
+    shown: Option<JoinHandle<()>>,
+}
 
-impl Drop for Guard {
+impl Drop for Running {
     fn drop(&mut self) {
         // It has ended already, or it ends now.
-        let _ = self.0.kill().is_ok();
-        let _ = self.0.wait().is_ok();
+        let _ = self.child.kill().is_ok();
+        let _ = self.child.wait().is_ok();
+    }
+}
+
+impl Running {
+    /// Its exit, where it has ended.
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
+        self.all_is_shown();
+        Ok(Some(status))
+    }
+
+    fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.all_is_shown();
+        Ok(())
+    }
+
+    /// Lets it finish what it has begun.
+    fn end_in_order(&mut self) -> anyhow::Result<()> {
+        if let Some(pid) = Pid::from_raw(i32::try_from(self.child.id())?) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let deadline = Instant::now() + GRACE;
+        while self.ended()?.is_none() && Instant::now() < deadline {
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn all_is_shown(&mut self) {
+        // A line that was not shown is no reason to stop.
+        let _ = self.shown.take().map(JoinHandle::join).is_none();
     }
 }
 
 impl Engine {
-    pub(super) fn new(ui: &Ui, folder: &Path) -> anyhow::Result<Self> {
+    /// Children in this folder, until `stop` is set.
+    pub(super) fn new(ui: &Ui, folder: &Path, stop: Arc<AtomicBool>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
-        Ok(Self { ui: ui.clone(), program, folder: folder.to_owned() })
+        Ok(Self { ui: ui.clone(), program, folder: folder.to_owned(), stop })
     }
 
     /// Runs a command to its end, showing what it says.
     pub(super) fn run(&self, args: &[&str]) -> anyhow::Result<ExitStatus> {
-        let (mut child, said) = self.start(args)?;
-        self.show(said);
-        Ok(child.0.wait()?)
+        let mut running = self.start(args)?;
+        loop {
+            if let Some(status) = running.ended()? {
+                return Ok(status);
+            }
+            self.wait(&mut running)?;
+        }
     }
 
     /// Runs a command until a moment comes, then kills it with SIGKILL. Gives its process id.
@@ -60,25 +107,29 @@ impl Engine {
         args: &[&str],
         mut moment: impl FnMut() -> bool,
     ) -> anyhow::Result<u32> {
-        let (mut child, said) = self.start(args)?;
-        let this = self.clone();
-        let shown = thread::spawn(move || this.show(said));
+        let mut running = self.start(args)?;
         let deadline = Instant::now() + PATIENCE;
         while !moment() {
-            if let Some(status) = child.0.try_wait()? {
+            if let Some(status) = running.ended()? {
                 bail!("the run ended before it was half way: {status}");
             }
             if Instant::now() > deadline {
                 bail!("the run did not come half way in {} s", PATIENCE.as_secs());
             }
-            thread::sleep(LOOK);
+            self.wait(&mut running)?;
         }
-        child.0.kill()?;
-        child.0.wait()?;
-        if shown.join().is_err() {
-            say(&self.ui, &trouble("  its output could not be shown"));
+        running.kill()?;
+        Ok(running.child.id())
+    }
+
+    /// Waits a moment, or ends the child where nobody wants it any more.
+    fn wait(&self, running: &mut Running) -> anyhow::Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            running.end_in_order()?;
+            bail!("ended by Ctrl-C");
         }
-        Ok(child.0.id())
+        thread::sleep(LOOK);
+        Ok(())
     }
 
     /// Whether the latest run's journal holds the intent of a step's effect.
@@ -92,13 +143,15 @@ impl Engine {
             .any(|event| event["kind"] == "effect-intended" && event["step"] == step)
     }
 
-    fn start(&self, args: &[&str]) -> anyhow::Result<(Guard, PipeReader)> {
+    fn start(&self, args: &[&str]) -> anyhow::Result<Running> {
         say(&self.ui, &format!("$ backout {}", args.join(" ")));
         let (said, says) = pipe()?;
         let mut command = self.command(args);
         command.stdout(says.try_clone()?).stderr(says);
         let child = command.spawn().context("starting a child of this program")?;
-        Ok((Guard(child), said))
+        let this = self.clone();
+        let shown = Some(thread::spawn(move || this.show(said)));
+        Ok(Running { child, shown })
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -8,6 +8,8 @@ mod shop;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 
@@ -28,13 +30,18 @@ pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, 
     let failed = |error: anyhow::Error| Failure::file("the demo", format!("{error:#}"));
     let folder = empty_folder(folder).map_err(failed)?;
     let shop = Shop::at(&folder);
+    let stop = Arc::new(AtomicBool::new(false));
     let told = app.block_on(async {
-        let (ui, shop) = (app.ui.clone(), shop.clone());
-        let story = tokio::task::spawn_blocking(move || story(&ui, &shop));
-        tokio::select! {
-            told = story => told.map_err(|error| Failure::Internal(error.to_string())),
-            _ = tokio::signal::ctrl_c() => Ok(Err(anyhow::anyhow!("ended by Ctrl-C"))),
-        }
+        let (ui, shop, stopped) = (app.ui.clone(), shop.clone(), stop.clone());
+        let mut story = tokio::task::spawn_blocking(move || story(&ui, &shop, stopped));
+        let told = tokio::select! {
+            told = &mut story => told,
+            _ = tokio::signal::ctrl_c() => {
+                stop.store(true, Ordering::Relaxed);
+                story.await
+            }
+        };
+        told.map_err(|error| Failure::Internal(error.to_string()))
     })?;
     let cleaned = clean_up(&app.ui, &shop, keep);
     let exit = told.map_err(failed)?;
@@ -42,11 +49,11 @@ pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, 
     Ok(exit)
 }
 
-fn story(ui: &Ui, shop: &Shop) -> anyhow::Result<Exit> {
+fn story(ui: &Ui, shop: &Shop, stop: Arc<AtomicBool>) -> anyhow::Result<Exit> {
     shop.make()?;
     fs::write(shop.folder.join("rollback.ron"), RUNBOOK)?;
     fs::write(shop.folder.join("params.ron"), shop.params()?)?;
-    let engine = Engine::new(ui, &shop.folder)?;
+    let engine = Engine::new(ui, &shop.folder, stop)?;
     before(ui, shop)?;
     heading(ui, "1", "Roll back, and pull the plug half way");
     say(ui, &format!("$ cd {}; export BACKOUT_STORE=$PWD/store", shop.folder.display()));
