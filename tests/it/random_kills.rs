@@ -9,9 +9,9 @@ use crate::targets::{Database, FlagFile, OLD_SHA256, Releases, Server, lines};
 
 /// A killed engine lived so many milliseconds at the most: some kills come before it opened its
 /// store, some after several steps.
-const LIFE_MS_MAX: u64 = 400;
+const LIFE_MS_MAX: u64 = 600;
 /// Kills after which the run is left alone to end.
-const KILLS_MAX: usize = 60;
+const KILLS_MAX: usize = 25;
 /// Steps in the runbook.
 const STEPS: usize = 30;
 /// The seeds of an ordinary test run; `BACKOUT_TEST_SEED` adds one.
