@@ -1,7 +1,8 @@
-//! Runs that go from one store to another: one file that holds a journal and captured outputs.
+//! Runs that go from one store to another: one file that holds a journal, captured outputs and the
+//! plugins' own records.
 //!
 //! The file is a sequence of sections, each with its name, its length and checksums: `about`, the
-//! journal, each output, and `end`, without which the file is not whole.
+//! journal, each output, each record, and `end`, without which the file is not whole.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -27,6 +28,9 @@ const SECTION: usize = 24;
 /// Bytes of one section at the most: twice what one capture may have, and any journal that fits
 /// into memory.
 const SECTION_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Folders above a plugin's record in a section's name: `work`, the plugin, the sending, and room.
+const WORK_DEPTH_MAX: usize = 6;
 
 /// Where a run came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +124,50 @@ fn write_file(
         let bytes = read_all(&*file).map_err(failed)?;
         section(out, &format!("out/{name}"), &bytes).map_err(failed)?;
     }
+    if !redacted {
+        write_work(reader, run, out).map_err(failed)?;
+    }
     section(out, "end", &[]).map_err(failed)?;
     out.flush().map_err(failed)
+}
+
+/// The plugins' records of what was sent. Without them an effect in flight would look, where the run
+/// is taken over, as if nobody had begun it, and would be made again.
+fn write_work(reader: &Reader, run: &RunId, out: &mut dyn Write) -> io::Result<()> {
+    let mut names = Vec::new();
+    let folder = reader.layout.scratch(run);
+    work_files(&*reader.disk, &folder, "work", &mut names);
+    for name in names {
+        let path = reader.layout.run(run).join(&name);
+        let file = match reader.disk.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            // Replaced by its plugin at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        section(out, &name, &read_all(&*file)?)?;
+    }
+    Ok(())
+}
+
+fn work_files(disk: &dyn Disk, folder: &Path, name: &str, found: &mut Vec<String>) {
+    let mut children = disk.list(folder).unwrap_or_default();
+    children.sort();
+    for child in children {
+        let (path, name) = (folder.join(&child), format!("{name}/{child}"));
+        if disk.list(&path).is_err() {
+            found.push(name);
+        } else if is_work_name(&name) {
+            work_files(disk, &path, &name, found);
+        }
+    }
+}
+
+/// Whether a section's name is a place in the scratch folder, and none outside.
+fn is_work_name(name: &str) -> bool {
+    let mut parts = name.split('/');
+    let safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    parts.next() == Some("work") && parts.all(safe) && name.split('/').count() <= WORK_DEPTH_MAX
 }
 
 /// The run's journal as it stands at home, its records in the log included.
@@ -266,11 +312,7 @@ fn unpack(
     let failed = |error: io::Error| io_error("importing into", beside, &error);
     let out = beside.join("out");
     disk.create_dir_all(&out).map_err(failed)?;
-    let put = |path: &Path, bytes: &[u8]| -> io::Result<()> {
-        let file = disk.open(path, OpenMode::Create)?;
-        write_all(&*file, bytes, 0)?;
-        file.sync_all()
-    };
+    let put = |path: &Path, bytes: &[u8]| put(disk, path, bytes);
     loop {
         let (name, content) = sections.next()?;
         match name.strip_prefix("out/") {
@@ -282,6 +324,9 @@ fn unpack(
             Some(digest) if digest.bytes().all(|b| b.is_ascii_alphanumeric()) => {
                 put(&out.join(digest), &content).map_err(failed)?;
             }
+            None if is_work_name(&name) => {
+                put_work(disk, beside, &name, &content).map_err(failed)?;
+            }
             Some(_) | None => return Err(sections.bad("it has a section that nobody knows")),
         }
     }
@@ -292,6 +337,23 @@ fn unpack(
     disk.sync_dir(beside).map_err(failed)?;
     disk.rename(beside, &reader.layout.run(&about.run)).map_err(failed)?;
     disk.sync_dir(&reader.layout.runs()).map_err(failed)
+}
+
+fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Create)?;
+    write_all(&*file, bytes, 0)?;
+    file.sync_all()
+}
+
+/// One of the plugins' records, durable with the folders that lead to it.
+fn put_work(disk: &dyn Disk, beside: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let path = beside.join(name);
+    let folders = || path.ancestors().skip(1).take_while(|folder| *folder != beside);
+    if let Some(folder) = folders().next() {
+        disk.create_dir_all(folder)?;
+    }
+    put(disk, &path, bytes)?;
+    folders().try_for_each(|folder| disk.sync_dir(folder))
 }
 
 /// Follows the chain of a journal that came from elsewhere, to the head that was promised.
