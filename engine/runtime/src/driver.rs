@@ -166,7 +166,12 @@ impl Driver {
     }
 
     async fn take_up(&mut self, first: Option<(Cause, Command)>, engine: &str) -> Result<(), End> {
+        // Who took the run up, and why, stands in the record also where that changes nothing else.
+        let mut taken_by = Cause::engine();
         if let Some((cause, command)) = first {
+            if self.run.state.is_some() {
+                taken_by = Cause { command: None, ..cause.clone() };
+            }
             // What follows by itself waits until an engine is attached.
             let recorded =
                 self.run.record(self.clock.now(), &cause, &command).map_err(|e| self.broken(e))?;
@@ -177,7 +182,7 @@ impl Driver {
             self.progress.held = state.locks.keys().cloned().collect();
         }
         let attach = Command::Attach { engine: engine.to_owned() };
-        self.turn(&Cause::engine(), &attach).await.map_err(TurnEnd::end)?;
+        self.turn(&taken_by, &attach).await.map_err(TurnEnd::end)?;
         let approved: Vec<StepId> =
             self.waiting_steps(|wait| matches!(wait, Wait::Approval { .. }));
         self.try_locks(approved).await?;

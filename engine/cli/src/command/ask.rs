@@ -3,7 +3,7 @@
 use backout_core::command::Ask;
 use backout_core::event::Wait;
 use backout_core::id::{RunId, StepId, StepIx};
-use backout_core::state::{RunState, StepState};
+use backout_core::state::{RunState, RunStatus, StepState};
 use backout_server::view::counted;
 
 use super::follow::GRACE_MS;
@@ -321,6 +321,12 @@ pub(crate) fn agreed(app: &App, question: &str) -> bool {
     answer == "y" || answer == "yes"
 }
 
+/// Whether nothing is left to resume: what was asked may have been the last thing.
+fn is_done(app: &App, run: &RunId) -> bool {
+    let state = Reading::open(app).and_then(|reading| reading.state(run));
+    state.is_ok_and(|state| matches!(state.status(), RunStatus::Succeeded | RunStatus::Undone))
+}
+
 /// Gives a command and says whether an engine drives the run.
 pub(crate) fn give(
     app: &App,
@@ -341,6 +347,7 @@ pub(crate) fn give(
     match (reply.driven, other) {
         (true, Some(pid)) => app.ui.say(&format!("{recorded}; process {pid} drives it")),
         (true, None) => app.ui.say(&recorded),
+        (false, _) if is_done(app, run) => app.ui.say(&format!("{recorded}; the run is done")),
         (false, _) => app.ui.say(&format!(
             "{recorded}; no engine drives the run now\nto go on: backout resume {run}"
         )),

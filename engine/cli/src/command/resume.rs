@@ -1,6 +1,7 @@
 //! `resume`: takes up one run, or every interrupted one that is not stale.
 
 use backout_core::id::RunId;
+use backout_core::state::RunStatus;
 use backout_server::view::RunView;
 
 use super::follow::{self, Manner};
@@ -112,12 +113,17 @@ async fn all(
 ) -> Result<Exit, Failure> {
     let mut seen = Vec::new();
     for run in runs {
+        let state = reading.state(run)?;
+        if matches!(state.status(), RunStatus::Succeeded | RunStatus::Undone) {
+            // An approval may have been the last thing that it waited for.
+            app.ui.say(&format!("run {run} is {} already", state.status().word()));
+            continue;
+        }
         if args.take_over {
             reach.take_over(run)?;
         } else {
             refuse_imported(reading, run)?;
         }
-        let state = reading.state(run)?;
         let host = app.host();
         preflight::secrets(&host, &state.plan, preflight::left(&state))?;
         let is_old = reading.view(run, app.now_ms())?.stale;
