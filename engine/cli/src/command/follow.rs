@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use backout_core::event::{Event, Recorded};
+use backout_core::event::{Event, Recorded, Wait};
 use backout_core::evolve;
 use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::state::{RunState, RunStatus};
@@ -221,9 +221,15 @@ impl<'a> Screen<'a> {
     }
 
     /// One line, unless the same stood there for this step already: a step is looked at again once
-    /// it holds its locks.
+    /// it holds its locks, and a soak is sampled many times.
     fn show(&mut self, recorded: &Recorded) {
         let (step, words) = backout_server::view::sentence(&recorded.event);
+        let words = match &recorded.event {
+            Event::StepWaits { wait: Wait::Soak { sampled, .. }, .. } => {
+                format!("soaks, well: {}", sampled.is_some())
+            }
+            _ => words,
+        };
         let shown = self.shown.insert(step.unwrap_or_default(), words.clone());
         if shown.as_ref() != Some(&words) {
             self.app.ui.say(&progress(recorded));

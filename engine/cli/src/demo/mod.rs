@@ -30,14 +30,14 @@ pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, 
     let failed = |error: anyhow::Error| Failure::file("the demo", format!("{error:#}"));
     let folder = empty_folder(folder).map_err(failed)?;
     let shop = Shop::at(&folder);
-    let stop = Arc::new(AtomicBool::new(false));
+    let interrupted = Arc::new(AtomicBool::new(false));
     let told = app.block_on(async {
-        let (ui, shop, stopped) = (app.ui.clone(), shop.clone(), stop.clone());
+        let (ui, shop, stopped) = (app.ui.clone(), shop.clone(), interrupted.clone());
         let mut story = tokio::task::spawn_blocking(move || story(&ui, &shop, stopped));
         let told = tokio::select! {
             told = &mut story => told,
             _ = tokio::signal::ctrl_c() => {
-                stop.store(true, Ordering::Relaxed);
+                interrupted.store(true, Ordering::Relaxed);
                 story.await
             }
         };
@@ -49,11 +49,11 @@ pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, 
     Ok(exit)
 }
 
-fn story(ui: &Ui, shop: &Shop, stop: Arc<AtomicBool>) -> anyhow::Result<Exit> {
+fn story(ui: &Ui, shop: &Shop, interrupted: Arc<AtomicBool>) -> anyhow::Result<Exit> {
     shop.make()?;
     fs::write(shop.folder.join("rollback.ron"), RUNBOOK)?;
     fs::write(shop.folder.join("params.ron"), shop.params()?)?;
-    let engine = Engine::new(ui, &shop.folder, stop)?;
+    let engine = Engine::new(ui, &shop.folder, interrupted)?;
     before(ui, shop)?;
     heading(ui, "1", "Roll back, and pull the plug half way");
     say(ui, &format!("$ cd {}; export BACKOUT_STORE=$PWD/store", shop.folder.display()));
@@ -123,6 +123,7 @@ fn clean_up(ui: &Ui, shop: &Shop, keep: bool) -> anyhow::Result<()> {
     }
     shop.stop()?;
     fs::remove_dir_all(&shop.folder)?;
+    say(ui, "");
     note(ui, "The shop is stopped and its folder removed; --keep leaves both.");
     Ok(())
 }
