@@ -491,7 +491,7 @@ fn made(
     let prepared = step.prepared.clone().ok_or("it was never prepared")?;
     effect_of(step, sending)?.output = output.clone();
     if prepared.guarantee != Guarantee::ReadOnly {
-        step.made.push(Made {
+        let new = Made {
             seq,
             key,
             prepared,
@@ -500,7 +500,15 @@ fn made(
             output: output.clone(),
             whole: failure.is_none(),
             reverted: None,
-        });
+        };
+        match step.made.iter_mut().find(|old| old.is_made_again_by(&new)) {
+            // It is put back once, to what was there before its first attempt.
+            Some(old) => {
+                let (prepared, effect) = (old.prepared.clone(), old.effect);
+                *old = Made { prepared, effect, ..new };
+            }
+            None => step.made.push(new),
+        }
     }
     if let Some(reason) = failure {
         step.tries += 1;
@@ -563,6 +571,23 @@ impl EffectState {
     }
 }
 
+impl Made {
+    /// Whether it made just this.
+    fn is_same(&self, input: &Value, effect: &PreparedEffect) -> bool {
+        let same =
+            |made: &PreparedEffect| made.title == effect.title && made.wanted == effect.wanted;
+        self.input == *input && self.effect().is_some_and(same)
+    }
+
+    /// Whether a later attempt made the same again: the earlier one failed on the way, or somebody
+    /// took it back.
+    fn is_made_again_by(&self, new: &Self) -> bool {
+        !Arc::ptr_eq(&self.prepared, &new.prepared)
+            && self.reverted.is_none()
+            && new.effect().is_some_and(|effect| self.is_same(&new.input, effect))
+    }
+}
+
 impl EffectRun {
     /// Whether there is nothing left to do for it.
     pub fn is_made(&self) -> bool {
@@ -577,24 +602,11 @@ impl StepRun {
             && self.effects.iter().any(|e| matches!(e.state, EffectState::InDoubt { .. }))
     }
 
-    /// Whether a sending has still to answer.
-    fn is_busy(&self) -> bool {
-        let busy =
-            |e: &EffectRun| matches!(e.state, EffectState::InFlight | EffectState::Unclear { .. });
-        self.effects.iter().any(busy)
-    }
-
     /// Whether nothing is to be made for this effect: it is as wanted, or this step made it in an
     /// earlier attempt and the action cannot see it. A read is never there already: its answer is
     /// its output.
     pub(crate) fn is_there(&self, prepared: &Prepared, effect: &PreparedEffect) -> bool {
-        let made = |made: &Made| {
-            made.whole
-                && made.input == self.input
-                && made
-                    .effect()
-                    .is_some_and(|m| m.title == effect.title && m.wanted == effect.wanted)
-        };
+        let made = |made: &Made| made.whole && made.is_same(&self.input, effect);
         prepared.guarantee != Guarantee::ReadOnly
             && match effect.satisfied {
                 Satisfied::Yes => true,
@@ -607,20 +619,7 @@ impl StepRun {
     pub(crate) fn goes_on(&self) -> Option<Timestamp> {
         match &self.state {
             StepState::Waiting(Wait::Retry { due, .. } | Wait::Timer { due }) => Some(*due),
-            StepState::Running if self.is_busy() || self.is_verifying() => None,
-            StepState::Running => {
-                let again = |e: &EffectRun| match &e.state {
-                    EffectState::Again { due, .. } => Some(*due),
-                    EffectState::Done | EffectState::Satisfied => None,
-                    EffectState::Pending
-                    | EffectState::InFlight
-                    | EffectState::Unclear { .. }
-                    | EffectState::Refused
-                    | EffectState::Failed
-                    | EffectState::InDoubt { .. } => Some(Timestamp::default()),
-                };
-                Some(self.effects.iter().filter_map(again).min().unwrap_or_default())
-            }
+            StepState::Running => self.effects_due(),
             StepState::Pending
             | StepState::Preparing
             | StepState::Waiting(_)

@@ -17,6 +17,7 @@ pub mod invariant;
 pub mod limits;
 pub mod plan;
 pub mod retry;
+mod stage;
 pub mod state;
 
 pub use command::Command;

@@ -5,22 +5,26 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::At;
-use super::step::Stage;
 use crate::contract::Reverted;
 use crate::event::{Event, RunEnd, SkipCause, StopCause, Wait};
 use crate::expr::{self, ExprError, Scope};
 use crate::id::{ActionName, StepId, StepIx, Timestamp};
 use crate::plan::{BY_HAND_ACTION, OnExhausted, PlanStep, Retry, Role};
+use crate::stage::Stage;
 use crate::state::{EffectState, Made, Phase, RunState, StepState};
 
 pub(super) fn advance(run: &RunState, now: Timestamp) -> Vec<Event> {
     if matches!(run.phase, Phase::Ended(_)) {
         return Vec::new();
     }
+    if let Some(events) = approved(run, now) {
+        return events;
+    }
     let mut events: Vec<Event> = Vec::new();
     let mut retries: Vec<StepIx> = Vec::new();
-    // Due first, then by plan order among equals: only what moves by itself is looked at.
-    for (_, ix) in run.timed.range(..=(now, StepIx(usize::MAX))) {
+    // Only what moves by itself is looked at. A run that goes another way ends what is not due yet.
+    let until = if run.phase == Phase::Forward { now } else { Timestamp(i64::MAX) };
+    for (_, ix) in run.timed.range(..=(until, StepIx(usize::MAX))) {
         let Some(at) = At::new(run, *ix, now) else { continue };
         if at.is_retry() {
             retries.push(*ix);
@@ -33,6 +37,20 @@ pub(super) fn advance(run: &RunState, now: Timestamp) -> Vec<Event> {
     }
     events.extend(start(run, now, &retries));
     if events.is_empty() { over(run) } else { events }
+}
+
+/// A step that was approved while no engine drove the run, or whose engine died before it asked for
+/// the locks. One at a time: what asks for locks comes last in a turn.
+fn approved(run: &RunState, now: Timestamp) -> Option<Vec<Event>> {
+    let waits = run.asking.iter().filter(|ix| run.may_start(**ix));
+    waits.filter_map(|ix| At::new(run, *ix, now)).find_map(|at| {
+        let StepState::Waiting(Wait::Approval { consent, .. }) = &at.step.state else {
+            return None;
+        };
+        let prepared = at.step.prepared.as_ref()?;
+        let given = !at.step.approvals.is_empty() && at.is_approved(prepared, consent);
+        given.then(|| at.approved(prepared))
+    })
 }
 
 fn changes_phase(event: &Event) -> bool {
@@ -60,7 +78,7 @@ impl At<'_> {
     }
 
     fn advance_running(&self) -> Vec<Event> {
-        match self.stage() {
+        match self.step.stage() {
             Stage::Busy => Vec::new(),
             Stage::Fallen => self.failed_attempt(&self.trouble(), self.step.tries),
             Stage::Made if self.step.is_verifying() => Vec::new(),
@@ -77,7 +95,7 @@ impl At<'_> {
     }
 
     fn is_retry(&self) -> bool {
-        matches!(self.step.state, StepState::Waiting(Wait::Retry { .. }))
+        matches!(self.step.state, StepState::Waiting(Wait::Retry { due, .. }) if due <= self.now)
     }
 
     /// Sends again under the same key what may be made already, as long as its target knows the
@@ -85,13 +103,19 @@ impl At<'_> {
     fn ask_again(&self, effects: &[usize]) -> Vec<Event> {
         let due = effects.iter().filter(|at| self.is_due(**at));
         due.map(|at| match self.step.effects.get(*at) {
-            Some(effect) if self.is_known(effect) => self.intent(*at, effect.dispatch + 1),
+            Some(effect) if self.is_known(effect) && self.holds_locks() => {
+                self.intent(*at, effect.dispatch + 1)
+            }
             _ => self.doubt(*at),
         })
         .collect()
     }
 
-    fn doubt(&self, at: usize) -> Event {
+    fn holds_locks(&self) -> bool {
+        self.step.prepared.as_ref().is_some_and(|prepared| self.missing_locks(prepared).is_empty())
+    }
+
+    pub(super) fn doubt(&self, at: usize) -> Event {
         let effect = self.step.effects.get(at);
         let found = effect.map(|effect| match &effect.state {
             EffectState::Again { why, .. } => why.as_str(),
@@ -127,6 +151,12 @@ impl At<'_> {
     fn send(&self, effects: &[usize]) -> Vec<Event> {
         if self.step.tries > self.plan.retry.max {
             return self.failed_attempt(&self.trouble(), self.step.tries);
+        }
+        if !self.holds_locks() {
+            // The run was over in between: its locks were let go, and what was read is old.
+            let why = "its locks were let go; it is prepared afresh".into();
+            let wait = Wait::Retry { due: self.now, why };
+            return vec![Event::StepWaits { step: self.id(), wait }];
         }
         let sent = |at: usize| self.step.effects.get(at).map_or(0, |effect| effect.dispatch);
         let due = effects.iter().filter(|at| self.is_due(**at));
@@ -191,11 +221,11 @@ fn start(run: &RunState, now: Timestamp, retries: &[StepIx]) -> Vec<Event> {
 
 /// Nothing is under way and nothing may start: whether the run is over.
 fn over(run: &RunState) -> Vec<Event> {
-    if !run.active.is_empty() {
+    if !run.active.is_empty() || run.paused {
         return Vec::new();
     }
     match &run.phase {
-        Phase::Forward if run.paused || !run.asking.is_empty() => Vec::new(),
+        Phase::Forward if !run.asking.is_empty() => Vec::new(),
         Phase::Forward if run.met == run.steps.len() => {
             let recovered = run.plan.success.as_ref().map(|_| true);
             vec![Event::RunEnded { end: RunEnd::Succeeded, recovered }]
@@ -219,7 +249,7 @@ fn undoing(run: &RunState, undo: u32) -> Vec<Event> {
     let met = |ix| run.step(ix).is_some_and(|step| step.state.meets_need());
     if undo_steps().all(met) {
         ended(RunEnd::Undone)
-    } else if run.paused || undo_steps().any(|ix| run.asking.contains(&ix)) {
+    } else if undo_steps().any(|ix| run.asking.contains(&ix)) {
         Vec::new()
     } else {
         ended(RunEnd::Failed)

@@ -9,6 +9,7 @@ use crate::event::{Actor, Cause, Event, RunEnd, SkipCause, StopCause, Wait};
 use crate::id::{StepId, StepIx, Timestamp};
 use crate::limits::{EVIDENCE_BYTES_MAX, REASON_BYTES_MAX};
 use crate::plan::{ApprovalPolicy, PlanStep, Role};
+use crate::stage::Stage;
 use crate::state::{EffectRun, EffectState, Phase, RunState, StepState};
 
 type Decision = Result<Vec<Event>, Rejection>;
@@ -308,35 +309,38 @@ fn settle_effects(at: &At<'_>, effect: Option<usize>, verdict: &Verdict) -> Deci
     if events.is_empty() {
         return Err(nothing_in_doubt(at));
     }
-    let rest = if over(at.run).is_some() { laid_to_rest(at, &events) } else { None };
+    let rest = if over(at.run).is_some() { laid_to_rest(at, &events) } else { Vec::new() };
     Ok(events.into_iter().chain(rest).collect())
 }
 
 /// In a run that is over nothing verifies or sends: once no effect is in doubt any more the step is
 /// done, or will be tried afresh when the run is reopened.
-fn laid_to_rest(at: &At<'_>, settled: &[Event]) -> Option<Event> {
+fn laid_to_rest(at: &At<'_>, settled: &[Event]) -> Vec<Event> {
     let mut step = at.step.clone();
     for event in settled {
         let Event::EffectSettled { sending, settled, due } = event else { continue };
         let Some(effect) = step.effects.get_mut(sending.effect) else { continue };
-        effect.state = match settled {
-            Settled::Done { output } => {
-                effect.output = output.clone();
-                EffectState::Done
-            }
-            _ => EffectState::Again { due: due.unwrap_or(at.now), why: String::new() },
+        effect.state = if let Settled::Done { output } = settled {
+            effect.output = output.clone();
+            EffectState::Done
+        } else {
+            effect.doubtful = false;
+            EffectState::Again { due: due.unwrap_or(at.now), why: String::new() }
         };
     }
     if step.effects.iter().any(|effect| matches!(effect.state, EffectState::InDoubt { .. })) {
-        return None;
+        return Vec::new();
     }
     let after = At { step: &step, ..*at };
-    Some(if step.effects.iter().all(EffectRun::is_made) {
+    if let Stage::Ask(effects) = step.stage() {
+        return effects.iter().map(|effect| after.doubt(*effect)).collect();
+    }
+    vec![if step.effects.iter().all(EffectRun::is_made) {
         let (changed, output) = after.outcome();
         Event::StepSucceeded { step: at.id(), changed, output }
     } else {
         Event::StepCancelled { step: at.id() }
-    })
+    }]
 }
 
 /// A step that is done is given an output that a later one names; those that wait for it go on.

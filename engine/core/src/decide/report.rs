@@ -217,12 +217,14 @@ impl At<'_> {
         self.is_known(effect) && (orphaned || self.step.tries < self.plan.retry.max)
     }
 
-    /// Whether the target still knows the key.
+    /// Whether the target will still know the key when one more sending arrives.
     pub(super) fn is_known(&self, effect: &EffectRun) -> bool {
         let Some(prepared) = &self.step.prepared else { return false };
         let remembered_ms = prepared.remembered_ms.unwrap_or(0);
         let first = effect.first_sent.unwrap_or(self.now);
-        prepared.guarantee == Guarantee::Keyed && self.now.since_ms(first) < remembered_ms
+        // A sending may arrive as late as its timeout, and must still find the key there.
+        let arrives_ms = self.now.since_ms(first).saturating_add(self.plan.timeout_ms);
+        prepared.guarantee == Guarantee::Keyed && arrives_ms < remembered_ms
     }
 
     fn is_transactional(&self) -> bool {

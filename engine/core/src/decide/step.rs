@@ -11,7 +11,7 @@ use crate::event::{Event, Sending, StopCause, Wait};
 use crate::id::TargetId;
 use crate::plan::{OnExhausted, Role};
 use crate::retry;
-use crate::state::{EffectRun, EffectState, StepRun, StepState};
+use crate::state::{EffectState, StepRun, StepState};
 
 impl At<'_> {
     /// After a fresh look, before anything is sent: approval, locks, gate, intents.
@@ -234,60 +234,4 @@ impl At<'_> {
     fn fail(&self, reason: &str, met: bool) -> Event {
         Event::StepFailed { step: self.id(), reason: reason.into(), met }
     }
-
-    /// Where the effects of a running step are.
-    pub(super) fn stage(&self) -> Stage {
-        let effects = &self.step.effects;
-        let is = |test: fn(&EffectState) -> bool| effects.iter().any(|e| test(&e.state));
-        if is(|s| matches!(s, EffectState::InFlight | EffectState::Unclear { .. })) {
-            return Stage::Busy;
-        }
-        if is(|s| matches!(s, EffectState::InDoubt { .. })) {
-            return Stage::Busy;
-        }
-        let ask: Vec<usize> = (0..effects.len())
-            .filter(|at| {
-                let effect = effects.get(*at);
-                effect.is_some_and(|e| e.doubtful && matches!(e.state, EffectState::Again { .. }))
-            })
-            .collect();
-        if !ask.is_empty() {
-            return Stage::Ask(ask);
-        }
-        if is(|s| matches!(s, EffectState::Refused | EffectState::Failed)) {
-            return Stage::Fallen;
-        }
-        if effects.iter().all(EffectRun::is_made) {
-            return Stage::Made;
-        }
-        Stage::Send(self.next_wave())
-    }
-
-    /// The effects to send next: those of the lowest wave that has any.
-    fn next_wave(&self) -> Vec<usize> {
-        let waves = |at: usize| {
-            let prepared = self.step.prepared.as_ref();
-            prepared.and_then(|p| p.effects.get(at)).map_or(0, |effect| effect.wave)
-        };
-        let open: Vec<usize> = (0..self.step.effects.len())
-            .filter(|at| self.step.effects.get(*at).is_some_and(|effect| !effect.is_made()))
-            .collect();
-        let first = open.iter().map(|at| waves(*at)).min();
-        open.into_iter().filter(|at| Some(waves(*at)) == first).collect()
-    }
-}
-
-/// Where the effects of a running step are.
-pub(super) enum Stage {
-    /// Some sending has no final answer.
-    Busy,
-    /// Some effect was refused or failed, and nothing is under way.
-    Fallen,
-    /// These may be made already, and only their own key can tell: sent again, or in doubt, before
-    /// anything else.
-    Ask(Vec<usize>),
-    /// All are made.
-    Made,
-    /// These are sent next.
-    Send(Vec<usize>),
 }

@@ -61,21 +61,22 @@ fn of_run(run: &RunState, event: &Event) -> Result<(), String> {
             Phase::Stopping(_) | Phase::Ended(RunEnd::Failed | RunEnd::Aborted) => true,
             Phase::Ended(RunEnd::Succeeded | RunEnd::Undone) => false,
         },
-        Event::RunStopping { why: StopCause::Halted { .. } } => run.phase == Phase::Forward,
         Event::RunStopping { why: StopCause::Aborted } => {
             !over && run.phase != Phase::Stopping(StopCause::Aborted)
         }
-        Event::RunEnded { end, .. } => !over && may_end(run, *end),
+        Event::RunEnded { end, .. } => !run.paused && may_end(run, *end),
         Event::RunClosed => over,
         Event::UndoBegun { undo } => {
-            *undo == run.undos + 1
+            *undo == run.undos.saturating_add(1)
                 && !matches!(run.phase, Phase::Undoing(_) | Phase::Ended(RunEnd::Undone))
         }
         Event::RevertPlanned { .. } => matches!(run.phase, Phase::Undoing(_)) && !run.undo_planned,
         Event::StepsInserted { steps } if undo_steps(steps) => {
-            matches!(run.phase, Phase::Undoing(_)) && !run.undo_planned
+            matches!(run.phase, Phase::Undoing(_)) && !run.undo_planned && !run.paused
         }
-        Event::StepsInserted { .. } => run.phase == Phase::Forward,
+        Event::StepsInserted { .. } | Event::RunStopping { why: StopCause::Halted { .. } } => {
+            run.phase == Phase::Forward
+        }
         _ => false,
     };
     if legal { Ok(()) } else { Err(format!("the run is {}", phase(run))) }
@@ -111,6 +112,10 @@ fn of_step(run: &RunState, id: &StepId, event: &Event) -> Result<(), String> {
     if matches!(event, Event::StepStarted { .. }) && !run.may_start(ix) {
         return Err(format!("`{id}` may not start, for the run is {}", phase(run)));
     }
+    let is_open = |effect: &EffectRun| effect.doubtful && effect.is_again();
+    if step.state == StepState::Running && (step.is_busy() || step.effects.iter().any(is_open)) {
+        return Err(format!("an effect of `{id}` has no final answer"));
+    }
     if may_follow(&step.state, event) {
         return Ok(());
     }
@@ -122,13 +127,10 @@ fn may_follow(state: &StepState, event: &Event) -> bool {
     match event {
         Event::StepStarted { .. } => matches!(state, S::Pending | S::Waiting(Wait::Retry { .. })),
         Event::StepPrepared { .. } => *state == S::Preparing,
-        Event::StepLocked { .. } => {
-            matches!(state, S::Preparing | S::Waiting(Wait::Approval { .. } | Wait::Lock { .. }))
-        }
+        Event::StepLocked { .. } => may_lock(state),
         Event::StepWaits { wait, .. } => may_wait(state, wait),
         Event::StepApproved { .. } => matches!(state, S::Waiting(Wait::Approval { .. })),
         Event::StepSucceeded { .. } => may_succeed(state),
-        Event::StepLooked { .. } => *state == S::Running,
         Event::StepUnverified { .. } => {
             matches!(state, S::Running | S::Waiting(Wait::Soak { .. }))
         }
@@ -142,7 +144,7 @@ fn may_follow(state: &StepState, event: &Event) -> bool {
             state,
             S::Pending | S::Waiting(_) | S::Failed { .. } | S::Unverified | S::Cancelled
         ),
-        Event::StepCancelled { .. } => *state == S::Running,
+        Event::StepLooked { .. } | Event::StepCancelled { .. } => *state == S::Running,
         Event::StepUndone { .. } => {
             *state == S::Unverified || state.is_rest() && *state != S::Undone
         }
@@ -155,6 +157,11 @@ fn may_follow(state: &StepState, event: &Event) -> bool {
         ),
         _ => false,
     }
+}
+
+fn may_lock(state: &StepState) -> bool {
+    let waits = matches!(state, StepState::Waiting(Wait::Approval { .. } | Wait::Lock { .. }));
+    waits || *state == StepState::Preparing
 }
 
 fn may_wait(state: &StepState, wait: &Wait) -> bool {
@@ -171,9 +178,7 @@ fn may_wait(state: &StepState, wait: &Wait) -> bool {
                 | S::Running
                 | S::Waiting(Wait::Approval { .. } | Wait::Timer { .. } | Wait::Soak { .. })
         ),
-        Wait::Lock { .. } => {
-            matches!(state, S::Preparing | S::Waiting(Wait::Approval { .. } | Wait::Lock { .. }))
-        }
+        Wait::Lock { .. } => may_lock(state),
         Wait::Timer { .. } => matches!(state, S::Preparing | S::Waiting(Wait::Approval { .. })),
         Wait::Person { .. } => {
             matches!(state, S::Pending | S::Preparing | S::Running | S::Waiting(Wait::Retry { .. }))
@@ -227,7 +232,7 @@ fn may_send(step: &StepRun, effect: &EffectRun, sending: &Sending) -> Result<(),
     if sending.dispatch != effect.dispatch.saturating_add(1) {
         return Err(format!("sending {} cannot follow {}", sending.dispatch, effect.dispatch));
     }
-    let open = matches!(effect.state, EffectState::Pending | EffectState::Again { .. });
+    let open = effect.state == EffectState::Pending || effect.is_again();
     if open && matches!(step.state, StepState::Preparing | StepState::Running) {
         return Ok(());
     }
@@ -250,11 +255,10 @@ fn may_answer(step: &StepRun, effect: &EffectRun, event: &Event) -> bool {
             }
             _ => false,
         },
-        Event::EffectInDoubt { .. } => match &effect.state {
-            EffectState::Unclear { .. } => true,
-            EffectState::Again { .. } => effect.doubtful,
-            _ => false,
-        },
+        Event::EffectInDoubt { .. } => {
+            matches!(effect.state, EffectState::Unclear { .. })
+                || effect.is_again() && effect.doubtful
+        }
         _ => false,
     };
     is_open && matches!(step.state, StepState::Running | StepState::InDoubt)

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by a panic")]
 
+mod cuts;
+mod dags;
 mod plans;
+mod rules;
+mod sim;
 mod walk;
+mod words;
 mod world;

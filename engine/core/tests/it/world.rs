@@ -81,7 +81,7 @@ impl World {
             Wanted::Settle(dispatch) => Report::Settled {
                 sending: dispatch.sending.clone(),
                 settled: if self.made.contains_key(&dispatch.key) {
-                    Settled::Done { output: json!(null) }
+                    Settled::Done { output: json!({ "made": dispatch.key.as_str() }) }
                 } else {
                     Settled::NotDone
                 },

@@ -1,0 +1,102 @@
+//! The words of `docs/rules.md` for states and events.
+
+use backout_core::contract::Settled;
+use backout_core::event::{Event, RunEnd, SkipCause, StopCause, Wait};
+use backout_core::id::StepId;
+use backout_core::state::{Phase, RunState, StepState};
+
+pub(crate) fn wait_word(wait: &Wait) -> &'static str {
+    match wait {
+        Wait::Approval { .. } => "approval",
+        Wait::Retry { .. } => "retry",
+        Wait::Soak { .. } => "soak",
+        Wait::Lock { .. } => "lock",
+        Wait::Timer { .. } => "timer",
+        Wait::Person { .. } => "person",
+        Wait::Output { .. } => "output",
+    }
+}
+
+pub(crate) fn state_word(state: &StepState) -> String {
+    match state {
+        StepState::Waiting(wait) => format!("waiting-{}", wait_word(wait)),
+        StepState::Succeeded { .. } => "succeeded".into(),
+        state => state.word().into(),
+    }
+}
+
+pub(crate) fn end_word(end: RunEnd) -> &'static str {
+    match end {
+        RunEnd::Succeeded => "succeeded",
+        RunEnd::Failed => "failed",
+        RunEnd::Aborted => "aborted",
+        RunEnd::Undone => "undone",
+    }
+}
+
+pub(crate) fn phase_word(run: &RunState) -> String {
+    if run.closed {
+        return "closed".into();
+    }
+    let word = match &run.phase {
+        Phase::Forward => "forward",
+        Phase::Stopping(StopCause::Halted { .. }) => "halting",
+        Phase::Stopping(StopCause::Aborted) => "aborting",
+        Phase::Undoing(_) => "undoing",
+        Phase::Ended(end) => end_word(*end),
+    };
+    if run.paused { format!("{word}, paused") } else { word.into() }
+}
+
+/// The stored kind, with what matters of it.
+pub(crate) fn event_word(event: &Event) -> String {
+    let kind = crate::world::kind(event);
+    match event {
+        Event::StepWaits { wait, .. } => format!("{kind} {}", wait_word(wait)),
+        Event::StepSkipped { by: SkipCause::When, .. } => format!("{kind} when"),
+        Event::StepSkipped { by: SkipCause::Person, .. } => format!("{kind} person"),
+        Event::RunEnded { end, .. } => format!("{kind} {}", end_word(*end)),
+        Event::RunStopping { why: StopCause::Halted { .. } } => format!("{kind} halted"),
+        Event::RunStopping { why: StopCause::Aborted } => format!("{kind} aborted"),
+        Event::EffectSettled { settled, .. } => format!("{kind} {}", settled_word(settled)),
+        _ => kind,
+    }
+}
+
+pub(crate) fn settled_word(settled: &Settled) -> &'static str {
+    match settled {
+        Settled::Done { .. } => "done",
+        Settled::NotDone => "not-done",
+        Settled::Failed { .. } => "failed",
+        Settled::Running { .. } => "running",
+        Settled::Unknown { .. } => "unknown",
+        Settled::Unreachable { .. } => "unreachable",
+    }
+}
+
+/// The step that an event is about.
+pub(crate) fn event_step(event: &Event) -> Option<&StepId> {
+    match event {
+        Event::StepStarted { step, .. }
+        | Event::StepPrepared { step, .. }
+        | Event::StepLocked { step, .. }
+        | Event::StepWaits { step, .. }
+        | Event::StepApproved { step, .. }
+        | Event::StepSucceeded { step, .. }
+        | Event::StepLooked { step, .. }
+        | Event::StepUnverified { step, .. }
+        | Event::StepFailed { step, .. }
+        | Event::StepSkipped { step, .. }
+        | Event::StepCancelled { step }
+        | Event::StepUndone { step }
+        | Event::StepReopened { step } => Some(step),
+        Event::EffectIntended { sending }
+        | Event::EffectDone { sending, .. }
+        | Event::EffectRefused { sending, .. }
+        | Event::EffectFailed { sending, .. }
+        | Event::EffectUnclear { sending, .. }
+        | Event::EffectSettled { sending, .. }
+        | Event::EffectInDoubt { sending, .. } => Some(&sending.step),
+        _ => None,
+    }
+}
