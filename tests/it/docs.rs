@@ -194,6 +194,13 @@ fn every_example_is_valid() {
     let said = env.backout([PathBuf::from("check")].into_iter().chain(examples.clone())).exits(0);
     assert_eq!(said.out.lines().count(), examples.len(), "{}", said.out);
     assert_eq!(said.err, "", "no example has a warning");
+    let index = fs::read_to_string(root().join("runbooks/README.md")).unwrap();
+    for example in examples {
+        let name = example.file_name().unwrap().to_str().unwrap();
+        assert!(index.contains(name), "{name} is not in runbooks/README.md");
+        let drawn = env.backout([Path::new("graph"), &example]).exits(0);
+        assert!(!drawn.out.is_empty(), "{name}");
+    }
 }
 
 #[test]
@@ -207,6 +214,19 @@ fn the_exit_codes_of_the_operating_page_are_those_of_the_command() {
         text.lines().filter(is_code).map(str::to_owned).collect()
     };
     assert_eq!(rows("docs/operating.md"), rows("docs/reference/cli.md"));
+}
+
+#[test]
+fn every_action_stands_on_the_page_of_guarantees() {
+    let env = TestEnv::new();
+    let actions = env.backout(["plugins", "--json"]).exits(0).json();
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let names: Vec<_> = actions.as_array().unwrap().iter().map(|a| &a["action"]).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let name = name.as_str().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/guarantees.md");
+    }
 }
 
 /// Runs an example with parameters.
