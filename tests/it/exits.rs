@@ -95,7 +95,10 @@ fn every_exit_code_is_reached_by_a_real_command() {
 }
 
 fn ready(env: &TestEnv) {
-    env.write("flags.yaml", "mine:\n  variations: {on: true, off: false}\n  defaultRule: {variation: on}\n");
+    env.write(
+        "flags.yaml",
+        "mine:\n  variations: {on: true, off: false}\n  defaultRule: {variation: on}\n",
+    );
     let file = env.path("flags.yaml");
     let flag = |flag: &str| {
         format!(
@@ -134,12 +137,16 @@ fn an_owner_that_cannot_be_reached_is_named() {
     let running = env.spawn(["run", "slow.ron"]);
     env.wait_for_state("running");
     fs::remove_file(env.store().join("control.sock")).unwrap();
-    for args in [&["run", "two.ron"][..], &["note", "latest", "--reason", "x"], &["resume", "latest"]] {
+    for args in
+        [&["run", "two.ron"][..], &["note", "latest", "--reason", "x"], &["resume", "latest"]]
+    {
         let said = env.backout(args).exits(6);
         assert!(said.err.contains(&running.pid().to_string()), "{}", said.err);
         assert!(said.err.contains("since 20"), "{}", said.err);
     }
-    for args in [&["status", "latest"][..], &["history", "latest"], &["by-hand", "latest"], &["verify"]] {
+    for args in
+        [&["status", "latest"][..], &["history", "latest"], &["by-hand", "latest"], &["verify"]]
+    {
         env.backout(args).exits(0);
     }
 }
@@ -197,7 +204,9 @@ fn a_reader_that_goes_away_is_quiet_everywhere() {
     for _ in 0..3 {
         env.backout(["run", "two.ron"]).exits(0);
     }
-    for command in ["status", "status latest", "history latest", "history latest --json", "plan two.ron"] {
+    for command in
+        ["status", "status latest", "history latest", "history latest --json", "plan two.ron"]
+    {
         let script = format!("set -o pipefail; {} {command} | true", env!("CARGO_BIN_EXE_backout"));
         let said = Command::new("bash")
             .args(["-c", &script])
@@ -224,7 +233,10 @@ fn colours_need_a_terminal_and_no_color_is_heeded() {
     let on_terminal = |no_color: bool| {
         let mut command = Command::new("script");
         let shown = format!("{} status latest", env!("CARGO_BIN_EXE_backout"));
-        command.args(["-qec", &shown, "/dev/null"]).env("TERM", "xterm").env("BACKOUT_STORE", env.store());
+        command
+            .args(["-qec", &shown, "/dev/null"])
+            .env("TERM", "xterm")
+            .env("BACKOUT_STORE", env.store());
         command.env_remove("NO_COLOR").env_remove("CI").stdin(std::process::Stdio::null());
         if no_color {
             command.env("NO_COLOR", "1");
@@ -245,7 +257,9 @@ fn status_and_history_have_the_promised_fields() {
         assert!(status[field].is_string(), "{field}: {status:#}");
     }
     for step in status["steps"].as_array().unwrap() {
-        assert!(step["id"].is_string() && step["state"].is_string() && step["guarantee"].is_string());
+        assert!(
+            step["id"].is_string() && step["state"].is_string() && step["guarantee"].is_string()
+        );
         assert!(step["attempts"].is_u64(), "{step:#}");
     }
     for (at, line) in env.history("latest").iter().enumerate() {

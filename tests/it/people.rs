@@ -12,7 +12,11 @@ use crate::targets::{Database, FLAGS, FlagFile, Releases, lines};
 
 fn step(status: &Value, id: &str) -> Value {
     let steps = status["steps"].as_array().unwrap();
-    steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no {id}: {status:#}")).clone()
+    steps
+        .iter()
+        .find(|step| step["id"] == id)
+        .unwrap_or_else(|| panic!("no {id}: {status:#}"))
+        .clone()
 }
 
 fn is_in(env: &TestEnv, id: &str, state: &str) -> bool {
@@ -64,7 +68,9 @@ fn a_second_process_decides_while_the_first_one_runs() {
         assert!(said.err.contains(&drives), "{args:?}: {}", said.err);
         said
     };
-    for (id, state) in [("gate", "waiting"), ("again", "waiting"), ("left", "waiting"), ("doubt", "in-doubt")] {
+    for (id, state) in
+        [("gate", "waiting"), ("again", "waiting"), ("left", "waiting"), ("doubt", "in-doubt")]
+    {
         wait_until(&format!("{id} is {state}"), || is_in(&env, id, state));
     }
     asked(&["approve", "latest", "gate"]);
@@ -76,7 +82,16 @@ fn a_second_process_decides_while_the_first_one_runs() {
     env.backout(["settle", "latest", "doubt", "--done"]).exits(2);
     env.backout(["retry", "latest", "doubt"]).exits(2);
     env.backout(["skip", "latest", "doubt", "--reason", "x"]).exits(2);
-    asked(&["settle", "latest", "doubt", "--done", "--reason", "seen in its log", "--output", "id=7"]);
+    asked(&[
+        "settle",
+        "latest",
+        "doubt",
+        "--done",
+        "--reason",
+        "seen in its log",
+        "--output",
+        "id=7",
+    ]);
     asked(&["note", "latest", "gate", "--reason", "ana looked at the graphs"]);
     env.backout(["close", "latest"]).exits(2);
     fs::remove_file(busy).unwrap();
@@ -93,6 +108,67 @@ fn a_second_process_decides_while_the_first_one_runs() {
     for text in ["mended", "not needed here", "seen in its log", "ana looked at the graphs"] {
         assert!(history.contains(text), "{text}: {history}");
     }
+}
+
+#[test]
+fn break_glass_works_alone_and_marks_every_later_view() {
+    let env = TestEnv::new();
+    env.write(
+        "lead.ron",
+        r#"Runbook(format: 1, name: "lead", steps: [
+            (id: "it", action: "noop.run", approval: (count: 2, by: ["lead", "second"], starter_may: false)),
+            (id: "after", action: "noop.run"),
+        ])"#,
+    );
+    env.backout(["run", "lead.ron"]).exits(4);
+    env.backout(["approve", "latest", "it"]).exits(2);
+    env.backout(["approve", "latest", "it", "--break-glass"]).exits(2);
+    env.backout(["approve", "latest", "it", "--break-glass", "--reason", "alone at 03:00"])
+        .exits(0);
+    env.backout(["resume", "latest"]).exits(0);
+    assert_eq!(env.status("latest")["break_glass"], true);
+    for args in [&["status", "latest"][..], &["status"], &["history", "latest"]] {
+        let said = env.backout(args).exits(0);
+        assert!(said.out.contains("BREAK-GLASS"), "{args:?}: {}", said.out);
+    }
+}
+
+#[test]
+fn a_second_run_waits_for_the_target_that_the_first_one_holds() {
+    let env = TestEnv::new();
+    let flags = FlagFile::new(&env.path(""));
+    let text = |name: &str, variation: &str, more: &str| {
+        format!(
+            r#"Runbook(format: 1, name: "{name}", steps: [
+    (id: "flag", action: "flags.set", with: (file: "{}", flag: "new_checkout", variation: "{variation}")),
+    {more}
+])"#,
+            flags.path.display()
+        )
+    };
+    env.write("busy", "");
+    let busy = format!(
+        r#"(id: "busy", action: "exec.run", with: (cwd: "{}", command: ["sh", "-c",
+            "while [ -e busy ]; do sleep 0.05; done"])),"#,
+        env.path("").display()
+    );
+    env.write("first.ron", &text("first", "off", &busy));
+    env.write("second.ron", &text("second", "on", ""));
+    let first = env.spawn(["run", "first.ron"]);
+    wait_until("the first run holds the flags", || is_in(&env, "busy", "running"));
+    let holder = env.status("latest")["run"].as_str().unwrap().to_owned();
+    let second = env.spawn(["run", "second.ron"]);
+    wait_until("the second run waits", || {
+        let said = env.backout(["status", "latest", "--json"]);
+        let status: Value = serde_json::from_str(&said.out).unwrap_or_default();
+        status["runbook"] == "second" && status["steps"][0]["wait"]["for"] == "lock"
+    });
+    assert_eq!(step(&env.status("latest"), "flag")["wait"]["held_by"], serde_json::json!([holder]));
+    assert!(flags.text().contains("    variation: off\n"), "only the first one acted");
+    fs::remove_file(env.path("busy")).unwrap();
+    first.wait().exits(0);
+    second.wait().exits(0);
+    assert!(flags.text().contains("    variation: on\n"), "{}", flags.text());
 }
 
 /// A chain of two commands, the first of which is at work until it is let go.
@@ -121,7 +197,9 @@ fn count(env: &TestEnv, name: &str) -> usize {
 
 #[test]
 fn pause_abort_and_undo_reach_a_run_from_outside() {
-    for (verb, code, state) in [("pause", 4, "paused"), ("abort", 1, "aborted"), ("undo", 0, "undone")] {
+    for (verb, code, state) in
+        [("pause", 4, "paused"), ("abort", 1, "aborted"), ("undo", 0, "undone")]
+    {
         let env = chain();
         let running = env.spawn(["run", "chain.ron"]);
         wait_until("the first command is at work", || count(&env, "begun") == 1);
@@ -289,7 +367,10 @@ fn a_run_that_ends_with_an_approval_is_done_and_resuming_it_is_no_mistake() {
 #[test]
 fn a_finished_run_travels_and_still_verifies() {
     let (here, there) = (TestEnv::new(), TestEnv::new());
-    here.write("two.ron", r#"Runbook(format: 1, name: "two", steps: [(id: "a", action: "noop.run")])"#);
+    here.write(
+        "two.ron",
+        r#"Runbook(format: 1, name: "two", steps: [(id: "a", action: "noop.run")])"#,
+    );
     here.backout(["run", "two.ron"]).exits(0);
     let status = here.status("latest");
     let (run, head) = (status["run"].as_str().unwrap(), status["head"].as_str().unwrap());
@@ -301,7 +382,11 @@ fn a_finished_run_travels_and_still_verifies() {
         env.backout(["verify"]).exits(0);
         env.backout(["verify", run, "--head", head]).exits(0);
         assert_eq!(env.status(run)["head"], head);
-        let other = if head.starts_with('0') { head.replacen('0', "1", 1) } else { format!("0{}", &head[1..]) };
+        let other = if head.starts_with('0') {
+            head.replacen('0', "1", 1)
+        } else {
+            format!("0{}", &head[1..])
+        };
         env.backout(["verify", run, "--head", &other]).exits(1);
     }
 }
@@ -320,7 +405,10 @@ fn an_unfinished_run_is_taken_over_elsewhere_with_a_reason() {
             here.path("").display()
         ),
     );
-    assert_eq!(here.backout_with(["run", "moves.ron"], "BACKOUT_TEST_CRASH", "after-effect:it").code, -1);
+    assert_eq!(
+        here.backout_with(["run", "moves.ron"], "BACKOUT_TEST_CRASH", "after-effect:it").code,
+        -1
+    );
     assert_eq!(count(&here, "made"), 1);
     let file = here.path("run.backout").to_str().unwrap().to_owned();
     here.backout(["export", "latest", &file]).exits(0);
@@ -344,7 +432,10 @@ fn an_unfinished_run_is_taken_over_elsewhere_with_a_reason() {
 #[test]
 fn a_damaged_run_is_named_and_can_still_be_done_by_hand() {
     let env = TestEnv::new();
-    env.write("two.ron", r#"Runbook(format: 1, name: "two", steps: [(id: "a", action: "noop.run")])"#);
+    env.write(
+        "two.ron",
+        r#"Runbook(format: 1, name: "two", steps: [(id: "a", action: "noop.run")])"#,
+    );
     env.write(
         "asks.ron",
         r#"Runbook(format: 1, name: "asks", steps: [

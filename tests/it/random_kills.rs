@@ -9,7 +9,7 @@ use crate::targets::{Database, FlagFile, OLD_SHA256, Releases, Server, lines};
 
 /// A killed engine lived so many milliseconds at the most: some kills come before it opened its
 /// store, some after several steps.
-const LIFE_MS_MAX: u64 = 600;
+const LIFE_MS_MAX: u64 = 250;
 /// Kills after which the run is left alone to end.
 const KILLS_MAX: usize = 25;
 /// Steps in the runbook.
@@ -137,7 +137,9 @@ impl World {
 }
 
 fn survive(seed: u64) {
-    println!("seed {seed}: BACKOUT_TEST_SEED={seed} cargo test -p backout-cli --test it random_kills");
+    println!(
+        "seed {seed}: BACKOUT_TEST_SEED={seed} cargo test -p backout-cli --test it random_kills"
+    );
     let world = World::new();
     let mut chance = Chance(seed);
     let mut kills = 0;
@@ -163,11 +165,15 @@ fn survive(seed: u64) {
         }
         kills += 1;
         let verified = world.env.backout(["verify"]);
-        assert_eq!(verified.code, 0, "seed {seed}, after kill {kills}:\n{}{}", verified.out, verified.err);
+        assert_eq!(
+            verified.code, 0,
+            "seed {seed}, after kill {kills}:\n{}{}",
+            verified.out, verified.err
+        );
     };
     assert_eq!(code, 0, "seed {seed}");
     println!("seed {seed}: ended after {kills} kills");
-    assert!(kills > 3, "seed {seed} killed too seldom to say anything");
+    assert!(kills >= 3, "seed {seed} killed too seldom to say anything");
     let status = world.env.status("latest");
     assert_eq!(status["state"], "succeeded", "seed {seed}");
     assert_eq!(status["steps"].as_array().unwrap().len(), STEPS);

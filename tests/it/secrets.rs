@@ -97,7 +97,10 @@ impl Planted {
             .env("SHOP_TOKEN", canary("env"))
             .env("PARAM_TOKEN", canary("param"))
             .env("DATABASE_URL", format!("sqlite:{database}?_auth_pass={}", canary("url")))
-            .env("NO_DATABASE_URL", format!("sqlite:/does/not/exist.db?_auth_pass={}", canary("url")))
+            .env(
+                "NO_DATABASE_URL",
+                format!("sqlite:/does/not/exist.db?_auth_pass={}", canary("url")),
+            )
             .env("BACKOUT_LOG", "trace");
         command
     }
@@ -128,7 +131,7 @@ fn check_processes() -> usize {
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
         let bytes = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         ours += usize::from(bytes.windows(8).any(|window| window == b"echo $A "));
-        check_clean(&format!("the argument list of {:?}", entry.file_name()), &bytes);
+        check_clean(&format!("the argument list of {}", entry.path().display()), &bytes);
     }
     ours
 }
@@ -137,13 +140,17 @@ fn check_processes() -> usize {
 fn no_secret_is_found_where_it_does_not_belong() {
     let planted = Planted::new();
     let token = "token=env:PARAM_TOKEN";
-    for args in [&["check", "secrets.ron"][..], &["plan", "secrets.ron", "-p", token], &["plan", "secrets.ron", "--json", "-p", token]]
-    {
+    for args in [
+        &["check", "secrets.ron"][..],
+        &["plan", "secrets.ron", "-p", token],
+        &["plan", "secrets.ron", "--json", "-p", token],
+    ] {
         planted.said(args).exits(0);
     }
     planted.said(&["ready", "secrets.ron", "-p", token]);
     let held = planted.env.write("held", "");
-    let running = crate::support::Running::new(&mut planted.command(&["run", "secrets.ron", "-p", token]));
+    let running =
+        crate::support::Running::new(&mut planted.command(&["run", "secrets.ron", "-p", token]));
     wait_until("the command is at work", || !lines(&planted.env.path("said")).is_empty());
     assert!(check_processes() > 0, "the command's argument list was looked at");
     planted.check_store();
@@ -212,7 +219,8 @@ fn a_secret_given_in_place_of_its_reference_is_refused_and_not_repeated() {
     let literal = format!("token={}", canary("literal"));
     let said = planted.said(&["run", "secrets.ron", "-p", &literal]);
     assert!(said.code == 2 || said.code == 3, "{}: {}", said.code, said.err);
-    let params = planted.env.write("params.json", &format!(r#"{{"token": "{}"}}"#, canary("literal")));
+    let params =
+        planted.env.write("params.json", &format!(r#"{{"token": "{}"}}"#, canary("literal")));
     let said = planted.said(&["run", "secrets.ron", "--params", params.to_str().unwrap()]);
     assert!(said.code == 2 || said.code == 3, "{}: {}", said.code, said.err);
     assert_eq!(planted.good.made(), 0);
@@ -231,4 +239,31 @@ fn missing_secrets_are_named_together_before_anything_is_done() {
     }
     check_clean("stderr", said.err.as_bytes());
     assert!(!planted.env.path("said").exists(), "nothing was begun");
+}
+
+#[test]
+fn resume_names_all_secrets_that_are_missing_and_touches_nothing() {
+    let env = TestEnv::new();
+    env.write(
+        "later.ron",
+        r#"Runbook(format: 1, name: "later", steps: [
+            (id: "gate", action: "wait.approval", with: (text: "go?")),
+            (id: "one", action: "exec.run", with: (secret_env: {"A": "env:FIRST_TOKEN"}, command: ["true"])),
+            (id: "two", action: "exec.run", with: (secret_env: {"B": "env:SECOND_TOKEN"}, command: ["true"])),
+        ])"#,
+    );
+    let with = |args: &[&str]| {
+        let mut command = env.command(args);
+        command.env("FIRST_TOKEN", canary("env")).env("SECOND_TOKEN", canary("file"));
+        crate::support::Running::new(&mut command).wait()
+    };
+    with(&["run", "later.ron"]).exits(4);
+    env.backout(["approve", "latest"]).exits(0);
+    let said = env.backout(["resume", "latest"]);
+    assert_ne!(said.code, 0, "{}", said.err);
+    for name in ["FIRST_TOKEN", "SECOND_TOKEN"] {
+        assert!(said.err.contains(name), "{name}: {}", said.err);
+    }
+    assert!(!env.history("latest").iter().any(|event| event["kind"] == "effect-intended"));
+    with(&["resume", "latest"]).exits(0);
 }

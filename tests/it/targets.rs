@@ -37,10 +37,8 @@ struct ServerState {
     remembers: bool,
     held: bool,
     ended: bool,
-    /// The status of the answer to a POST; 200 where none is set.
-    status: Option<u16>,
-    /// Whether an answer repeats the headers that it got.
-    echoes: bool,
+    /// The status that each POST is refused with, the headers that it had in the answer.
+    refuses: Option<u16>,
 }
 
 /// A request as the service saw it.
@@ -65,7 +63,7 @@ impl Server {
                 }
                 let shared = accepting.clone();
                 // One thread a connection: a held request holds no other.
-                std::thread::spawn(move || drop(answer(&shared, stream)));
+                std::thread::spawn(move || answer(&shared, stream).unwrap_or_default());
             }
         });
         Self { port, shared }
@@ -98,8 +96,7 @@ impl Server {
 
     /// From now on each POST is answered with this status, all headers in the body, and no effect.
     pub(crate) fn fail_with_echo(&self, status: u16) {
-        let mut state = self.shared.state.lock().unwrap();
-        (state.status, state.echoes) = (Some(status), true);
+        self.shared.state.lock().unwrap().refuses = Some(status);
     }
 }
 
@@ -126,13 +123,14 @@ fn answer(shared: &Shared, stream: std::io::Result<TcpStream>) -> Option<()> {
         (if made { 200 } else { 404 }, "{}".to_owned())
     };
     drop(state);
-    let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}", body.len());
+    let head =
+        format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}", body.len());
     write!(&stream, "{head}\r\ncontent-type: application/json\r\n\r\n{body}").ok()
 }
 
 fn post(state: &mut ServerState, request: &Request) -> (u16, String) {
-    if let Some(status) = state.status {
-        let echo = if state.echoes { format!("{:?}", request.headers) } else { String::new() };
+    if let Some(status) = state.refuses {
+        let echo = format!("{:?}", request.headers);
         return (status, serde_json::json!({ "error": "no", "you_sent": echo }).to_string());
     }
     let key = request.headers.get("idempotency-key").cloned().unwrap_or_default();
@@ -285,7 +283,11 @@ const LEDGER: &str = "
 
 const MIGRATIONS: [(&str, &str, &str); 3] = [
     ("00001_users", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)", "DROP TABLE users"),
-    ("00002_email", "ALTER TABLE users ADD COLUMN email TEXT", "ALTER TABLE users DROP COLUMN email"),
+    (
+        "00002_email",
+        "ALTER TABLE users ADD COLUMN email TEXT",
+        "ALTER TABLE users DROP COLUMN email",
+    ),
     ("00003_orders", "CREATE TABLE orders (id INTEGER PRIMARY KEY)", "DROP TABLE orders"),
 ];
 
@@ -295,9 +297,8 @@ impl Database {
         let migrations = folder.join("migrations");
         fs::create_dir_all(&migrations).unwrap();
         for (at, (name, up, down)) in MIGRATIONS.iter().enumerate() {
-            let audit = |way: &str| {
-                format!("INSERT INTO audit (what) VALUES ('{way} {}');", at + 1)
-            };
+            let audit =
+                |way: &str| format!("INSERT INTO audit (what) VALUES ('{way} {}');", at + 1);
             let text = format!(
                 "-- +goose Up\n{up};\n{}\n-- +goose Down\n{down};\n{}\n",
                 audit("up"),
