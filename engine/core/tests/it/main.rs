@@ -6,6 +6,7 @@ mod cuts;
 mod dags;
 mod plans;
 mod rules;
+mod scale;
 mod sim;
 mod walk;
 mod words;
