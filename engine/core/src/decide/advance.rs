@@ -165,6 +165,10 @@ impl At<'_> {
 
     /// Fixes the input of a new attempt, or says why it has none.
     pub(super) fn start(&self) -> Vec<Event> {
+        if self.step.unmet > 0 {
+            // It waited to be tried again, and meanwhile a person reopened a step that it needs.
+            return vec![Event::StepReopened { step: self.id() }];
+        }
         match self.input() {
             Ok(None) => vec![Event::StepSkipped { step: self.id(), by: SkipCause::When }],
             Ok(Some(input)) => {

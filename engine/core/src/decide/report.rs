@@ -161,8 +161,10 @@ impl At<'_> {
         let read_only = self.step.guarantee() == Some(Guarantee::ReadOnly);
         vec![match outcome.clone() {
             Outcome::Done { output } => Event::EffectDone { sending, output },
-            // Refused on a repeat: perhaps since an earlier sending made it.
-            Outcome::Refused { reason } if self.is_doubtful(&sending) => {
+            // Refused or failed on a repeat: an earlier sending may have made it, or still will.
+            Outcome::Refused { reason } | Outcome::Failed { reason, .. }
+                if self.is_doubtful(&sending) =>
+            {
                 Event::EffectUnclear { sending, reason }
             }
             Outcome::Refused { reason } => Event::EffectRefused { sending, reason },

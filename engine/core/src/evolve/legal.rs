@@ -109,6 +109,9 @@ fn phase(run: &RunState) -> &'static str {
 
 fn of_step(run: &RunState, id: &StepId, event: &Event) -> Result<(), String> {
     let (ix, _, step) = run.find(id).ok_or_else(|| format!("there is no step `{id}`"))?;
+    if matches!(event, Event::StepStarted { .. }) && step.unmet > 0 {
+        return Err(format!("`{id}` may not start before what it needs"));
+    }
     if matches!(event, Event::StepStarted { .. }) && !run.may_start(ix) {
         return Err(format!("`{id}` may not start, for the run is {}", phase(run)));
     }
