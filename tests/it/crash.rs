@@ -2,19 +2,22 @@
 //! target itself recorded. The results are kept in `expected/crash-matrix.md`, which
 //! `docs/guarantees.md` shows: `BACKOUT_BLESS=1` writes it anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Said, TestEnv, kill, wait_until};
-use crate::targets::{
-    Database, FLAGS, FlagFile, OLD_BLOCK, OLD_SHA256, Releases, Server, hold_swap, lines,
-};
+use crate::support::{Said, TestEnv, wait_until};
+use crate::targets::lines;
+
+mod rigs;
+
+use rigs::{Activate, Approval, Commands, FlagVerb, Flags, Http, Migrations, Noop, Timer};
 
 /// Cells that are made at once: most of their time they wait for processes.
 const AT_ONCE: usize = 4;
@@ -36,10 +39,12 @@ enum Window {
     AfterEffect,
     /// The outcome is on disk.
     AfterOutcome,
+    /// After a step of the effect itself.
+    Inside(&'static str),
 }
 
 use Window::{
-    AfterEffect, AfterIntent, AfterOutcome, BeforeIntent, Middle, MiddleDies, MiddleGoesOn,
+    AfterEffect, AfterIntent, AfterOutcome, BeforeIntent, Inside, Middle, MiddleDies, MiddleGoesOn,
 };
 
 const WINDOWS: [(Window, &str); 7] = [
@@ -98,7 +103,7 @@ trait Rig {
             AfterIntent => Some("after-intent:it"),
             AfterEffect => Some("after-effect:it"),
             AfterOutcome => Some("after-outcome:it"),
-            Middle | MiddleGoesOn | MiddleDies => None,
+            Middle | MiddleGoesOn | MiddleDies | Inside(_) => None,
         }
     }
 }
@@ -110,6 +115,27 @@ const OUTSIDE: [Window; 6] =
     [BeforeIntent, AfterIntent, Middle, MiddleGoesOn, AfterEffect, AfterOutcome];
 const COMMAND: [Window; 7] =
     [BeforeIntent, AfterIntent, Middle, MiddleGoesOn, MiddleDies, AfterEffect, AfterOutcome];
+
+/// The steps of a swap of two names.
+const SWAP_STEPS: [Window; 5] =
+    [Inside("Locked"), Inside("Staged"), Inside("Begun"), Inside("Swapped"), Inside("Marked")];
+/// The steps of a migration's transaction.
+const MIGRATION_STEPS: [Window; 5] = [
+    Inside("Begun"),
+    Inside("Recorded"),
+    Inside("Migrated"),
+    Inside("Ledgered"),
+    Inside("Committed"),
+];
+
+/// The steps inside an effect after which it is killed besides.
+fn inside(case: &Case) -> &'static [Window] {
+    match case.guarantee {
+        "transactional" => &MIGRATION_STEPS,
+        "conditional" if case.action != "noop.run" => &SWAP_STEPS,
+        _ => &[],
+    }
+}
 
 fn cases() -> Vec<Case> {
     let case = |action, guarantee, windows, rig| Case { action, guarantee, windows, rig };
@@ -139,7 +165,7 @@ fn every_action_survives_every_window() {
     let cases = cases();
     let cells: Vec<(&Case, Window)> = cases
         .iter()
-        .flat_map(|case| case.windows.iter().map(move |window| (case, *window)))
+        .flat_map(|case| case.windows.iter().chain(inside(case)).map(move |window| (case, *window)))
         .collect();
     let only = std::env::var("BACKOUT_TEST_CELL").unwrap_or_default();
     let results = Mutex::new(Vec::new());
@@ -180,9 +206,10 @@ fn survive(case: &Case, window: Window) -> &'static str {
     let env = TestEnv::new();
     let mut rig = (case.rig)(&env);
     env.write("rb.ron", &runbook(&*rig, &env));
-    match rig.crash_point(window) {
-        Some(point) => crash_at(&env, point),
-        None => crash_in_the_middle(&env, rig.as_mut(), window),
+    match (window, rig.crash_point(window)) {
+        (Inside(point), _) => crash_inside(&env, point),
+        (_, Some(point)) => crash_at(&env, point),
+        (_, None) => crash_in_the_middle(&env, rig.as_mut(), window),
     }
     env.backout(["verify"]).exits(0);
     let status = env.status("latest");
@@ -229,6 +256,12 @@ fn crash_at(env: &TestEnv, point: &str) {
     assert_eq!(said.code, -1, "it was not killed at {point}\n{}\n{}", said.out, said.err);
 }
 
+/// A debug build kills itself at a named point of the effect.
+fn crash_inside(env: &TestEnv, point: &str) {
+    let said = env.backout_with(["run", "rb.ron"], "BACKOUT_TEST_CRASH_INSIDE", point);
+    assert_eq!(said.code, -1, "it was not killed after {point}\n{}\n{}", said.out, said.err);
+}
+
 fn crash_in_the_middle(env: &TestEnv, rig: &mut dyn Rig, window: Window) {
     rig.hold();
     let running = env.spawn(["run", "rb.ron"]);
@@ -261,7 +294,7 @@ fn check_before(case: &Case, window: Window, rig: &dyn Rig, env: &TestEnv) {
         AfterEffect | AfterOutcome if case.guarantee != "read-only" && rig.has_record() => {
             assert_eq!(made, 1, "the first effect is made");
         }
-        Middle | MiddleGoesOn | MiddleDies | AfterEffect | AfterOutcome => {}
+        Middle | MiddleGoesOn | MiddleDies | AfterEffect | AfterOutcome | Inside(_) => {}
     }
 }
 
@@ -324,14 +357,44 @@ fn table(cases: &[Case], results: &[Cell]) -> String {
     for case in cases {
         write!(out, "| {} | `{}` |", case.action, case.guarantee).unwrap();
         for (window, _) in WINDOWS {
-            let cell =
-                results.iter().find(|(action, at, _)| *action == case.action && *at == window);
-            let text = cell.and_then(|cell| cell.2.as_ref().ok()).copied().unwrap_or("-");
-            write!(out, " {text} |").unwrap();
+            write!(out, " {} |", cell(results, case, window)).unwrap();
         }
         out.push('\n');
     }
+    out.push_str("\nKilled inside the effect, after each of its own steps:\n\n| action | after | result |\n|---|---|---|\n");
+    for case in cases {
+        for (result, points) in by_result(case, results) {
+            writeln!(out, "| {} | {} | {result} |", case.action, points.join(", ")).unwrap();
+        }
+    }
     out
+}
+
+/// The points inside a case's effect, by what came of a kill there.
+fn by_result(case: &Case, results: &[Cell]) -> BTreeMap<&'static str, Vec<String>> {
+    let mut points: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for window in inside(case) {
+        if let Inside(point) = window {
+            points.entry(cell(results, case, *window)).or_default().push(point.to_lowercase());
+        }
+    }
+    points
+}
+
+fn cell(results: &[Cell], case: &Case, window: Window) -> &'static str {
+    let found = results.iter().find(|(action, at, _)| *action == case.action && *at == window);
+    found.and_then(|cell| cell.2.as_ref().ok()).copied().unwrap_or("-")
+}
+
+/// Copies the table to the page of guarantees.
+fn show_on_page(table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guarantees.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("<!-- table: crash-matrix -->").unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
+    let shown = table.split_once("-->").unwrap().1.trim();
+    let page = format!("{before}<!-- table: crash-matrix -->\n{shown}\n<!-- end -->{after}");
+    fs::write(&path, page).unwrap();
 }
 
 fn compare(table: &str) {
@@ -340,377 +403,8 @@ fn compare(table: &str) {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/expected/crash-matrix.md");
     if std::env::var_os("BACKOUT_BLESS").is_some() {
         fs::write(&path, table).unwrap();
+        show_on_page(table);
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(table, kept, "{} is not up to date: BACKOUT_BLESS=1 writes it", path.display());
-}
-
-/// `noop.run`: its only record is the journal.
-struct Noop;
-
-impl Rig for Noop {
-    fn step(&self) -> String {
-        r#"action: "noop.run""#.to_owned()
-    }
-
-    fn has_record(&self) -> bool {
-        false
-    }
-
-    fn made(&self, env: &TestEnv) -> usize {
-        // Nothing is made; an outcome is as near as it comes. Before it is durable none is there.
-        let done = |event: &&Value| {
-            let kind = event["kind"].as_str().unwrap();
-            let settled = kind == "effect-settled" && event["settled"].get("done").is_some();
-            event["step"] == "it" && (kind == "effect-done" || settled)
-        };
-        env.history("latest").iter().filter(done).count()
-    }
-}
-
-/// `wait.for`: its moment stands in the journal once, however often it is resumed.
-struct Timer;
-
-impl Rig for Timer {
-    fn step(&self) -> String {
-        r#"action: "wait.for", with: (time: "2s")"#.to_owned()
-    }
-
-    fn made(&self, env: &TestEnv) -> usize {
-        let history = env.history("latest");
-        let ends = history.iter().filter(|e| e["step"] == "it" && e["kind"] == "step-succeeded");
-        ends.count()
-    }
-
-    fn check(&self, env: &TestEnv) {
-        let history = env.history("latest");
-        let due = |e: &&Value| e["step"] == "it" && e["kind"] == "step-waits";
-        let dues: Vec<&Value> = history.iter().filter(due).map(|e| &e["wait"]["due"]).collect();
-        assert_eq!(dues.len(), 1, "the timer was begun anew: {dues:?}");
-        let it = env.status("latest")["steps"][1].clone();
-        assert!(it["took_ms"].as_u64().unwrap() >= 2_000, "{it:#}");
-    }
-
-    fn is_held(&self, env: &TestEnv) -> bool {
-        env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "step-waits")
-    }
-
-    fn crash_point(&self, window: Window) -> Option<&'static str> {
-        around_a_gate(window)
-    }
-}
-
-fn around_a_gate(window: Window) -> Option<&'static str> {
-    match window {
-        BeforeIntent | AfterIntent => Some("after-intent:before"),
-        AfterEffect => Some("before-intent:after"),
-        AfterOutcome => Some("after-intent:after"),
-        Middle | MiddleGoesOn | MiddleDies => None,
-    }
-}
-
-/// `wait.approval`: one yes is enough, before the crash or after it. A busy step beside it keeps the
-/// engine there while it waits.
-struct Approval {
-    busy: PathBuf,
-}
-
-impl Rig for Approval {
-    fn step(&self) -> String {
-        format!(
-            r#"action: "wait.approval", with: (text: "is it quiet?")),
-    (id: "busy", needs: [], action: "exec.run", with: (
-        command: ["sh", "-c", "while [ -e {busy} ]; do sleep 0.05; done"])),
-    (id: "join", needs: ["it", "busy"], action: "noop.run""#,
-            busy = self.busy.display()
-        )
-    }
-
-    fn made(&self, env: &TestEnv) -> usize {
-        let history = env.history("latest");
-        history.iter().filter(|e| e["step"] == "it" && e["kind"] == "step-approved").count()
-    }
-
-    fn hold(&mut self) {
-        fs::write(&self.busy, "").unwrap();
-    }
-
-    fn is_held(&self, env: &TestEnv) -> bool {
-        env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "step-waits")
-    }
-
-    fn release(&mut self) {
-        fs::remove_file(&self.busy).unwrap();
-    }
-
-    fn crash_point(&self, window: Window) -> Option<&'static str> {
-        around_a_gate(window)
-    }
-}
-
-/// `exec.run`: the command appends to a file, once for each time that it ran to its end.
-struct Commands {
-    folder: PathBuf,
-    settle: bool,
-    read_only: bool,
-}
-
-impl Commands {
-    fn rig(env: &TestEnv, settle: bool, read_only: bool) -> Box<dyn Rig> {
-        let folder = env.path("commands");
-        fs::create_dir_all(&folder).unwrap();
-        Box::new(Self { folder, settle, read_only })
-    }
-}
-
-impl Rig for Commands {
-    fn step(&self) -> String {
-        let settle = r#"settle: ["sh", "-c", "test -s made"],"#;
-        format!(
-            r#"action: "exec.run", with: (cwd: "{}", read_only: {}, {} command: ["sh", "-c",
-        "echo $$ $PPID >> begun; while [ -e held ]; do sleep 0.05; done; echo $BACKOUT_KEY >> made"])"#,
-            self.folder.display(),
-            self.read_only,
-            if self.settle { settle } else { "" },
-        )
-    }
-
-    fn made(&self, _: &TestEnv) -> usize {
-        lines(&self.folder.join("made")).len()
-    }
-
-    fn may_repeat(&self) -> bool {
-        self.read_only
-    }
-
-    fn hold(&mut self) {
-        fs::write(self.folder.join("held"), "").unwrap();
-    }
-
-    fn is_held(&self, _: &TestEnv) -> bool {
-        !lines(&self.folder.join("begun")).is_empty()
-    }
-
-    fn release(&mut self) {
-        fs::remove_file(self.folder.join("held")).unwrap();
-    }
-
-    fn kill(&self) {
-        let begun = lines(&self.folder.join("begun"));
-        let (command, shim) = begun[0].split_once(' ').unwrap();
-        // The shim first, so that it cannot record how the command ended.
-        kill("KILL", shim);
-        kill("KILL", command);
-        fs::remove_file(self.folder.join("held")).unwrap();
-    }
-}
-
-/// `http.request`, against a service that keeps its own log.
-struct Http {
-    server: Server,
-    promise: String,
-}
-
-impl Http {
-    fn rig(promise: &str, remembers: bool) -> Box<dyn Rig> {
-        let server = Server::new(remembers);
-        let probe = format!(r#"probe: (url: "{}", settles_within: "2s")"#, server.url("/made"));
-        Box::new(Self { promise: promise.replace("PROBE", &probe), server })
-    }
-}
-
-impl Rig for Http {
-    fn step(&self) -> String {
-        format!(
-            r#"action: "http.request", with: (method: POST, url: "{}", json: {{"off": true}}, {})"#,
-            self.server.url("/drain"),
-            self.promise
-        )
-    }
-
-    fn made(&self, _: &TestEnv) -> usize {
-        self.server.made()
-    }
-
-    fn hold(&mut self) {
-        self.server.hold();
-    }
-
-    fn is_held(&self, _: &TestEnv) -> bool {
-        self.server.received().iter().any(|request| request.method == "POST")
-    }
-
-    fn release(&mut self) {
-        self.server.release();
-    }
-}
-
-#[derive(Clone, Copy)]
-enum FlagVerb {
-    Off,
-    Set,
-    Restore,
-}
-
-/// `flags.*` on a go-feature-flag file.
-struct Flags {
-    file: FlagFile,
-    verb: FlagVerb,
-    lock: Option<File>,
-}
-
-impl Flags {
-    fn rig(env: &TestEnv, verb: FlagVerb) -> Box<dyn Rig> {
-        Box::new(Self { file: FlagFile::new(&env.path("")), verb, lock: None })
-    }
-}
-
-impl Rig for Flags {
-    fn step(&self) -> String {
-        let file = self.file.path.display();
-        match self.verb {
-            FlagVerb::Off => {
-                format!(r#"action: "flags.off", with: (file: "{file}", flag: "new_checkout")"#)
-            }
-            FlagVerb::Set => format!(
-                r#"action: "flags.set", with: (file: "{file}", flag: "new_checkout", variation: "off")"#
-            ),
-            FlagVerb::Restore => format!(
-                r#"action: "flags.restore", with: (file: "{file}", blocks: {{"new_checkout": {OLD_BLOCK:?}}})"#
-            ),
-        }
-    }
-
-    fn made(&self, _: &TestEnv) -> usize {
-        self.file.swaps()
-    }
-
-    fn check(&self, _: &TestEnv) {
-        let text = self.file.text();
-        assert!(text.contains("    variation: off\n"), "{text}");
-        let rest = FLAGS.split_once("other:").unwrap().1;
-        assert!(text.ends_with(rest), "the other flag changed: {text}");
-    }
-
-    fn hold(&mut self) {
-        self.lock = Some(hold_swap(&self.file.path));
-    }
-
-    fn is_held(&self, env: &TestEnv) -> bool {
-        is_intended(env)
-    }
-
-    fn release(&mut self) {
-        self.lock = None;
-    }
-}
-
-fn is_intended(env: &TestEnv) -> bool {
-    env.history("latest").iter().any(|e| e["step"] == "it" && e["kind"] == "effect-intended")
-}
-
-/// `migrations.*` on SQLite with goose's ledger: two effects in one step.
-struct Migrations {
-    database: Database,
-    up: bool,
-}
-
-impl Migrations {
-    fn rig(env: &TestEnv, up: bool) -> Box<dyn Rig> {
-        Box::new(Self { database: Database::new(&env.path(""), if up { 1 } else { 3 }), up })
-    }
-}
-
-impl Rig for Migrations {
-    fn step(&self) -> String {
-        format!(
-            r#"action: "migrations.{}", accept: ["drops-table", "drops-column", "changes-rows"],
-        with: (path: "{}", dir: "{}", to: {})"#,
-            if self.up { "up" } else { "down" },
-            self.database.path.display(),
-            self.database.migrations.display(),
-            if self.up { 3 } else { 1 }
-        )
-    }
-
-    fn made(&self, _: &TestEnv) -> usize {
-        self.database.audit().len()
-    }
-
-    fn wanted(&self) -> usize {
-        2
-    }
-
-    fn check(&self, env: &TestEnv) {
-        let (audit, ledger, schema) = if self.up {
-            (
-                ["up 2", "up 3"],
-                &["1", "2", "3"][..],
-                &["orders.id", "users.email", "users.id", "users.name"][..],
-            )
-        } else {
-            (["down 3", "down 2"], &["1"][..], &["users.id", "users.name"][..])
-        };
-        assert_eq!(self.database.audit(), audit);
-        assert_eq!(self.database.ledger(), ledger);
-        assert_eq!(self.database.schema(), schema);
-        let run = env.status("latest")["run"].as_str().unwrap().to_owned();
-        assert_eq!(self.database.keys(), [format!("{run}/it/1/0"), format!("{run}/it/1/1")]);
-    }
-
-    fn hold(&mut self) {
-        self.database.hold();
-    }
-
-    fn is_held(&self, _: &TestEnv) -> bool {
-        self.database.is_held()
-    }
-
-    fn release(&mut self) {
-        self.database.release();
-    }
-}
-
-/// `releases.activate` on a folder of releases behind a symlink.
-struct Activate {
-    releases: Releases,
-    lock: Option<File>,
-}
-
-impl Activate {
-    fn rig(env: &TestEnv) -> Box<dyn Rig> {
-        Box::new(Self { releases: Releases::new(&env.path("")), lock: None })
-    }
-}
-
-impl Rig for Activate {
-    fn step(&self) -> String {
-        format!(
-            r#"action: "releases.activate", with: (root: "{}", release: "1.4.1",
-        artifact: (path: "bin/shop", sha256: "{OLD_SHA256}"))"#,
-            self.releases.root.display()
-        )
-    }
-
-    fn made(&self, _: &TestEnv) -> usize {
-        self.releases.swaps()
-    }
-
-    fn check(&self, _: &TestEnv) {
-        assert_eq!(self.releases.current(), "releases/1.4.1");
-        let text = fs::read_to_string(self.releases.link().join("bin/shop")).unwrap();
-        assert_eq!(text, "shop 1.4.1\n");
-    }
-
-    fn hold(&mut self) {
-        self.lock = Some(hold_swap(&self.releases.link()));
-    }
-
-    fn is_held(&self, env: &TestEnv) -> bool {
-        is_intended(env)
-    }
-
-    fn release(&mut self) {
-        self.lock = None;
-    }
 }

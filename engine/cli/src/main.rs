@@ -8,6 +8,8 @@ mod catalogue;
 mod command;
 mod demo;
 mod exit;
+#[cfg(debug_assertions)]
+mod inside;
 mod names;
 mod params;
 mod people;

@@ -72,7 +72,7 @@ impl CrashPoint {
 }
 
 /// SIGKILL, as from outside: nothing is cleaned up.
-fn die() {
+pub fn die() {
     let own = rustix::process::getpid();
     if rustix::process::kill_process(own, rustix::process::Signal::KILL).is_err() {
         std::process::abort();
