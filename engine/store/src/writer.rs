@@ -30,6 +30,9 @@ use crate::watches::locked;
 pub const OUTCOME_RESERVE: u64 = 2 * OUTPUT_BYTES_MAX as u64 + 8 * 1024;
 /// Bytes kept free for the records by which an engine stops in order.
 pub const STOP_RESERVE: u64 = 8 * 1024;
+/// Bytes of room taken at once for outcomes still to come, where the disk has them: those of 240
+/// effects in flight.
+const GROW_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes of records in one batch at the most: a batch is one write, and what it holds waits for all
 /// of it.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -295,9 +298,9 @@ impl Writer {
     fn grow_spare(&self, missing: u64) -> Option<()> {
         let mut spare = locked(&self.shared.spare);
         let Spare::Ready(spare) = &mut *spare else { return None };
-        // Twice what is missing, so that a fan-out does not ask again for each of its effects.
+        // In large pieces, so that many runs or a fan-out do not each wait for a sync of their own.
         let want = spare.capacity + missing;
-        spare.grow(want + missing).or_else(|_| spare.grow(want)).ok()
+        spare.grow(want + missing.max(GROW_BYTES)).or_else(|_| spare.grow(want)).ok()
     }
 
     fn grow_current(&mut self, missing: u64) -> Option<()> {
