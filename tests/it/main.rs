@@ -1,6 +1,10 @@
 //! The binary as a person meets it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test says its seed and what it skips")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it says its seed, and what it skips"
+)]
 
 mod cli;
 mod crash;
