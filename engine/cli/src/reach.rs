@@ -140,8 +140,11 @@ impl Reach {
         }
         drop(engine);
         // Where a request is still being answered it stays open: what is acknowledged is safe.
-        if let Ok(store) = Arc::try_unwrap(store) {
-            store.close();
+        match Arc::try_unwrap(store) {
+            Ok(store) => store.close(),
+            Err(store) => {
+                tracing::warn!(holders = Arc::strong_count(&store), "the store is still in use");
+            }
         }
     }
 

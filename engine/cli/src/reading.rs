@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use backout_core::event::Recorded;
 use backout_core::evolve;
@@ -103,18 +104,34 @@ impl Reading {
         }
     }
 
-    /// The run that was created last.
+    /// The run that was created last. No run is created after its journal was last written, so those
+    /// written before the best one found so far need no look.
     fn latest(&self) -> Option<RunId> {
         let (reader, snapshot) = self.reader.as_ref()?;
         let created = |run: &RunId| {
             let (first, _) = reader.readable_at(snapshot, run, 1).ok()?;
             Some(first.first()?.at)
         };
-        self.runs
-            .iter()
-            .filter_map(|run| Some((created(run)?, run)))
-            .max()
-            .map(|found| found.1.clone())
+        let mut newest_first: Vec<(i64, &RunId)> =
+            self.runs.iter().map(|run| (self.written_ms(run), run)).collect();
+        newest_first.sort_by(|one, other| other.cmp(one));
+        let mut best: Option<(Timestamp, &RunId)> = None;
+        for (written_ms, run) in newest_first {
+            if best.is_some_and(|(at, _)| written_ms < at.0) {
+                break;
+            }
+            best = best.max(created(run).map(|at| (at, run)));
+        }
+        best.map(|(_, run)| run.clone())
+    }
+
+    /// When the journal of a run was last written, milliseconds since 1970; for ever where it is
+    /// not at home yet.
+    fn written_ms(&self, run: &RunId) -> i64 {
+        let journal = self.folder.join("runs").join(run.as_str()).join("journal");
+        let modified = std::fs::metadata(journal).and_then(|metadata| metadata.modified());
+        let since = modified.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        since.and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(i64::MAX)
     }
 
     /// The events of a run that can be read, and what stands in the way of the rest.
