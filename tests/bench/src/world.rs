@@ -129,13 +129,14 @@ pub(crate) fn cause() -> Cause {
     }
 }
 
-/// Bytes of all files of a folder.
-pub(crate) fn journal_bytes(store: &dyn JournalStore, runs: &[RunId]) -> Result<usize> {
-    let mut bytes = 0;
+/// Records of these runs, and their bytes as they stand in the journal, without its digests.
+pub(crate) fn journal_size(store: &dyn JournalStore, runs: &[RunId]) -> Result<(usize, usize)> {
+    let (mut records, mut bytes) = (0, 0);
     for run in runs {
         for recorded in store.read(run, backout_core::id::Seq(1), usize::MAX)? {
+            records += 1;
             bytes += serde_json::to_vec(&recorded)?.len();
         }
     }
-    Ok(bytes)
+    Ok((records, bytes))
 }
