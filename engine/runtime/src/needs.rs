@@ -63,10 +63,10 @@ fn gather(root: &Value, schema: &Value, value: &Value, depth: usize, found: &mut
         return;
     }
     let mut go = |schema: &Value, value: &Value| gather(root, schema, value, depth + 1, found);
-    if let Some(path) = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#')) {
-        if let Some(target) = root.pointer(path) {
-            go(target, value);
-        }
+    if let Some(path) = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#'))
+        && let Some(target) = root.pointer(path)
+    {
+        go(target, value);
     }
     for word in ["anyOf", "oneOf", "allOf"] {
         schema[word].as_array().into_iter().flatten().for_each(|schema| go(schema, value));

@@ -31,6 +31,8 @@ pub(crate) struct Line {
     pub(crate) met: Option<bool>,
 }
 
+type Measurement = fn() -> Result<Vec<Line>>;
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [word, count, dir] = args.as_slice()
@@ -39,7 +41,6 @@ fn main() -> Result<()> {
         return process::live(count.parse()?, dir.as_ref());
     }
     let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
-    type Measurement = fn() -> Result<Vec<Line>>;
     let all: [(&str, Measurement); 7] = [
         ("chain", process::chain),
         ("runs", measure::many_runs),

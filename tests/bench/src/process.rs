@@ -207,13 +207,13 @@ pub(crate) fn memory() -> Result<Vec<Line>> {
     let mut owner =
         backout(&dir.path().join("store"))?.arg("run").arg(&file).arg("--yes").spawn()?;
     let idle = resident_when(&mut owner, || dir.path().join("store/control.sock").exists())?;
-    let mut live = Command::new(std::env::current_exe()?)
+    let mut runner = Command::new(std::env::current_exe()?)
         .args(["live", "1000"])
         .arg(dir.path().join("live"))
         .stdout(Stdio::null())
         .spawn()?;
     let ready = dir.path().join("live/ready");
-    let busy = resident_when(&mut live, || ready.exists())?;
+    let busy = resident_when(&mut runner, || ready.exists())?;
     let line = |name: &str, mb: f64, goal, met| Line {
         name: name.into(),
         ours: format!("{mb:.1} MB"),
@@ -230,7 +230,7 @@ pub(crate) fn memory() -> Result<Vec<Line>> {
 
 /// The resident memory of a child, MB, once it is ready; ends the child.
 fn resident_when(child: &mut Child, ready: impl Fn() -> bool) -> Result<f64> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !ready() {
         if Instant::now() > deadline {
             child.kill()?;
