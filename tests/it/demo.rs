@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{TestEnv, wait_until};
+use crate::support::{TestEnv, kill, wait_until};
 
 /// The processes whose command line names a folder.
 fn processes_of(folder: &Path) -> Vec<String> {
@@ -14,6 +14,20 @@ fn processes_of(folder: &Path) -> Vec<String> {
         Some(String::from_utf8_lossy(&line).replace('\0', " "))
     });
     lines.filter(|line| line.contains(wanted) && line.contains("__")).collect()
+}
+
+/// The processes that work in a folder, by their ids; each is told to end.
+fn engines_in(folder: &Path) -> Vec<String> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let place = fs::read_link(entry.path().join("cwd")).ok()?;
+        place.starts_with(folder).then(|| entry.file_name().into_string().ok())?
+    });
+    let ids: Vec<String> = ids.collect();
+    for id in &ids {
+        kill("KILL", id);
+    }
+    ids
 }
 
 #[test]
@@ -92,6 +106,40 @@ fn a_demo_that_is_interrupted_leaves_nothing() {
     assert!(said.err.contains("ended by Ctrl-C"), "{}", said.err);
     wait_until("nothing of it runs", || processes_of(&folder).is_empty());
     assert!(!folder.exists(), "the folder is left");
+}
+
+#[test]
+fn a_demo_that_cannot_go_on_leaves_nothing() {
+    let env = TestEnv::new();
+    let folder = env.path("shop");
+    let demo = env.spawn([Path::new("demo"), &folder]);
+    wait_until("the shop runs", || folder.join("shop/run/1.4.2.ready").exists());
+    fs::remove_dir_all(folder.join("shop")).unwrap();
+    assert_ne!(demo.wait().code, 0, "half of the demo is gone");
+    assert_eq!(processes_of(&folder), [""; 0]);
+    assert!(!folder.exists(), "the folder is left");
+}
+
+#[test]
+fn the_service_of_a_demo_that_was_killed_ends_by_itself() {
+    let env = TestEnv::new();
+    let folder = env.path("shop");
+    let demo = env.spawn([Path::new("demo"), &folder]);
+    wait_until("the shop runs", || folder.join("shop/run/1.4.2.ready").exists());
+    demo.signal("KILL");
+    demo.wait();
+    wait_until("nothing of it runs", || processes_of(&folder).is_empty());
+    wait_until("no engine works in it", || engines_in(&folder).is_empty());
+}
+
+#[test]
+fn the_service_of_a_folder_that_is_gone_ends_by_itself() {
+    let env = TestEnv::new();
+    let folder = env.path("shop");
+    env.backout([Path::new("demo"), &folder, Path::new("--keep")]).exits(0);
+    assert!(!processes_of(&folder).is_empty(), "the shop still runs");
+    fs::remove_dir_all(&folder).unwrap();
+    wait_until("nothing of it runs", || processes_of(&folder).is_empty());
 }
 
 #[test]

@@ -104,7 +104,7 @@ async fn leave(
 
 /// Why the command was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(crate) enum Why {
     Interrupt,
     Terminate,
     Hangup,
@@ -120,15 +120,15 @@ impl Why {
     }
 }
 
-/// The three signals.
-struct Signals {
+/// The three signals that ask a command to end.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::Internal(error.to_string()));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -137,7 +137,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Why {
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Why {
         tokio::select! {
             _ = self.interrupt.recv() => Why::Interrupt,
             _ = self.terminate.recv() => Why::Terminate,

@@ -126,7 +126,7 @@ impl Engine {
     fn wait(&self, running: &mut Running) -> anyhow::Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             running.end_in_order()?;
-            bail!("ended by Ctrl-C");
+            bail!("ended by Ctrl-C or another signal");
         }
         thread::sleep(LOOK);
         Ok(())

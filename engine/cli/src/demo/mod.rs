@@ -7,6 +7,7 @@ pub(crate) mod service;
 mod shop;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, ensure};
 
 use crate::app::App;
+use crate::command::follow::Signals;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 use crate::view::style::{BOLD, DIM, TROUBLE, WARN, paint};
@@ -33,23 +35,34 @@ pub(crate) fn run(app: &App, folder: Option<&Path>, keep: bool) -> Result<Exit, 
     let interrupted = Arc::new(AtomicBool::new(false));
     let told = app.block_on(async {
         let (ui, shop, stopped) = (app.ui.clone(), shop.clone(), interrupted.clone());
-        let mut story = tokio::task::spawn_blocking(move || story(&ui, &shop, stopped));
+        let mut signals = Signals::new()?;
+        let mut story = tokio::task::spawn_blocking(move || story(&ui, &shop, stopped, keep));
         let told = tokio::select! {
             told = &mut story => told,
-            _ = tokio::signal::ctrl_c() => {
+            _ = signals.next() => {
                 interrupted.store(true, Ordering::Relaxed);
                 story.await
             }
         };
         told.map_err(|error| Failure::Internal(error.to_string()))
-    })?;
+    });
+    // On every way out, also where the story could not be told.
     let cleaned = clean_up(&app.ui, &shop, keep);
-    let exit = told.map_err(failed)?;
+    let exit = told?.map_err(failed)?;
     cleaned.map_err(failed)?;
     Ok(exit)
 }
 
-fn story(ui: &Ui, shop: &Shop, interrupted: Arc<AtomicBool>) -> anyhow::Result<Exit> {
+fn story(ui: &Ui, shop: &Shop, interrupted: Arc<AtomicBool>, keep: bool) -> anyhow::Result<Exit> {
+    let _alive = shop.hold()?;
+    let exit = told(ui, shop, interrupted);
+    let kept = if keep { shop.keep() } else { Ok(()) };
+    let exit = exit?;
+    kept?;
+    Ok(exit)
+}
+
+fn told(ui: &Ui, shop: &Shop, interrupted: Arc<AtomicBool>) -> anyhow::Result<Exit> {
     shop.make()?;
     fs::write(shop.folder.join("rollback.ron"), RUNBOOK)?;
     fs::write(shop.folder.join("params.ron"), shop.params()?)?;
@@ -121,8 +134,11 @@ fn clean_up(ui: &Ui, shop: &Shop, keep: bool) -> anyhow::Result<()> {
         say(ui, "  $ shop/bin/shopctl stop    # then remove the folder");
         return Ok(());
     }
-    shop.stop()?;
-    fs::remove_dir_all(&shop.folder)?;
+    let stopped = shop.stop();
+    match fs::remove_dir_all(&shop.folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => stopped?,
+    }
     say(ui, "");
     note(ui, "The shop is stopped and its folder removed; --keep leaves both.");
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Json;
 use axum::routing::get;
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -23,6 +25,11 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) const SERVICE: &str = "__demo-service";
 /// Where a shop's port stands, in its root.
 pub(super) const PORT_FILE: &str = "port";
+/// The file in a shop's root that its demo holds locked while it lives; gone where the demo was told
+/// to keep the shop.
+pub(super) const DEMO_FILE: &str = "demo.lock";
+/// Between two looks at whether anybody still wants the service.
+const LOOK: Duration = Duration::from_secs(1);
 /// The version whose new checkout is broken.
 const BROKEN: &str = "1.4.2";
 /// How long a release that is told to end still answers. Long enough to be seen in the demo.
@@ -52,7 +59,7 @@ pub(crate) fn if_asked() -> Option<ExitCode> {
     }
     let root = PathBuf::from(args.next()?);
     let version = args.next()?.into_string().ok()?;
-    // Whoever started it may go; it stays until it is told to end.
+    // Whoever started it may go; it stays until it is told to end, or its demo is over.
     let _ = rustix::process::setsid().is_ok();
     match run(Shop { root, version }) {
         Ok(()) => Some(ExitCode::SUCCESS),
@@ -64,6 +71,7 @@ pub(crate) fn if_asked() -> Option<ExitCode> {
 async fn run(shop: Shop) -> anyhow::Result<()> {
     let listener = listen(port(&shop.root)?)?;
     let mut end = signal(SignalKind::terminate())?;
+    let unwanted = unwanted(shop.root.clone());
     fs::write(shop.root.join(format!("run/{}.ready", shop.version)), "")?;
     let routes = Router::new()
         .route("/", get(about))
@@ -74,8 +82,30 @@ async fn run(shop: Shop) -> anyhow::Result<()> {
         end.recv().await;
         tokio::time::sleep(DRAIN).await;
     };
-    axum::serve(listener, routes).with_graceful_shutdown(drained).await?;
-    Ok(())
+    let served = axum::serve(listener, routes).with_graceful_shutdown(drained);
+    tokio::select! {
+        served = served => Ok(served?),
+        () = unwanted => Ok(()),
+    }
+}
+
+/// Ends when nobody wants the service any more: its folder is gone, or the demo that made it.
+async fn unwanted(root: PathBuf) {
+    let own = identity(&root);
+    while own.is_some() && identity(&root) == own && !is_demo_over(&root) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Which folder it is: another one may stand under the same name later.
+fn identity(root: &Path) -> Option<(u64, u64)> {
+    fs::metadata(root).ok().map(|folder| (folder.dev(), folder.ino()))
+}
+
+/// Whether the demo ended without keeping the shop: a lock goes with the process that holds it.
+fn is_demo_over(root: &Path) -> bool {
+    let Ok(file) = fs::File::open(root.join(DEMO_FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
 /// The shop's port.

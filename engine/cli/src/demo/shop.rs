@@ -2,18 +2,23 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use backout_plugin_api::files::sha256_hex;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::runtime::Handle;
 
-use super::service::{self, PORT_FILE, SERVICE};
+use super::service::{self, DEMO_FILE, PORT_FILE, SERVICE};
 
 /// The release that hurts.
 pub(super) const FROM: &str = "1.4.2";
@@ -24,6 +29,10 @@ pub(super) const SCHEMA: i64 = 2;
 
 const FLAGS: &str = include_str!("shop/flags.yaml");
 const SHOPCTL: &str = include_str!("shop/bin/shopctl");
+/// How long a service that is told to end may take, ten times what it takes.
+const END: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
 /// The migrations: version, file name, text.
 const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "00001_orders.sql", include_str!("shop/migrations/00001_orders.sql")),
@@ -56,6 +65,19 @@ pub(super) struct Shop {
 impl Shop {
     pub(super) fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), root: folder.join("shop") }
+    }
+
+    /// Says that the demo lives, for as long as the file is held; see [`Shop::keep`].
+    pub(super) fn hold(&self) -> anyhow::Result<fs::File> {
+        fs::create_dir_all(&self.root)?;
+        let file = fs::File::create_new(self.root.join(DEMO_FILE))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    }
+
+    /// Lets the service go on when the demo is over.
+    pub(super) fn keep(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.root.join(DEMO_FILE))?)
     }
 
     /// Makes all of it and starts the release that hurts.
@@ -152,12 +174,44 @@ impl Shop {
         Ok(around(&now).is_some() && around(&now) == around(FLAGS))
     }
 
-    /// Ends whatever of it runs, by its own process ids.
+    /// Ends whatever of it runs: as its own control does it, and by the process ids of what is left.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
         if self.root.join("bin/shopctl").exists() {
-            self.control(&["stop"])?;
+            // Where that fails, the next lines do it.
+            let _ = self.control(&["stop"]).is_ok();
+        }
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + END;
+        while !self.services().is_empty() {
+            if Instant::now() > deadline {
+                self.signal(Signal::KILL);
+                bail!("the shop's service did not end when it was told to; it was killed");
+            }
+            thread::sleep(LOOK);
         }
         Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        for pid in self.services() {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, signal).is_ok();
+        }
+    }
+
+    /// The processes that serve this very folder, by what they were started with.
+    fn services(&self) -> Vec<Pid> {
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        let pids = processes.filter_map(Result::ok).filter_map(pid);
+        pids.filter(|pid| self.is_service(*pid)).filter_map(Pid::from_raw).collect()
+    }
+
+    fn is_service(&self, pid: i32) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(SERVICE.as_bytes())
+            && words.next() == Some(self.root.as_os_str().as_bytes())
     }
 
     fn control(&self, args: &[&str]) -> anyhow::Result<()> {
