@@ -664,6 +664,7 @@ impl TurnEnd {
 fn failed(run: &RunId, result: &AppendResult) -> End {
     let why = match result {
         AppendResult::Full { why } => return End::Full(why.clone()),
+        AppendResult::Refused { why } => why.clone(),
         AppendResult::Fenced { epoch } => {
             format!("a newer engine (epoch {}) drives run {run}", epoch.0)
         }

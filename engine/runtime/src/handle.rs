@@ -268,7 +268,9 @@ impl Engine {
                 message: format!("run {id} changed while this was decided"),
                 help: Some("look at it again with status, then repeat the command".into()),
             }),
-            AppendResult::Full { why } | AppendResult::Unknown { why } => {
+            AppendResult::Full { why }
+            | AppendResult::Refused { why }
+            | AppendResult::Unknown { why } => {
                 Err(EngineError::Stopped { why: format!("nothing was recorded: {why}") })
             }
             other => Err(EngineError::Stopped { why: format!("nothing was recorded: {other:?}") }),

@@ -336,7 +336,7 @@ impl JournalStore for EmbeddedStore {
     fn append(&self, append: Append) -> Pending {
         let sealed = match self.seal_all(&append) {
             Ok(sealed) => sealed,
-            Err(why) => return Box::pin(std::future::ready(AppendResult::Full { why })),
+            Err(why) => return Box::pin(std::future::ready(AppendResult::Refused { why })),
         };
         let (answer, answered) = oneshot::channel();
         let request = Box::new(Request { append, sealed, answer });

@@ -67,10 +67,16 @@ pub enum AppendResult {
         /// Its epoch.
         epoch: Epoch,
     },
-    /// Nothing was appended: no room, or the append can never be made (beyond a limit, or its run
-    /// is held for a person since its journal is damaged). The store goes on.
+    /// Nothing was appended: no room. The store goes on, and the same append may be made later.
     Full {
         /// What was asked, and what stands in the way.
+        why: String,
+    },
+    /// Nothing was appended, and waiting does not help: it is beyond a limit, its run's name is not
+    /// safe, or its run is imported and read-only, or held for a person since its journal is
+    /// damaged. The store goes on.
+    Refused {
+        /// What stands in the way.
         why: String,
     },
     /// Nobody knows; the store has stopped for good. Open it again to learn.

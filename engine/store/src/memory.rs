@@ -44,7 +44,7 @@ impl MemoryStore {
 
     fn make(&self, append: &Append) -> AppendResult {
         if let Some(why) = never(append) {
-            return AppendResult::Full { why };
+            return AppendResult::Refused { why };
         }
         let mut kept = locked(&self.kept);
         let result = kept.make(append);
@@ -70,10 +70,10 @@ impl Kept {
             append.events.iter().map(|new| seal(new.at, &new.cause, &new.event, [0; 16])).collect();
         let sealed = match sealed {
             Ok(sealed) => sealed,
-            Err(error) => return AppendResult::Full { why: error.to_string() },
+            Err(error) => return AppendResult::Refused { why: error.to_string() },
         };
         if let Some(why) = sealed.iter().find_map(|sealed| too_large(sealed.body.len())) {
-            return AppendResult::Full { why };
+            return AppendResult::Refused { why };
         }
         let mut prev: Hash =
             self.ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
@@ -91,7 +91,7 @@ impl Kept {
             }
             text.clear();
             let Ok(link) = write(&head, sealed, &mut text) else {
-                return AppendResult::Full { why: "a record that cannot be written".into() };
+                return AppendResult::Refused { why: "a record that cannot be written".into() };
             };
             self.ledger.apply(&append.run, &head, &link);
             prev = link;

@@ -400,13 +400,13 @@ fn limits(store: &dyn JournalStore) -> Check {
     begin(store, &run)?;
     let huge = note(1, backout_core::limits::EVENT_BYTES_MAX + 1);
     let refused = wait(store.append(append(&run, 1, vec![huge])));
-    same("too large", &matches!(refused, AppendResult::Full { .. }), &true)?;
+    same("too large", &matches!(refused, AppendResult::Refused { .. }), &true)?;
     let empty = wait(store.append(append(&run, 1, Vec::new())));
-    same("no events", &matches!(empty, AppendResult::Full { .. }), &true)?;
+    same("no events", &matches!(empty, AppendResult::Refused { .. }), &true)?;
     let mut unsafe_name = append(&run, 0, vec![note(1, 1)]);
     unsafe_name.run = "../evil".into();
     let refused = wait(store.append(unsafe_name));
-    same("a name that is a path", &matches!(refused, AppendResult::Full { .. }), &true)?;
+    same("a name that is a path", &matches!(refused, AppendResult::Refused { .. }), &true)?;
     committed(&wait(store.append(append(&run, 1, vec![note(1, 1)])))).map(|_| ())
 }
 

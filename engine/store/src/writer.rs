@@ -202,7 +202,7 @@ impl Writer {
     ) -> Result<Vec<Grant>, AppendResult> {
         if let Some(why) = locked(&self.shared.held).get(&append.run) {
             let why = format!("run {} is held for a person: {why}", append.run);
-            return Err(AppendResult::Full { why });
+            return Err(AppendResult::Refused { why });
         }
         self.know(&append.run)?;
         let verdict = locked(&self.shared.ledger).admit(append);
@@ -224,7 +224,7 @@ impl Writer {
         let imported = portable::imported(&*self.shared.disk, &self.shared.layout, run);
         if imported.is_some_and(|imported| imported.read_only) {
             let why = format!("run {run} was imported and is read-only until it is taken over");
-            return Err(AppendResult::Full { why });
+            return Err(AppendResult::Refused { why });
         }
         match lookup::load_meta(&self.shared, run) {
             Ok(Some(meta)) => {
@@ -232,7 +232,7 @@ impl Writer {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(error) => Err(AppendResult::Full { why: error.to_string() }),
+            Err(error) => Err(AppendResult::Refused { why: error.to_string() }),
         }
     }
 
@@ -316,7 +316,7 @@ impl Writer {
             Ok(last) => last,
             Err(error) => {
                 self.builder.body().truncate(offset);
-                return AppendResult::Full { why: error.to_string() };
+                return AppendResult::Refused { why: error.to_string() };
             }
         };
         ledger.remember(append, last, &grants);

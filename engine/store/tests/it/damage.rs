@@ -122,7 +122,7 @@ fn a_flipped_byte_in_a_body_holds_the_runs_in_its_table() {
     assert_eq!(store.read(&run(1), Seq(1), 100).unwrap().len(), 2, "what was before it");
     assert_eq!(store.read(&run(2), Seq(1), 100).unwrap().len(), 6, "others go on");
     let refused = wait(store.append(append(&run(1), 2, vec![note(1, 1)])));
-    assert!(matches!(refused, AppendResult::Full { .. }), "{refused:?}");
+    assert!(matches!(refused, AppendResult::Refused { .. }), "{refused:?}");
     drop(store);
     let (store, opened) = open(dir.path());
     assert_eq!(held(&opened), sorted(&[1]), "it stays held");

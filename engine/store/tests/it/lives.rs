@@ -132,7 +132,7 @@ fn a_run_goes_to_another_store_in_one_file() {
     let mut taken = append(&run, 2, vec![note(2, 1)]);
     taken.epoch = there.next_epoch(&run).unwrap();
     taken.claims = vec!["db:b".into()];
-    assert!(matches!(wait(there.append(taken.clone())), AppendResult::Full { .. }));
+    assert!(matches!(wait(there.append(taken.clone())), AppendResult::Refused { .. }));
     there.take_over(&run).unwrap();
     commit(&there, taken);
     // Its lock on db:a is a matter of the other store.
