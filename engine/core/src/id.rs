@@ -130,8 +130,9 @@ pub struct Epoch(pub u64);
 #[serde(transparent)]
 pub struct LockToken(pub u64);
 
-/// The index of a step in its plan. Never stored: events name steps by [`StepId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The index of a step in its plan. No event holds one: events name steps by [`StepId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct StepIx(pub usize);
 
 /// `run/step/attempt/effect`: what one effect is marked with at its target, for ever.

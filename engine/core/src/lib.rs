@@ -17,6 +17,7 @@ pub mod invariant;
 pub mod limits;
 pub mod plan;
 pub mod retry;
+pub mod snapshot;
 mod stage;
 pub mod state;
 

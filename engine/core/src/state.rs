@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::contract::{Guarantee, Prepared, PreparedEffect, Reverted};
@@ -11,7 +12,7 @@ use crate::id::{EffectKey, Epoch, LockToken, RunId, Seq, StepId, StepIx, TargetI
 use crate::plan::{Order, Plan, PlanStep};
 
 /// Where a step is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum StepState {
     /// Not started: it waits for its needs, or for room.
     #[default]
@@ -131,7 +132,7 @@ impl StepState {
 }
 
 /// Where one effect of a step's current attempt is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum EffectState {
     /// Not sent.
     #[default]
@@ -173,7 +174,7 @@ pub enum EffectState {
 }
 
 /// One effect of the current attempt.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EffectRun {
     /// Where it is.
     pub state: EffectState,
@@ -191,7 +192,7 @@ pub struct EffectRun {
 }
 
 /// An effect that was made, or partly: what an undo puts back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     /// Where the journal says so; an undo goes backwards by it.
     pub seq: Seq,
@@ -219,7 +220,7 @@ impl Made {
 }
 
 /// A person's yes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// Who.
     pub by: Actor,
@@ -232,7 +233,7 @@ pub struct Approval {
 }
 
 /// One step of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRun {
     /// Where it is.
     pub state: StepState,
@@ -284,7 +285,7 @@ impl StepRun {
 }
 
 /// What a run is about to do as a whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
     /// Going forward.
     Forward,
@@ -336,7 +337,7 @@ impl RunStatus {
 }
 
 /// A note.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// When.
     pub at: Timestamp,
@@ -349,7 +350,7 @@ pub struct Note {
 }
 
 /// The state of one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own, set by its own event"
@@ -360,6 +361,7 @@ pub struct RunState {
     /// The plan, with what was inserted.
     pub plan: Plan,
     /// Its order.
+    #[serde(skip)]
     pub order: Order,
     /// The last event folded in.
     pub seq: Seq,

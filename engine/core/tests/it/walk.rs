@@ -115,3 +115,19 @@ fn an_unknown_outcome_waits_for_a_person_and_is_never_repeated() {
     assert_eq!(engine.state().status(), RunStatus::Succeeded);
     assert!(world.made.values().all(|times| *times == 1));
 }
+
+#[test]
+fn a_kept_fold_is_the_fold() {
+    let mut world = World { effects_per_step: 2, ..World::new() };
+    let mut engine = Engine::start(diamond());
+    while engine.live(&mut world, 1) == 1 {
+        let kept = backout_core::snapshot::keep(engine.state());
+        assert_eq!(backout_core::snapshot::find(&kept).as_ref(), Some(engine.state()));
+    }
+    engine.ask(Ask::Undo).unwrap();
+    engine.live(&mut world, ENOUGH);
+    let kept = backout_core::snapshot::keep(engine.state());
+    assert_eq!(backout_core::snapshot::find(&kept).as_ref(), Some(engine.state()));
+    assert_eq!(backout_core::snapshot::find(&kept[..kept.len() - 1]), None);
+    assert_eq!(backout_core::snapshot::find(b""), None);
+}
