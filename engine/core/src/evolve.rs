@@ -547,10 +547,14 @@ fn settled_(
         Settled::Unreachable { reason } => unclear(reason),
     };
     if matches!(state, EffectState::Again { .. }) {
-        effect.doubtful = *settled != Settled::NotDone;
-        // What an engine's death cut off, and what a person has decided, is no failed sending.
-        step.tries += u32::from(!orphaned && !by_person);
-        step.trouble = Some("a sending was not made".into());
+        let lost = *settled != Settled::NotDone;
+        effect.doubtful = lost;
+        // A lost reply, what an engine's death cut off, and what a person has decided, is no failed
+        // sending.
+        step.tries += u32::from(!lost && !orphaned && !by_person);
+        let trouble =
+            if lost { "nobody knows whether it was made" } else { "a sending was not made" };
+        step.trouble = Some(trouble.into());
     }
     to(run, sending, state, at)
 }

@@ -21,6 +21,10 @@ pub const MAX_PARALLEL_DEFAULT: u32 = 64;
 pub const MAX_PARALLEL_MAX: u32 = 1_000;
 /// Sendings of one step's effects: beyond, no retry helps.
 pub const RETRY_MAX: u32 = 1_000;
+/// Times that a lost reply has the same key sent again where `retry` allows fewer, as it does unless
+/// the runbook says so: the target itself makes the repeat harmless, and a reply that the network lost
+/// should not wake a person.
+pub const KEYED_RESENDS_MIN: u32 = 3;
 /// Bytes of a person's reason or note: a paragraph, not a report.
 pub const REASON_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a piece of evidence that a person attaches.

@@ -5,6 +5,7 @@ use crate::command::Report;
 use crate::contract::{Guarantee, Outcome, PrepareFailure, Prepared, Satisfied, Settled};
 use crate::event::{Event, Holder, Sending, Wait};
 use crate::id::{StepId, Timestamp};
+use crate::limits::KEYED_RESENDS_MIN;
 use crate::retry;
 use crate::state::{EffectRun, EffectState, RunState, StepState};
 
@@ -191,8 +192,8 @@ impl At<'_> {
             Settled::NotDone => Some(self.resend_due(*orphaned)),
             Settled::Unreachable { .. } => again,
             Settled::Running { .. } if patient => again,
-            Settled::Unknown { .. } if self.is_remembered(effect) => {
-                Some(self.resend_due(*orphaned))
+            Settled::Unknown { .. } if self.may_repeat(effect, *orphaned) => {
+                Some(self.repeat_due(effect, *orphaned))
             }
             Settled::Unknown { .. } if patient && self.is_transactional() => again,
             Settled::Running { evidence } | Settled::Unknown { evidence } => {
@@ -209,14 +210,18 @@ impl At<'_> {
         if orphaned || self.step.tries >= self.plan.retry.max {
             return self.now;
         }
-        let seed = format!("{}/{}", self.run.run, self.plan.id);
-        self.now.plus_ms(retry::wait_ms(&self.plan.retry, self.step.tries + 1, &seed))
+        self.now.plus_ms(self.retry_wait_ms(self.step.tries + 1))
     }
 
-    /// Whether the target still knows the key, and may be sent it once more.
-    fn is_remembered(&self, effect: &EffectRun) -> bool {
-        let orphaned = matches!(&effect.state, EffectState::Unclear { orphaned: true, .. });
-        self.is_known(effect) && (orphaned || self.step.tries < self.plan.retry.max)
+    /// Whether the target still knows the key, and may be sent it once more though nobody knows what
+    /// became of the last sending.
+    fn may_repeat(&self, effect: &EffectRun, orphaned: bool) -> bool {
+        let repeats_max = self.plan.retry.max.max(KEYED_RESENDS_MIN);
+        self.is_known(effect) && (orphaned || effect.dispatch <= repeats_max)
+    }
+
+    fn repeat_due(&self, effect: &EffectRun, orphaned: bool) -> Timestamp {
+        if orphaned { self.now } else { self.now.plus_ms(self.retry_wait_ms(effect.dispatch)) }
     }
 
     /// Whether the target will still know the key when one more sending arrives.

@@ -206,12 +206,17 @@ impl At<'_> {
             return vec![self.fail(reason, false)];
         }
         if tries <= self.plan.retry.max {
-            let seed = format!("{}/{}", self.run.run, self.plan.id);
-            let due = self.now.plus_ms(retry::wait_ms(&self.plan.retry, tries, &seed));
+            let due = self.now.plus_ms(self.retry_wait_ms(tries));
             let wait = Wait::Retry { due, why: reason.into() };
             return vec![Event::StepWaits { step: self.id(), wait }];
         }
         self.exhausted(reason)
+    }
+
+    /// The wait before the sending that follows on so many, milliseconds.
+    pub(super) fn retry_wait_ms(&self, sent: u32) -> u64 {
+        let seed = format!("{}/{}", self.run.run, self.plan.id);
+        retry::wait_ms(&self.plan.retry, sent, &seed)
     }
 
     fn exhausted(&self, reason: &str) -> Vec<Event> {

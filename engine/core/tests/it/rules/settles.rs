@@ -1,10 +1,11 @@
 //! What the engine does with each answer of `settle`, for each guarantee.
 
 use backout_core::command::{Command, Report};
-use backout_core::contract::{Guarantee, Settled};
+use backout_core::contract::{Guarantee, Outcome, Settled};
 use backout_core::drive::Run;
-use backout_core::event::{Cause, Event};
+use backout_core::event::{Cause, Event, Sending};
 use backout_core::id::{Epoch, Timestamp};
+use backout_core::limits::KEYED_RESENDS_MIN;
 use backout_core::plan::Retry;
 use backout_core::state::{EffectState, StepState};
 
@@ -69,4 +70,31 @@ fn what_follows_from_an_answer_is_as_the_page_says() {
     }
     let head = ["guarantee", "answer", "sendings left", "none left", "none left, after `timeout`"];
     check_table("settle", &head, &rows);
+}
+
+/// How often an effect of a step without `retry` is sent when no reply ever comes.
+#[test]
+fn lost_replies_are_asked_for_again_with_waits_and_not_for_ever() {
+    let mut run = unclear(Guarantee::Keyed, 0);
+    let mut now = AT;
+    for dispatch in 1.. {
+        let sending = Sending { dispatch, ..sending(0) };
+        let settled = Settled::Unknown { evidence: "no reply".into() };
+        let report = Report::Settled { sending: sending.clone(), settled };
+        run.turn(now, &Cause::engine(), &Command::Report(report)).unwrap();
+        let (_, _, step) = run.state.as_ref().unwrap().find(&a()).unwrap();
+        assert_eq!(step.tries, 0, "a lost reply is no failed sending");
+        let EffectState::Again { due, .. } = step.effects[0].state else {
+            assert_eq!(step.state, StepState::InDoubt);
+            assert_eq!(dispatch, 1 + KEYED_RESENDS_MIN);
+            return;
+        };
+        assert!(due > now, "sent again without a wait");
+        now = due;
+        run.turn(now, &Cause::engine(), &Command::Advance).unwrap();
+        let sending = Sending { dispatch: dispatch + 1, ..sending };
+        let outcome = Outcome::Unclear { reason: "no reply".into() };
+        let report = Report::Applied { sending, outcome };
+        run.turn(now, &Cause::engine(), &Command::Report(report)).unwrap();
+    }
 }
