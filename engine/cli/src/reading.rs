@@ -8,6 +8,7 @@ use backout_core::event::Recorded;
 use backout_core::evolve;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
+use backout_core::snapshot::catch_up;
 use backout_core::state::RunState;
 use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
@@ -147,11 +148,23 @@ impl Reading {
 
     /// The state of a run; a damaged one is refused.
     pub(crate) fn state(&self, run: &RunId) -> Result<RunState, Failure> {
+        if let Some(state) = self.kept(run) {
+            return Ok(state);
+        }
         let (events, damage) = self.readable(run)?;
         match damage {
             Some(failure) => Err(failure),
             None => fold(run, &events),
         }
+    }
+
+    /// The state by the fold that an engine kept; nothing where there is none, or where what
+    /// follows does not fit.
+    fn kept(&self, run: &RunId) -> Option<RunState> {
+        let (reader, snapshot) = self.reader.as_ref()?;
+        let kept = reader.kept_fold(run)?;
+        let (events, damage) = reader.readable_from(snapshot, run, kept.seq).ok()?;
+        catch_up(kept, &events).filter(|_| damage.is_none())
     }
 
     /// What every face shows of a run.

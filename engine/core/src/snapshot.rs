@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::CORE_VERSION;
+use crate::event::{CORE_VERSION, Recorded};
+use crate::evolve::evolve;
 use crate::plan::Order;
 use crate::state::RunState;
 
@@ -45,4 +46,15 @@ pub fn find(bytes: &[u8]) -> Option<RunState> {
     state.order = Order::of(&state.plan.steps).ok()?;
     let fits = state.steps.len() == state.plan.steps.len();
     fits.then_some(state)
+}
+
+/// The kept state, and what happened since: `recorded` begins with the kept state's last event.
+/// Nothing where the journal does not go on from it.
+pub fn catch_up(kept: RunState, recorded: &[Recorded]) -> Option<RunState> {
+    let (last, since) = recorded.split_first()?;
+    let fits = last.seq == kept.seq && last.at == kept.last && last.epoch == kept.epoch;
+    let mut state = Some(kept).filter(|_| fits);
+    state.as_ref()?;
+    since.iter().try_for_each(|recorded| evolve(&mut state, recorded)).ok()?;
+    state
 }

@@ -13,6 +13,7 @@ use backout_core::contract::Guarantee;
 use backout_core::drive::{Run, Turn, TurnError};
 use backout_core::event::{Cause, Event, Recorded, Sending, Wait};
 use backout_core::id::{CommandId, Epoch, RunId, Seq, StepId, TargetId, Timestamp};
+use backout_core::snapshot;
 use backout_core::state::{Phase, RunState, StepState};
 use backout_core::{Command, Wanted, claims, effects, next_due};
 use backout_plugin_api::CancellationToken;
@@ -31,6 +32,8 @@ use crate::handle::EngineError;
 pub(crate) const INBOX_MAX: usize = 2_048;
 /// Messages taken in one go, so that their events share an append.
 const TAKEN_AT_ONCE: usize = 1_024;
+/// Events between two kept folds of a run: reading so many takes a few milliseconds.
+const FOLD_EVERY: u64 = 2_000;
 /// Milliseconds between two attempts to go on after the store had no room.
 const ROOM_POLL_MS: u64 = 2_000;
 
@@ -114,6 +117,7 @@ pub(crate) struct Driver {
 #[derive(Default)]
 pub(crate) struct Progress {
     durable: Seq,
+    kept: Seq,
     batch: Vec<Recorded>,
     appends: FuturesOrdered<Pending>,
     appended: VecDeque<Vec<Recorded>>,
@@ -160,7 +164,11 @@ impl Driver {
                     }
                     return Err(error);
                 }
-                End::Full(why) => self.wait_for_room(&why).await?,
+                End::Full(why) => {
+                    if !self.wait_for_room(&why).await? {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -178,6 +186,7 @@ impl Driver {
             self.push(recorded);
         }
         self.progress.durable = self.run.seq();
+        self.progress.kept = self.run.seq();
         if let Some(state) = &self.run.state {
             self.progress.held = state.locks.keys().cloned().collect();
         }
@@ -376,6 +385,7 @@ impl Driver {
             return Err(failed(&self.id, result));
         };
         self.progress.durable = self.progress.durable.max(*last);
+        self.keep_fold();
         CrashPoint::at_events(self.crash.as_ref(), Window::AfterOutcome, &events);
         while let Some((seq, _)) = self.progress.acks.front() {
             if *seq > self.progress.durable {
@@ -387,6 +397,21 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Now and then, while all of the state is durable, it is kept for the next engine.
+    fn keep_fold(&mut self) {
+        let Some(state) = &self.run.state else { return };
+        let behind = state.seq.0.saturating_sub(self.progress.kept.0);
+        let is_durable = state.seq == self.progress.durable && self.progress.batch.is_empty();
+        if behind < FOLD_EVERY || !is_durable {
+            return;
+        }
+        self.progress.kept = state.seq;
+        let (store, run) = (self.store.clone(), self.id.clone());
+        let fold = snapshot::keep(state);
+        // Nobody waits for it: it is a cache.
+        drop(tokio::task::spawn_blocking(move || store.keep_fold(&run, &fold)));
     }
 
     async fn all_durable(&mut self) -> Result<(), End> {
@@ -508,14 +533,7 @@ impl Driver {
     }
 
     async fn record_detach(&mut self, why: String) -> Result<(), End> {
-        let command = Command::Detach { why };
-        let recorded = self
-            .run
-            .record(self.clock.now(), &Cause::engine(), &command)
-            .map_err(|error| self.broken(error))?;
-        self.push(recorded);
-        self.flush();
-        self.all_durable().await
+        self.record_only(&Command::Detach { why }).await
     }
 
     fn waiting_steps(&self, test: fn(&Wait) -> bool) -> Vec<StepId> {
@@ -546,54 +564,96 @@ impl Driver {
 
     /// The store has no room. What is in flight is answered and recorded (room for outcomes is
     /// kept), the engine lets go with the reason, and takes the run up again when there is room.
-    async fn wait_for_room(&mut self, why: &str) -> Result<(), EngineError> {
+    /// False where the engine was to stop before there was.
+    async fn wait_for_room(&mut self, why: &str) -> Result<bool, EngineError> {
         tracing::warn!(run = %self.id, why, "the store has no room; the run stands still");
         for (_, reply) in self.progress.acks.drain(..) {
             drop(reply.send(Err(EngineError::Stopped { why: why.to_owned() })));
         }
         self.reload(self.run.epoch)?;
-        if self.finish_in_flight().await.is_ok() {
+        if self.finish_in_flight(why).await.is_ok() {
             // Where even this has no room the journal simply ends here.
             drop(self.record_detach(format!("the store has no room: {why}")).await);
         }
         self.progress.under_way.clear();
-        loop {
-            self.clock.sleep_until(self.clock.now().plus_ms(ROOM_POLL_MS)).await;
-            if self.has_room().await {
-                let epoch = self.store.next_epoch(&self.id)?;
-                return self.reload(epoch);
+        while self.progress.letting_go.is_none() {
+            let poll = self.clock.sleep_until(self.clock.now().plus_ms(ROOM_POLL_MS));
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    None => return Ok(false),
+                    Some(Message::Stop { why, deadline }) => {
+                        self.progress.letting_go = Some(LettingGo { why, deadline });
+                    }
+                    // A command is recorded by the asker where there is room for that much, as of
+                    // a run that nobody drives; what is answered late is settled.
+                    Some(Message::Ask { .. } | Message::Answer { .. }) => {}
+                },
+                () = poll => if self.has_room().await? {
+                    let epoch = self.store.next_epoch(&self.id)?;
+                    return self.reload(epoch).map(|()| true);
+                },
             }
         }
+        Ok(false)
     }
 
-    async fn finish_in_flight(&mut self) -> Result<(), End> {
+    async fn finish_in_flight(&mut self, why: &str) -> Result<(), End> {
         while self.progress.under_way.keys().any(|name| matches!(name, Name::Apply(_))) {
-            let Some(Message::Answer { name, report }) = self.inbox.recv().await else { continue };
-            self.progress.under_way.remove(&name);
-            let report = Command::Report(report);
-            let recorded = self
-                .run
-                .record(self.clock.now(), &Cause::engine(), &report)
-                .map_err(|error| self.broken(error))?;
-            self.push(recorded);
-            self.flush();
-            self.all_durable().await?;
+            let deadline = self.progress.letting_go.as_ref().map(|letting_go| letting_go.deadline);
+            let sleep = deadline.map(|deadline| self.clock.sleep_until(deadline));
+            let message = tokio::select! {
+                message = self.inbox.recv() => message,
+                () = async { if let Some(sleep) = sleep { sleep.await } }, if deadline.is_some() => None,
+            };
+            match message {
+                None => return Ok(()),
+                Some(Message::Stop { why, deadline }) => {
+                    self.progress.letting_go = Some(LettingGo { why, deadline });
+                }
+                Some(Message::Ask { reply, .. }) => {
+                    drop(reply.send(Err(EngineError::Stopped { why: why.to_owned() })));
+                }
+                Some(Message::Answer { name, report }) => {
+                    self.progress.under_way.remove(&name);
+                    self.record_only(&Command::Report(report)).await?;
+                }
+            }
         }
         Ok(())
     }
 
+    /// Records what follows from a command and nothing else, and waits until it is durable.
+    async fn record_only(&mut self, command: &Command) -> Result<(), End> {
+        let recorded = self
+            .run
+            .record(self.clock.now(), &Cause::engine(), command)
+            .map_err(|error| self.broken(error))?;
+        self.push(recorded);
+        self.flush();
+        self.all_durable().await
+    }
+
     /// A note that intends an effect is admitted only where there is room for the effect's outcome.
-    async fn has_room(&mut self) -> bool {
-        if self.reload(self.run.epoch).is_err() {
-            return false;
-        }
+    ///
+    /// # Errors
+    /// The store stopped, or another engine drives the run: waiting would not help.
+    async fn has_room(&mut self) -> Result<bool, EngineError> {
+        self.reload(self.run.epoch)?;
         let ask = Ask::Note { step: None, text: "the store has room again".into() };
         let recorded = self.run.record(self.clock.now(), &Cause::engine(), &Command::Ask(ask));
-        let Ok(recorded) = recorded else { return false };
+        let Ok(recorded) = recorded else { return Ok(false) };
         let new = |r: Recorded| NewEvent { at: r.at, cause: r.cause, event: r.event };
         let events = recorded.into_iter().map(new).collect();
         let append = self.append(events, Vec::new(), Vec::new(), 1);
-        matches!(self.store.append(append).await, AppendResult::Committed { .. })
+        match self.store.append(append).await {
+            AppendResult::Committed { .. } => Ok(true),
+            // A person's command was recorded meanwhile.
+            AppendResult::Full { .. } | AppendResult::Conflict { .. } => Ok(false),
+            other => match failed(&self.id, &other) {
+                End::Stopped(error) => Err(error),
+                End::Done | End::Full(_) => Ok(false),
+            },
+        }
     }
 
     fn reload(&mut self, epoch: Epoch) -> Result<(), EngineError> {
@@ -610,8 +670,14 @@ impl Driver {
     }
 }
 
-/// Reads a run from its journal.
+/// Reads a run from its journal, behind the fold that was kept last.
 pub(crate) fn load(store: &dyn JournalStore, id: &RunId, epoch: Epoch) -> Result<Run, EngineError> {
+    if let Some(kept) = store.kept_fold(id) {
+        let behind = store.read(id, kept.seq, usize::MAX)?;
+        if let Some(state) = snapshot::catch_up(kept, &behind) {
+            return Ok(Run { state: Some(state), epoch });
+        }
+    }
     let mut run = Run::new(epoch);
     let recorded = store.read(id, Seq(1), usize::MAX)?;
     run.load(&recorded)

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use backout_core::event::Recorded;
 use backout_core::id::{Epoch, RunId, Seq};
+use backout_core::state::RunState;
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 
@@ -20,6 +21,7 @@ use crate::home::{self, io_error};
 use crate::index::{Filter, Index, Listing, list_without};
 use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
 use crate::keeper;
+use crate::kept;
 use crate::layout::{Layout, is_run_name};
 use crate::ledger::RunMeta;
 use crate::lookup::load_meta;
@@ -360,6 +362,14 @@ impl JournalStore for EmbeddedStore {
             return Err(StoreError::NoSuchRun(run.clone()));
         }
         home::read(file.as_deref().map(|file| (file, path.as_path())), &log, from, limit)
+    }
+
+    fn keep_fold(&self, run: &RunId, fold: &[u8]) {
+        kept::save(&*self.shared.disk, &self.shared.layout, run, fold);
+    }
+
+    fn kept_fold(&self, run: &RunId) -> Option<RunState> {
+        kept::load(&*self.shared.disk, &self.shared.layout, run)
     }
 
     fn list(&self) -> Result<Vec<RunId>, StoreError> {

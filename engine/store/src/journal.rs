@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use backout_core::event::{Cause, Event, Grant, Holder, Recorded};
 use backout_core::id::{CommandId, Epoch, RunId, Seq, TargetId, Timestamp};
+use backout_core::state::RunState;
 
 /// An event to be appended; the store gives it its place, its links and its digests.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +167,16 @@ pub trait JournalStore: Send + Sync {
     /// [`StoreError::NoSuchRun`]; [`StoreError::Damaged`] or [`StoreError::Io`] where one of them
     /// cannot be read.
     fn read(&self, run: &RunId, from: Seq, limit: usize) -> Result<Vec<Recorded>, StoreError>;
+
+    /// Keeps the fold of a run's durable events, so that [`Self::kept_fold`] saves reading them
+    /// again. A cache: a store may keep none.
+    fn keep_fold(&self, _run: &RunId, _fold: &[u8]) {}
+
+    /// The state that was kept last, of events that all are durable; what follows is read from its
+    /// position on.
+    fn kept_fold(&self, _run: &RunId) -> Option<RunState> {
+        None
+    }
 
     /// All runs, in no order.
     ///

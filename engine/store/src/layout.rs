@@ -55,6 +55,10 @@ impl Layout {
         self.run(run).join("journal")
     }
 
+    pub(crate) fn fold(&self, run: &RunId) -> PathBuf {
+        self.run(run).join("fold")
+    }
+
     pub(crate) fn held(&self, run: &RunId) -> PathBuf {
         self.run(run).join("held")
     }

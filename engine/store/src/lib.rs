@@ -15,6 +15,7 @@ mod home;
 mod index;
 pub mod journal;
 mod keeper;
+mod kept;
 mod key;
 mod layout;
 mod ledger;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use backout_core::event::Recorded;
 use backout_core::id::{RunId, Seq};
+use backout_core::state::RunState;
 
 use crate::archive::{self, Checkpoint};
 use crate::capture;
@@ -15,6 +16,7 @@ use crate::disk::{Disk, DiskFile, OpenMode, RealDisk};
 use crate::format;
 use crate::home::{self, LogRecords, io_error};
 use crate::journal::StoreError;
+use crate::kept;
 use crate::layout::{Layout, is_run_name};
 use crate::mark::{Mark, this_boot};
 use crate::owner::{self, Owner};
@@ -139,6 +141,22 @@ impl Reader {
         }
         let home = file.as_deref().map(|file| (file, path.as_path()));
         Ok(home::read_part(home, log, from, limit))
+    }
+
+    /// The state that an engine kept last, of durable events: see [`Self::readable_from`].
+    pub fn kept_fold(&self, run: &RunId) -> Option<RunState> {
+        kept::load(&*self.disk, &self.layout, run)
+    }
+
+    /// What of a run can be read from a position on, and the damage that ends it.
+    pub fn readable_from(
+        &self,
+        snapshot: &Snapshot,
+        run: &RunId,
+        from: Seq,
+    ) -> Result<(Vec<Recorded>, Option<StoreError>), StoreError> {
+        let records = snapshot.0.runs.get(run).map(Vec::as_slice).unwrap_or_default();
+        self.read_with(run, records, from, usize::MAX)
     }
 
     /// The process that owns the store now.

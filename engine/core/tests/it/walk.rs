@@ -130,4 +130,15 @@ fn a_kept_fold_is_the_fold() {
     assert_eq!(backout_core::snapshot::find(&kept).as_ref(), Some(engine.state()));
     assert_eq!(backout_core::snapshot::find(&kept[..kept.len() - 1]), None);
     assert_eq!(backout_core::snapshot::find(b""), None);
+    for at in 0..engine.journal.len() {
+        let mut early = None;
+        for recorded in &engine.journal[..=at] {
+            backout_core::evolve(&mut early, recorded).unwrap();
+        }
+        let early = early.unwrap();
+        let since = &engine.journal[at..];
+        let late = backout_core::snapshot::catch_up(early.clone(), since);
+        assert_eq!(late.as_ref(), Some(engine.state()));
+        assert_eq!(backout_core::snapshot::catch_up(early, &engine.journal[at + 1..]), None);
+    }
 }
