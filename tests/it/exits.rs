@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Running, TestEnv, wait_until};
 use crate::targets::{Server, lines};
@@ -167,6 +167,24 @@ fn a_terminated_engine_leaves_a_record_and_says_how_to_go_on() {
         assert_eq!(held.count("after"), 0, "nothing new was begun");
         held.goes_on_to_its_end();
     }
+}
+
+#[test]
+fn a_binary_that_is_replaced_while_it_runs_goes_on_with_itself() {
+    let held = Held::new();
+    let own = held.env.path("backout");
+    fs::copy(env!("CARGO_BIN_EXE_backout"), &own).unwrap();
+    let mut command = Command::new(&own);
+    command.args(["run", "held.ron"]).current_dir(held.env.path(""));
+    command.env("BACKOUT_STORE", held.env.store());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running::new(&mut command);
+    wait_until("the command is at work", || held.count("begun") == 1);
+    fs::remove_file(&own).unwrap();
+    held.env.write("backout", "another release");
+    held.release();
+    running.wait().exits(0);
+    assert_eq!(held.count("after"), 1, "the next command was started by the same release");
 }
 
 #[test]
