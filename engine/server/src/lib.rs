@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod graph;
+mod groups;
 pub mod problem;
 mod routes;
 pub mod socket;

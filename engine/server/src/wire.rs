@@ -6,10 +6,13 @@ use backout_core::id::{CommandId, RunId};
 use backout_core::plan::Plan;
 use serde::{Deserialize, Serialize};
 
+use crate::groups;
+
 /// Who asks, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct By {
-    /// The operating-system user's name. Over the control socket nobody vouches for it.
+    /// The operating-system user's name. Over the control socket nobody vouches for it. The groups
+    /// of that name are looked up by whoever takes the command; they are not sent.
     pub actor: String,
     /// In the person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,11 +26,13 @@ pub struct By {
 }
 
 impl By {
-    /// As the events that follow carry it.
+    /// As the events that follow carry it: with the groups that this machine knows of the name, as
+    /// unverified as the name itself.
     pub fn cause(&self) -> Cause {
+        let roles = groups::of_user(&self.actor);
         Cause {
             command: self.command.clone(),
-            actor: Actor::unverified(self.actor.clone()),
+            actor: Actor { roles, ..Actor::unverified(self.actor.clone()) },
             reason: self.reason.clone(),
             break_glass: self.break_glass,
         }

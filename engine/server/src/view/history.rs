@@ -21,8 +21,11 @@ pub struct HistoryLine {
     pub epoch: u64,
     /// Who.
     pub actor: String,
-    /// Whether an authenticating server vouches for who.
+    /// Whether an authenticating server vouches for who, and for their roles.
     pub verified: bool,
+    /// Their roles: the operating-system groups, where nobody vouches for better.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// Why, in the person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -58,6 +61,7 @@ pub fn history_line(recorded: &Recorded) -> HistoryLine {
         epoch: recorded.epoch.0,
         actor: recorded.cause.actor.name.clone(),
         verified: recorded.cause.actor.verified,
+        roles: recorded.cause.actor.roles.clone(),
         reason: recorded.cause.reason.clone(),
         break_glass: recorded.cause.break_glass,
         rest,
