@@ -3,16 +3,20 @@
 
 use std::fmt::Write;
 
+use anstyle::Style;
 use backout_server::view::{Listed, RunView, StepView, Want, counted, duration};
 use chrono::DateTime;
+use unicode_width::UnicodeWidthStr;
 
 use super::style::{BOLD, DIM, DOUBT, HELP, TROUBLE, WARN, of_state, paint};
-use super::text::{cut, padded, widest, wrapped};
+use super::text::{cut, cut_middle, padded, widest, wrapped};
 
 /// Steps named in one line of the summary; the others are counted.
 const NAMED_MAX: usize = 12;
 /// Things waited for that are shown in full; the others are counted.
 const WANTS_SHOWN_MAX: usize = 4;
+/// Targets held that are shown; the others are counted.
+const LOCKS_SHOWN_MAX: usize = 4;
 /// Columns of a step's name in a table.
 const ID_COLUMNS_MAX: usize = 32;
 
@@ -34,9 +38,12 @@ fn head(view: &RunView, now_ms: i64, width: usize) -> String {
     let state = paint(of_state(&view.state), &view.state.to_uppercase());
     let driven = match (&view.ended, view.driven) {
         (Some(_), _) => String::new(),
-        (None, true) => format!("  {}", paint(DIM, &format!("driven by {}", view.engine))),
-        (None, false) => "  no engine drives it".to_owned(),
+        (None, true) => format!("driven by {}", view.engine.trim()),
+        (None, false) => "no engine drives it".to_owned(),
     };
+    let used = 8 + view.run.width() + view.runbook.width() + view.state.width();
+    let gap = if used + 2 + driven.width() > width { "\n" } else { "  " };
+    let driven = if driven.is_empty() { driven } else { format!("{gap}{}", paint(DIM, &driven)) };
     let mut out = format!("run {}  {}  {state}{driven}\n", paint(BOLD, &view.run), view.runbook);
     if !view.title.is_empty() {
         let _ = writeln!(out, "{}", cut(&view.title, width));
@@ -113,11 +120,20 @@ pub(crate) fn want(want: &Want, width: usize) -> String {
     out
 }
 
+/// What a step is called that an engine had begun when it stopped.
+const IN_FLIGHT: &str = "in flight when the engine stopped";
+
+/// Whether no engine drives an unfinished run.
+fn is_stopped(view: &RunView) -> bool {
+    view.ended.is_none() && !view.driven
+}
+
 fn groups(view: &RunView, width: usize) -> String {
-    const GROUPS: [(&str, &[&str]); 7] = [
+    const GROUPS: [(&str, &[&str]); 8] = [
         ("done", &["succeeded", "already-satisfied"]),
         ("running", &["running", "preparing"]),
-        ("in doubt", &["in-doubt", "unverified"]),
+        ("in doubt", &["in-doubt"]),
+        ("unverified", &["unverified"]),
         ("waiting", &["waiting"]),
         ("failed", &["failed"]),
         ("left out", &["skipped", "cancelled", "undone"]),
@@ -127,6 +143,8 @@ fn groups(view: &RunView, width: usize) -> String {
     for (label, words) in GROUPS {
         let steps: Vec<&StepView> =
             view.steps.iter().filter(|step| words.contains(&step.state.as_str())).collect();
+        // Whoever had them is gone: what became of them is not known.
+        let label = if label == "running" && is_stopped(view) { IN_FLIGHT } else { label };
         if !steps.is_empty() {
             out.push_str(&group(label, &steps, width));
         }
@@ -150,8 +168,11 @@ fn named(label: &str, count: usize, names: &[&str], width: usize) -> String {
         let _ = write!(list, " and {} more", names.len() - NAMED_MAX);
     }
     let lines = wrapped(&list, LABEL_COLUMNS, width);
-    let head = padded(&format!("{label} ({count})"), LABEL_COLUMNS);
-    format!("{head}{}", lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
+    let label = format!("{label} ({count})");
+    if label.width() >= LABEL_COLUMNS {
+        return format!("{label}\n{lines}");
+    }
+    format!("{}{}", padded(&label, LABEL_COLUMNS), lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
 }
 
 fn overdue(view: &RunView) -> String {
@@ -170,22 +191,40 @@ fn overdue(view: &RunView) -> String {
 fn footing(view: &RunView, width: usize) -> String {
     let mut out = String::new();
     if let Some(point) = &view.point_of_no_return {
-        let passed = if point.passed { paint(WARN, "passed") } else { "not passed yet".to_owned() };
-        let _ =
-            writeln!(out, "point of no return: {} ({}), {passed}", point.step, point.reversibility);
+        let passed = if point.passed { "passed" } else { "not passed yet" };
+        let line =
+            format!("point of no return: {} ({}), {passed}", point.step, point.reversibility);
+        let style = if point.passed { WARN } else { Style::new() };
+        let _ = writeln!(out, "{}", paint(style, wrapped(&line, 0, width).trim_end()));
     }
-    if !view.locks.is_empty() {
-        let _ = writeln!(out, "holds {}", cut(&view.locks.join(", "), width.saturating_sub(6)));
-    }
+    out.push_str(&locks(view, width));
     for escalation in view.escalation.iter().filter(|_| view.ended.is_none()) {
-        let _ =
-            writeln!(out, "escalation: {} after {}", escalation.to, duration(escalation.after_ms));
+        let line = format!("escalation: {} after {}", escalation.to, duration(escalation.after_ms));
+        out.push_str(&wrapped(&line, 0, width));
     }
     for note in view.notes.iter().rev().take(3).rev() {
         let _ = writeln!(out, "note by {}", cut(note, width.saturating_sub(8)));
     }
     if let Some(head) = &view.head {
-        let _ = writeln!(out, "{}", paint(DIM, &format!("head {head} at event {}", view.seq)));
+        let at = format!("at event {}", view.seq);
+        // The head stands whole in one line: it is there to be copied.
+        let gap = if 6 + head.width() + at.width() > width { "\n     " } else { " " };
+        let _ = writeln!(out, "{}", paint(DIM, &format!("head {head}{gap}{at}")));
+    }
+    out
+}
+
+/// The targets that it holds, one a line; a long path is known by its end.
+fn locks(view: &RunView, width: usize) -> String {
+    const LABEL: &str = "holds ";
+    let room = width.saturating_sub(LABEL.len());
+    let line = |(at, lock): (usize, &String)| {
+        let label = if at == 0 { LABEL } else { "" };
+        format!("{label:6}{}\n", cut_middle(lock, room))
+    };
+    let mut out: String = view.locks.iter().take(LOCKS_SHOWN_MAX).enumerate().map(line).collect();
+    if view.locks.len() > LOCKS_SHOWN_MAX {
+        let _ = writeln!(out, "      and {} more", view.locks.len() - LOCKS_SHOWN_MAX);
     }
     out
 }
@@ -195,13 +234,17 @@ pub(crate) fn steps(view: &RunView, width: usize) -> String {
     let ids = widest(view.steps.iter().map(|step| step.id.as_str()), ID_COLUMNS_MAX);
     let mut out = "\n".to_owned();
     for step in &view.steps {
-        out.push_str(&step_line(step, ids, width));
+        let word = match step.state.as_str() {
+            "running" | "preparing" if is_stopped(view) => "in flight",
+            word => word,
+        };
+        out.push_str(&step_line(step, word, ids, width));
     }
     out
 }
 
-fn step_line(step: &StepView, ids: usize, width: usize) -> String {
-    let word = paint(of_state(&step.state), &padded(&step.state, 17));
+fn step_line(step: &StepView, word: &str, ids: usize, width: usize) -> String {
+    let word = paint(of_state(&step.state), &padded(word, 17));
     let guarantee = padded(step.guarantee.as_deref().unwrap_or("-"), 13);
     let tries =
         if step.attempts > 1 { format!(" attempt {}", step.attempts) } else { String::new() };
@@ -310,6 +353,35 @@ To go on: backout resume 3fk9000000
         assert_eq!(text, expected);
         assert!(text.lines().count() <= 24);
         assert!(text.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn what_an_engine_left_behind_is_not_called_running() {
+        let mut left = view();
+        left.steps[2].state = "running".to_owned();
+        left.steps[1].state = "unverified".to_owned();
+        let text = strip_str(&run(&left, 0, 80)).to_string();
+        let expected = "in flight when the engine stopped (1)\n                cache\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("unverified (1)  flag_off\n"), "{text}");
+        let table = strip_str(&steps(&left, 80)).to_string();
+        assert!(table.contains("in flight") && !table.contains("running"), "{table}");
+        left.driven = true;
+        assert!(strip_str(&run(&left, 0, 80)).to_string().contains("running (1)     cache"));
+    }
+
+    #[test]
+    fn long_lines_fit_and_the_head_stands_whole() {
+        let mut long = view();
+        let head = "0123456789abcdef".repeat(4);
+        long.head = Some(head.clone());
+        long.runbook = "the-rollback-of-the-whole-of-the-checkout".to_owned();
+        long.locks =
+            (0..9).map(|n| format!("file:/srv/{}/flags-{n}.yaml", "x".repeat(80))).collect();
+        let text = strip_str(&run(&long, 0, 80)).to_string();
+        assert!(text.lines().all(|line| line.width() <= 80), "{text}");
+        assert!(text.contains(&head) && text.contains("flags-3.yaml"), "{text}");
+        assert!(text.contains("and 5 more"), "{text}");
     }
 
     #[test]

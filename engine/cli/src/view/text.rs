@@ -60,6 +60,22 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     out
 }
 
+/// One line of at most `columns`, cut in its middle: the end of a path says more than that.
+pub(crate) fn cut_middle(text: &str, columns: usize) -> String {
+    let line = clean(text).replace('\n', " ");
+    if line.width() <= columns {
+        return line;
+    }
+    let (head, mut room) = (cut(&line, columns / 3), columns.saturating_sub(columns / 3));
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let tail: Vec<char> = line.chars().rev().take_while(fits).collect();
+    head.chars().chain(tail.into_iter().rev()).collect()
+}
+
 /// The text and spaces up to `columns`.
 pub(crate) fn padded(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(text.width());
@@ -86,6 +102,8 @@ mod tests {
         assert_eq!(cut("abcdef", 4), "abc\u{2026}");
         assert_eq!(cut("\u{65e5}\u{672c}\u{8a9e}", 4), "\u{65e5}\u{2026}");
         assert_eq!(cut("ok", 4), "ok");
+        assert_eq!(cut_middle("/a/long/path", 9), "/a\u{2026}g/path");
+        assert_eq!(cut_middle("/short", 9), "/short");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A run as a whole, for every face.
 
+use std::collections::BTreeSet;
+
 use backout_core::contract::Reversibility;
 use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
@@ -256,15 +258,22 @@ fn weakest(step: &StepRun) -> Option<Reversibility> {
     made.or_else(|| step.prepared.as_ref().map(|prepared| prepared.reversibility()))
 }
 
-/// What goes on by itself: what is under way, else what is ready, else what waits on those.
+/// What goes on by itself: what is under way, else what is ready, else what waits for answers alone.
 fn next(state: &RunState) -> Vec<String> {
     let name = |ix: &StepIx| state.plan_step(*ix).map(|step| step.id.to_string());
     let under_way: Vec<String> = state.active.union(&state.ready).filter_map(name).collect();
     if !under_way.is_empty() || state.status().is_end() {
         return under_way;
     }
-    let after_asking = |ix: &StepIx| state.order.dependents.get(ix.0).into_iter().flatten();
-    state.asking.iter().flat_map(after_asking).filter_map(name).collect()
+    let dependents = |ix: &StepIx| state.order.dependents.get(ix.0).into_iter().flatten();
+    let after_asking: BTreeSet<StepIx> =
+        state.asking.iter().flat_map(dependents).copied().collect();
+    let only_asked = |ix: &&StepIx| {
+        let needs = state.order.needs.get(ix.0).into_iter().flatten();
+        let is_met = |need: &StepIx| state.step(*need).is_some_and(|step| step.state.meets_need());
+        needs.clone().all(|need| is_met(need) || state.asking.contains(need))
+    };
+    after_asking.iter().filter(only_asked).filter_map(name).collect()
 }
 
 fn wants(state: &RunState) -> Vec<Want> {
