@@ -10,7 +10,7 @@ use backout_core::event::{Actor, Cause, Event};
 use backout_core::id::{RunId, Seq, StepId, Timestamp};
 use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
 use backout_core::state::RunState;
-use backout_plugin_api::{Secret, SecretError, SecretRef, SecretSource};
+use backout_plugin_api::{Action, Secret, SecretError, SecretRef, SecretSource};
 use backout_runtime::{Clock, Engine, Host, Options};
 use backout_store::journal::JournalStore;
 use serde_json::Value;
@@ -45,7 +45,15 @@ impl SecretSource for NoSecrets {
 }
 
 pub(crate) fn engine(store: Arc<dyn JournalStore>, clock: TestClock) -> Engine {
-    let host = Host::new(backout_plugin_basic::actions(), Arc::new(NoSecrets));
+    engine_of(store, clock, backout_plugin_basic::actions())
+}
+
+pub(crate) fn engine_of(
+    store: Arc<dyn JournalStore>,
+    clock: TestClock,
+    actions: Vec<Arc<dyn Action>>,
+) -> Engine {
+    let host = Host::new(actions, Arc::new(NoSecrets));
     let options = Options {
         engine: "test".into(),
         scratch: Arc::new(|_| std::env::temp_dir()),

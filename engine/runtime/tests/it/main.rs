@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by a panic")]
 
 mod bench;
+mod faults;
 mod runs;
+mod world;
