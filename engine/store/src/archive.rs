@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backout_core::id::{LockToken, RunId, TargetId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, OpenMode, read_all, replace};
@@ -45,22 +46,7 @@ pub(crate) struct Kept {
 impl Checkpoint {
     /// Reads a store's checkpoint; `None` where there is none.
     pub(crate) fn load(disk: &dyn Disk, layout: &Layout) -> Result<Option<Self>, StoreError> {
-        let path = layout.checkpoint();
-        let file = match disk.open(&path, OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("opening", &path, &error)),
-        };
-        let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-        let text =
-            checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
-        let found: Self =
-            serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
-        if found.format > STORAGE_FORMAT {
-            let file = path.display().to_string();
-            return Err(StoreError::Newer { file, found: found.format, known: STORAGE_FORMAT });
-        }
-        Ok(Some(found))
+        load_checked(disk, &layout.checkpoint(), |found: &Self| found.format)
     }
 
     fn store(&self, disk: &dyn Disk, layout: &Layout) -> Result<(), StoreError> {
@@ -80,10 +66,34 @@ pub(crate) fn with_checksum(value: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 /// The JSON behind a line with its checksum.
-pub(crate) fn checked_line(bytes: &[u8]) -> Option<&[u8]> {
+fn checked_line(bytes: &[u8]) -> Option<&[u8]> {
     let (crc, text) = (bytes.get(..8)?, bytes.get(9..)?);
     let text = text.strip_suffix(b"\n")?;
     (format!("{:08x}", crc32fast::hash(text)).as_bytes() == crc).then_some(text)
+}
+
+/// Reads a file of JSON behind a line with its checksum; `None` where there is none. `format_of` says
+/// which format the content is of.
+pub(crate) fn load_checked<T: DeserializeOwned>(
+    disk: &dyn Disk,
+    path: &Path,
+    format_of: fn(&T) -> u32,
+) -> Result<Option<T>, StoreError> {
+    let file = match disk.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("opening", path, &error)),
+    };
+    let bytes = read_all(&*file).map_err(|error| io_error("reading", path, &error))?;
+    let text = checked_line(&bytes).ok_or_else(|| damaged(path, 0, "its checksum does not fit"))?;
+    let content =
+        serde_json::from_slice(text).map_err(|error| damaged(path, 9, error.to_string()))?;
+    let found = format_of(&content);
+    if found > STORAGE_FORMAT {
+        let file = path.display().to_string();
+        return Err(StoreError::Newer { file, found, known: STORAGE_FORMAT });
+    }
+    Ok(Some(content))
 }
 
 /// Records of one frame or more, by run.

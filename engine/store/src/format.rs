@@ -5,11 +5,11 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::archive::{checked_line, with_checksum};
-use crate::disk::{Disk, OpenMode, read_all, replace};
+use crate::archive::{load_checked, with_checksum};
+use crate::disk::{Disk, replace};
 use crate::envelope::hex;
 use crate::frame::STORAGE_FORMAT;
-use crate::home::{damaged, io_error};
+use crate::home::io_error;
 use crate::journal::StoreError;
 use crate::layout::Layout;
 
@@ -60,20 +60,5 @@ pub(crate) fn load_or_make(
 }
 
 pub(crate) fn load(disk: &dyn Disk, layout: &Layout) -> Result<Option<Format>, StoreError> {
-    let path = layout.format();
-    let file = match disk.open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error("opening", &path, &error)),
-    };
-    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-    let text =
-        checked_line(&bytes).ok_or_else(|| damaged(&path, 0, "its checksum does not fit"))?;
-    let format: Format =
-        serde_json::from_slice(text).map_err(|error| damaged(&path, 9, error.to_string()))?;
-    if format.format > STORAGE_FORMAT {
-        let file = path.display().to_string();
-        return Err(StoreError::Newer { file, found: format.format, known: STORAGE_FORMAT });
-    }
-    Ok(Some(format))
+    load_checked(disk, &layout.format(), |format: &Format| format.format)
 }
