@@ -230,6 +230,30 @@ pub trait Action: Send + Sync {
     async fn revert(&self, ctx: &Context, made: &MadeEffect) -> Reverted;
 }
 
+impl Checked {
+    /// What `prepare` makes of it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn accepted(&self) -> Result<(), PrepareFailure> {
+        self.problems.first().map_or(Ok(()), |problem| {
+            let reason = format!("{}: {}", problem.at, problem.message);
+            Err(PrepareFailure::Refused { reason })
+        })
+    }
+}
+
+/// What `settle` makes of a second look, for an action that only looks.
+pub fn settled_by_look(looked: Outcome) -> Settled {
+    match looked {
+        Outcome::Done { output } => Settled::Done { output },
+        Outcome::Failed { reason, output } => Settled::Failed { reason, output },
+        Outcome::Refused { reason } | Outcome::Unclear { reason } => {
+            Settled::Unreachable { reason }
+        }
+    }
+}
+
 /// Reads an input in the action's type, with an error for people.
 ///
 /// # Errors

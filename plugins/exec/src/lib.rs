@@ -95,10 +95,7 @@ impl Action for ExecRun {
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
         let input: Input = parse_input(input)?;
-        if let Some(problem) = input::check(&json!(input)).problems.first() {
-            let reason = format!("{}: {}", problem.at, problem.message);
-            return Err(PrepareFailure::Refused { reason });
-        }
+        input::check(&json!(input)).accepted()?;
         look_for_folder(&input)?;
         let satisfied = match &input.settle {
             Some(settle) => satisfied(ctx, &input, settle).await?,

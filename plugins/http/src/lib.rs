@@ -59,10 +59,7 @@ impl Action for HttpRequest {
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
         let input: Input = parse_input(input)?;
-        if let Some(problem) = check::check(&json!(input)).problems.first() {
-            let reason = format!("{}: {}", problem.at, problem.message);
-            return Err(PrepareFailure::Refused { reason });
-        }
+        check::check(&json!(input)).accepted()?;
         let satisfied = match &input.probe {
             Some(probe) => satisfied(ctx, &input, probe).await?,
             None => Satisfied::CannotTell,

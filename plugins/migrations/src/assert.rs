@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, MadeEffect, Manifest,
     Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted, Satisfied, Settled,
-    parse_input,
+    parse_input, settled_by_look,
 };
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -99,13 +99,7 @@ impl Action for MigrationsAssert {
 
     /// A look leaves nothing behind to find; looking again is as good.
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        match self.apply(ctx, call).await {
-            Outcome::Done { output } => Settled::Done { output },
-            Outcome::Failed { reason, output } => Settled::Failed { reason, output },
-            Outcome::Refused { reason } | Outcome::Unclear { reason } => {
-                Settled::Unreachable { reason }
-            }
-        }
+        settled_by_look(self.apply(ctx, call).await)
     }
 
     async fn revert(&self, _: &Context, _: &MadeEffect) -> Reverted {
