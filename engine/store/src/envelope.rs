@@ -271,3 +271,73 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
 pub(crate) fn unhex_hash(text: &str) -> Option<Hash> {
     unhex(text)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use backout_core::event::{Actor, Cause, Event};
+    use backout_core::id::{CommandId, Epoch, Seq, Timestamp};
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::{GENESIS, Place, check, lines, read, read_head, redact, seal, unhex, write};
+
+    fn line(text: &str) -> (Event, Vec<u8>) {
+        let cause = Cause {
+            command: None,
+            actor: Actor::unverified(text),
+            reason: Some(text.to_owned()),
+            break_glass: false,
+        };
+        let event = Event::NoteTaken { step: None, text: text.to_owned() };
+        let sealed = seal(Timestamp(5), &cause, &event, [7; 16]).unwrap();
+        let append = CommandId::new("a");
+        let place =
+            Place { run: "r0", seq: Seq(1), epoch: Epoch(1), append: &append, prev: &GENESIS };
+        let mut out = Vec::new();
+        write(&place.head(&sealed), &sealed, &mut out).unwrap();
+        out.pop();
+        (event, out)
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_goes_into_one_line_and_comes_back(text in ".*") {
+            let (event, line) = line(&text);
+            prop_assert_eq!(lines(&line).count(), 1);
+            prop_assert_eq!(read(&line).unwrap().event, event);
+            let link = check(&line, "r0", &GENESIS).unwrap().link;
+            prop_assert_eq!(read_head(&line).unwrap().1, link);
+            let redacted = redact(&line).unwrap();
+            prop_assert_eq!(check(&redacted, "r0", &GENESIS).unwrap().link, link);
+            prop_assert_eq!(read_head(&redacted).unwrap().1, link);
+        }
+
+        #[test]
+        fn a_changed_byte_is_refused_or_changes_the_link(
+            text in ".{0,30}", at in any::<Index>(), bits in 1..=255u8,
+        ) {
+            let (event, mut line) = line(&text);
+            let link = check(&line, "r0", &GENESIS).unwrap().link;
+            let at = at.index(line.len());
+            line[at] ^= bits;
+            drop((read_head(&line), redact(&line)));
+            if let Ok(checked) = check(&line, "r0", &GENESIS)
+                && checked.link == link
+                && let Ok(recorded) = read(&line)
+            {
+                prop_assert_eq!(recorded.event, event);
+            }
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            drop((read(&bytes), read_head(&bytes), redact(&bytes)));
+            drop((check(&bytes, "r0", &GENESIS), lines(&bytes).count()));
+        }
+
+        #[test]
+        fn no_text_breaks_hex(text in ".{0,20}|[0-9a-f]{0,70}") {
+            drop((unhex(&text), super::unhex_hash(&text)));
+        }
+    }
+}

@@ -63,7 +63,8 @@ impl<'a> HomeReader<'a> {
     pub(crate) fn next(&mut self, from: Seq) -> Result<Option<HomeFrame<'_>>, StoreError> {
         let offset = self.at;
         let Some((header, first, last)) = self.header()? else { return Ok(None) };
-        if self.last.is_some_and(|seen| seen.next() != first) || last < first {
+        // The first frame of a journal holds the run's first record.
+        if first != self.last.unwrap_or_default().next() || last < first {
             return Err(damaged(self.path, offset, format!("record {first} cannot follow here")));
         }
         self.last = Some(last);

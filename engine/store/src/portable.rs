@@ -2,7 +2,7 @@
 //! plugins' own records.
 //!
 //! The file is a sequence of sections, each with its name, its length and checksums: `about`, the
-//! journal, each output, each record, and `end`, without which the file is not whole.
+//! journal, each output, each record, and `end`, which holds the digest of all before it.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use backout_core::id::{RunId, Seq};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::capture;
 use crate::disk::{Disk, OpenMode, RealDisk, read_all, replace, write_all};
@@ -113,6 +114,7 @@ fn write_file(
         redacted,
     };
     let failed = |error: io::Error| io_error("exporting", Path::new(run.as_str()), &error);
+    let out = &mut Summed { out, digest: Sha256::new() };
     let text = serde_json::to_vec(&about).map_err(|error| failed(error.into()))?;
     out.write_all(&MAGIC).map_err(failed)?;
     section(out, "about", &text).map_err(failed)?;
@@ -127,8 +129,27 @@ fn write_file(
     if !redacted {
         write_work(reader, run, out).map_err(failed)?;
     }
-    section(out, "end", &[]).map_err(failed)?;
+    let digest = envelope::hex(&out.digest.clone().finalize());
+    section(out, "end", digest.as_bytes()).map_err(failed)?;
     out.flush().map_err(failed)
+}
+
+/// Passes bytes on and sums them up.
+struct Summed<'a> {
+    out: &'a mut dyn Write,
+    digest: Sha256,
+}
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.digest.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// The plugins' records of what was sent. Without them an effect in flight would look, where the run
@@ -220,6 +241,10 @@ fn section(out: &mut dyn Write, name: &str, content: &[u8]) -> io::Result<()> {
 struct Sections<'a> {
     input: &'a mut dyn Read,
     at: u64,
+    /// Of all that was read.
+    digest: Sha256,
+    /// Of all before the section that was read last.
+    before: Sha256,
 }
 
 impl Sections<'_> {
@@ -234,10 +259,26 @@ impl Sections<'_> {
         if (bytes.len() as u64) < len {
             return Err(self.bad("it ends in the middle"));
         }
+        self.digest.update(&bytes);
         Ok(bytes)
     }
 
+    /// Each section proves itself; the last one proves that none is missing, or stands there twice.
+    /// In the first files it was empty and proved nothing.
+    fn check_end(&mut self, digest: &[u8]) -> Result<(), StoreError> {
+        let found = envelope::hex(&self.before.clone().finalize());
+        if !digest.is_empty() && found.as_bytes() != digest {
+            return Err(self.bad("its sections are not those that were written"));
+        }
+        match self.take(1) {
+            Ok(_) => Err(self.bad("something stands behind its end")),
+            Err(StoreError::Io { what, why }) => Err(StoreError::Io { what, why }),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn next(&mut self) -> Result<(String, Vec<u8>), StoreError> {
+        self.before = self.digest.clone();
         let header = self.take(SECTION as u64)?;
         let number = |at: usize| {
             header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
@@ -266,7 +307,8 @@ impl Sections<'_> {
 pub fn import(dir: &Path, input: &mut dyn Read) -> Result<RunId, StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let reader = Reader::on(disk, dir)?;
-    let mut sections = Sections { input, at: 0 };
+    let (digest, before) = (Sha256::new(), Sha256::new());
+    let mut sections = Sections { input, at: 0, digest, before };
     if sections.take(MAGIC.len() as u64)? != MAGIC {
         return Err(sections.bad("it is not an exported run"));
     }
@@ -313,12 +355,17 @@ fn unpack(
     let out = beside.join("out");
     disk.create_dir_all(&out).map_err(failed)?;
     let put = |path: &Path, bytes: &[u8]| put(disk, path, bytes);
+    let mut has_journal = false;
     loop {
         let (name, content) = sections.next()?;
         match name.strip_prefix("out/") {
-            None if name == "end" => break,
+            None if name == "end" => {
+                sections.check_end(&content)?;
+                break;
+            }
             None if name == "journal" => {
                 check_journal(sections, about, &content)?;
+                has_journal = true;
                 put(&beside.join("journal"), &content).map_err(failed)?;
             }
             Some(digest) if digest.bytes().all(|b| b.is_ascii_alphanumeric()) => {
@@ -329,6 +376,9 @@ fn unpack(
             }
             Some(_) | None => return Err(sections.bad("it has a section that nobody knows")),
         }
+    }
+    if !has_journal {
+        return Err(sections.bad("it holds no journal"));
     }
     let note = Imported { store: about.store.clone(), until: about.last, read_only: true };
     let text = serde_json::to_vec(&note).map_err(|error| failed(error.into()))?;

@@ -11,6 +11,7 @@ mod child;
 mod conformance;
 mod crash;
 mod damage;
+mod fuzz;
 mod histories;
 mod kill;
 mod lives;
