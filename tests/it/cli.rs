@@ -75,6 +75,37 @@ fn a_run_that_waits_for_a_person_ends_with_4_and_says_the_command() {
 }
 
 #[test]
+fn next_names_only_what_answers_alone_let_go_on() {
+    let env = TestEnv::new();
+    env.write(
+        "two.ron",
+        r#"Runbook(format: 1, name: "two", steps: [
+            (id: "one", needs: [], action: "wait.approval", with: (text: "one?")),
+            (id: "other", needs: [], action: "wait.approval", with: (text: "other?")),
+            (id: "middle", needs: ["other"], action: "noop.run"),
+            (id: "both", needs: ["one", "middle"], action: "noop.run"),
+        ])"#,
+    );
+    env.backout(["run", "two.ron"]).exits(4);
+    assert_eq!(env.status("latest")["next"], serde_json::json!(["middle"]));
+}
+
+#[test]
+fn output_is_shown_as_it_comes_where_it_is_asked_for() {
+    let env = TestEnv::new();
+    env.write(
+        "says.ron",
+        r#"Runbook(format: 1, name: "says", steps: [
+            (id: "it", action: "exec.run", with: (command: ["sh", "-c", "echo hello; echo there"])),
+        ])"#,
+    );
+    let said = env.backout(["run", "says.ron", "--verbose"]).exits(0);
+    assert!(said.err.contains("it | hello\n") && said.err.contains("it | there\n"), "{}", said.err);
+    let said = env.backout(["run", "says.ron"]).exits(0);
+    assert!(!said.err.contains("it | "), "{}", said.err);
+}
+
+#[test]
 fn a_killed_run_is_interrupted_and_resumed() {
     let env = TestEnv::new();
     env.write("slow.ron", SLOW);

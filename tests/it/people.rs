@@ -110,6 +110,97 @@ fn a_second_process_decides_while_the_first_one_runs() {
     }
 }
 
+/// A user of this machine and a group of theirs that has another name.
+fn member() -> Option<(String, String)> {
+    let [passwd, groups] =
+        ["/etc/passwd", "/etc/group"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    passwd.lines().find_map(|line| {
+        let user: Vec<&str> = line.split(':').collect();
+        let group = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let mut group = group.filter(|group| group.get(2) == user.get(3) && group[0] != user[0]);
+        Some((user[0].to_owned(), group.next()?[0].to_owned()))
+    })
+}
+
+#[test]
+fn a_member_of_a_group_approves_for_it_unverified() {
+    let (Some((user, group)), true) = (member(), rustix::process::getuid().is_root()) else {
+        assert!(std::env::var_os("CI").is_none(), "this test must run as root");
+        println!("skipped: run as root, with a user whose group has another name");
+        return;
+    };
+    let env = TestEnv::new();
+    let text = format!(
+        r#"Runbook(format: 1, name: "group", steps: [
+            (id: "it", action: "noop.run", approval: (by: ["{group}"])),
+        ])"#
+    );
+    env.write("group.ron", &text);
+    env.backout(["run", "group.ron"]).exits(4);
+    let as_user = |user: &str| {
+        let args = ["approve", "latest", "it", "--reason", "looked"];
+        env.backout_with(args, "SUDO_USER", user)
+    };
+    let said = as_user("nobody-of-that-name").exits(2);
+    assert!(said.err.contains(&group), "{}", said.err);
+    as_user(&user).exits(0);
+    env.backout(["resume", "latest"]).exits(0);
+    let history = env.history("latest");
+    let approved = history.iter().find(|event| event["kind"] == "step-approved").unwrap();
+    assert_eq!(approved["actor"], Value::from(user), "{approved:#}");
+    assert_eq!(approved["roles"][0], Value::from(group), "{approved:#}");
+    assert_eq!(approved["verified"], false, "{approved:#}");
+    assert_eq!(env.status("latest")["break_glass"], false);
+}
+
+#[test]
+fn old_finished_runs_are_removed_and_others_never() {
+    let env = TestEnv::new();
+    env.write(
+        "one.ron",
+        r#"Runbook(format: 1, name: "one", steps: [(id: "a", action: "noop.run")])"#,
+    );
+    env.write(
+        "asks.ron",
+        r#"Runbook(format: 1, name: "asks", steps: [(id: "g", action: "wait.approval", with: (text: "?"))])"#,
+    );
+    let all = || env.backout(["status", "--json"]).json()["runs"].as_array().unwrap().len();
+    env.backout(["run", "one.ron"]).exits(0);
+    env.backout(["run", "asks.ron"]).exits(4);
+    env.backout(["retain"]).exits(2);
+    let said = env.backout(["retain", "--older-than", "90d"]).exits(0);
+    assert!(said.err.contains("0 runs removed, 2 kept"), "{}", said.err);
+    let said = env.backout(["retain", "--older-than", "0s", "--dry-run"]).exits(0);
+    assert!(said.out.contains("one") && !said.out.contains("asks"), "{}", said.out);
+    assert!(said.err.contains("1 run would be removed, 1 kept"), "{}", said.err);
+    assert_eq!(all(), 2, "a dry run removes nothing");
+    let said = env.backout(["retain", "--older-than", "0s"]).exits(0);
+    assert!(said.err.contains("1 run removed, 1 kept"), "{}", said.err);
+    assert_eq!(all(), 1, "the one that waits is kept");
+    assert_eq!(env.status("latest")["runbook"], "asks");
+}
+
+#[test]
+fn nothing_is_removed_beside_an_owner() {
+    let env = TestEnv::new();
+    let busy = env.write("busy", "");
+    env.write(
+        "busy.ron",
+        &format!(
+            r#"Runbook(format: 1, name: "busy", steps: [(id: "it", action: "exec.run", with: (cwd: "{}",
+                command: ["sh", "-c", "echo x > begun; while [ -e busy ]; do sleep 0.05; done"]))])"#,
+            env.path("").display()
+        ),
+    );
+    let running = env.spawn(["run", "busy.ron"]);
+    wait_until("it is at work", || env.path("begun").exists());
+    let said = env.backout(["retain", "--older-than", "0s"]).exits(6);
+    assert!(said.err.contains(&format!("process {} owns it", running.pid())), "{}", said.err);
+    env.backout(["retain", "--older-than", "0s", "--dry-run"]).exits(0);
+    fs::remove_file(busy).unwrap();
+    running.wait().exits(0);
+}
+
 #[test]
 fn break_glass_works_alone_and_marks_every_later_view() {
     let env = TestEnv::new();

@@ -34,7 +34,7 @@ impl App {
             Color::Never => ColorChoice::Never,
         };
         Self {
-            ui: Ui::new(color),
+            ui: Ui::new(color, global.verbose),
             store: global.store.clone(),
             clock: SystemClock,
             host: OnceLock::new(),
@@ -149,6 +149,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Close(args) => command::ask::close(app, args),
         Verb::Export(args) => command::export::run(app, &args),
         Verb::Import(args) => command::import::run(app, &args),
+        Verb::Retain(args) => command::retain::run(app, &args),
         Verb::Verify(args) => command::verify::run(app, &args),
         Verb::Plugins(args) => command::plugins::run(app, &args),
         Verb::Demo(args) => command::demo::run(app, &args),

@@ -45,6 +45,9 @@ pub(crate) struct Global {
     /// When to use colours; `NO_COLOR` is heeded
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = "Everywhere")]
     pub(crate) color: Color,
+    /// Show every line that a run's commands print; a terminal shows the last one now and then
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) verbose: bool,
     /// What is logged to stderr, as in `info` or `backout_runtime=debug`
     #[arg(
         long,
@@ -87,7 +90,7 @@ pub(crate) enum Verb {
     Resume(command::resume::Args),
     /// Show what is done, in doubt and next
     Status(command::status::Args),
-    /// Show every event of a run
+    /// Show the events of a run
     History(command::history::Args),
     /// Print a run as commands a person can type
     ByHand(command::by_hand::Args),
@@ -115,6 +118,8 @@ pub(crate) enum Verb {
     Export(command::export::Args),
     /// Read a run from an exported file
     Import(command::import::Args),
+    /// Remove finished runs that ended long ago; nothing else ever removes one
+    Retain(command::retain::Args),
     /// Check every checksum and chain of the store, and name the first bad byte
     Verify(command::verify::Args),
     /// List the actions, or show one with its fields, guarantee and an example

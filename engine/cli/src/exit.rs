@@ -121,6 +121,14 @@ pub(crate) enum Failure {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was asked needs the store for itself, and another process owns it.
+    #[error("this needs the store for itself, and process {pid} owns it since {since}")]
+    NeedsStore {
+        /// Its process id.
+        pid: u32,
+        /// When it opened the store, RFC 3339.
+        since: String,
+    },
     /// The engine in this process said no.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -160,6 +168,7 @@ impl Failure {
             Self::Usage { .. } | Self::File { .. } => Exit::Usage,
             Self::InvalidRunbook { .. } => Exit::InvalidRunbook,
             Self::NoSuchRun { .. } => Exit::NoSuchRun,
+            Self::NeedsStore { .. } => Exit::Unreachable,
             Self::Store(error) => store_exit(error),
             Self::Engine(error) => engine_exit(error),
             Self::Client(error) => client_exit(error),
@@ -175,6 +184,9 @@ impl Failure {
             | Self::NoSuchRun { help, .. }
             | Self::Engine(EngineError::Rejected { help, .. }) => help.clone(),
             Self::Client(ClientError::Problem(problem)) => problem.help.clone(),
+            Self::NeedsStore { .. } => {
+                Some("nothing was changed; try again when that process has ended".to_owned())
+            }
             Self::Store(StoreError::Owned { .. }) => {
                 Some("reading works meanwhile: `backout status`, `backout by-hand RUN`".to_owned())
             }

@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 #[cfg(debug_assertions)]
 mod inside;
+mod live;
 mod names;
 mod params;
 mod people;

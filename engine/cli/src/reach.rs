@@ -20,7 +20,7 @@ use backout_store::journal::{JournalStore, StoreError};
 
 use crate::exit::Failure;
 use crate::ui::Ui;
-use crate::{people, reading};
+use crate::{live, people, reading};
 
 /// How long an owner may take to begin or to be gone.
 const MOMENT: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ impl Reach {
         for line in &opened.lines {
             ui.warn(line);
         }
-        let engine = engine(&store, host);
+        let engine = engine(ui, &store, host);
         let face = Face { engine: engine.clone(), store: engine.store().clone(), since };
         // Without the socket the run goes on; only others cannot help with it.
         let served = socket::serve(folder, face)
@@ -193,13 +193,13 @@ fn is_passing(failure: &Failure) -> bool {
     )
 }
 
-fn engine(store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
+fn engine(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
     let folders = store.clone();
     let outputs = store.clone();
     let options = Options {
         engine: people::here(),
         scratch: Arc::new(move |run| folders.scratch(run)),
-        observer: None,
+        observer: live::observer(ui),
         captures: Some(Arc::new(move |run, name| {
             outputs.capture(run, name, backout_core::limits::CAPTURE_BYTES_MAX)
         })),

@@ -13,6 +13,17 @@ use crate::view::style::{BOLD, HELP, TROUBLE, WARN, paint};
 /// Columns when nobody says how many there are.
 const WIDTH_DEFAULT: usize = 80;
 
+/// How much is shown, while a run goes on, of what commands print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Nothing: nobody watches.
+    Nothing,
+    /// The last line, now and then.
+    Last,
+    /// Every line.
+    All,
+}
+
 /// Standard output, standard error and the person, if there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
@@ -20,16 +31,28 @@ pub(crate) struct Ui {
     pub(crate) interactive: bool,
     /// Columns of the terminal.
     pub(crate) width: usize,
+    /// Columns of what is told on stderr: the terminal's, without one no limit.
+    pub(crate) told_width: usize,
+    /// How much is shown of what commands print.
+    pub(crate) output: Output,
     color: ColorChoice,
 }
 
 impl Ui {
     /// Both streams; colours by terminal, `NO_COLOR` and `--color`.
-    pub(crate) fn new(color: ColorChoice) -> Self {
+    pub(crate) fn new(color: ColorChoice, verbose: bool) -> Self {
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        let width = width.unwrap_or(WIDTH_DEFAULT).max(40);
+        let is_seen = io::stderr().is_terminal();
         Self {
-            interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
-            width: width.unwrap_or(WIDTH_DEFAULT).max(40),
+            interactive: io::stdin().is_terminal() && is_seen,
+            width,
+            told_width: if is_seen { width } else { usize::MAX },
+            output: match (verbose, is_seen) {
+                (true, _) => Output::All,
+                (false, true) => Output::Last,
+                (false, false) => Output::Nothing,
+            },
             color,
         }
     }

@@ -13,6 +13,7 @@ use backout_server::client::ClientError;
 use backout_server::view::{RunFacts, RunView, Want, duration, run_view};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use unicode_width::UnicodeWidthStr;
 
 use super::prompt::{Answer, Prompt};
 use crate::app::App;
@@ -233,7 +234,7 @@ impl<'a> Screen<'a> {
         };
         let shown = self.shown.insert(step.unwrap_or_default(), words.clone());
         if shown.as_ref() != Some(&words) {
-            self.app.ui.say(&progress(recorded));
+            self.app.ui.say(&progress(recorded, self.app.ui.told_width));
         }
     }
 
@@ -378,11 +379,15 @@ fn is_news(event: &Event) -> bool {
         )
 }
 
-fn progress(recorded: &Recorded) -> String {
+/// One event in one line; more where the words need them.
+fn progress(recorded: &Recorded, width: usize) -> String {
+    const CLOCK_COLUMNS: usize = 8 + 2;
     let (step, words) = backout_server::view::sentence(&recorded.event);
     let at = backout_server::view::rfc3339(recorded.at);
     let clock = at.get(11..19).unwrap_or_default();
+    let columns = step.as_ref().map_or(0, |step| step.width() + 2);
     let about = step.map(|step| format!("{}  ", paint(BOLD, &step))).unwrap_or_default();
-    let words = paint(view::history::style(recorded), &view::text::clean(&words));
+    let words = view::text::wrapped(&words, CLOCK_COLUMNS + columns, width);
+    let words = paint(view::history::style(recorded), words.trim());
     format!("{}  {about}{words}", paint(DIM, clock))
 }

@@ -17,6 +17,7 @@ pub(crate) mod preflight;
 pub(crate) mod prompt;
 pub(crate) mod ready;
 pub(crate) mod resume;
+pub(crate) mod retain;
 pub(crate) mod run;
 pub(crate) mod settle;
 pub(crate) mod shim;
