@@ -1,6 +1,7 @@
 //! `history`: every event of a run.
 
-use backout_server::view::history_line;
+use backout_core::event::{Event, Wait};
+use backout_server::view::{counted, history_line};
 
 use crate::app::App;
 use crate::exit::{Exit, Failure};
@@ -21,6 +22,11 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Whether an event is one more look of a soak that goes well: there are hundreds of them.
+fn is_sample(event: &Event) -> bool {
+    matches!(event, Event::StepWaits { wait: Wait::Soak { covered_ms: 1.., .. }, .. })
+}
+
 /// Prints the events that can be read, then what stands in the way of the rest.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
@@ -29,8 +35,13 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let wanted = |about: Option<String>| args.step.is_none() || args.step == about;
     let mut text = String::new();
     let mut before = None;
+    let mut left_out = 0;
     for recorded in &events {
         if !wanted(backout_server::view::sentence(&recorded.event).0) {
+            continue;
+        }
+        if !args.json && args.step.is_none() && is_sample(&recorded.event) {
+            left_out += 1;
             continue;
         }
         if args.json {
@@ -43,6 +54,10 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     }
     if !args.json {
         app.ui.data(&text)?;
+    }
+    if left_out > 0 {
+        let samples = counted(left_out, "sample");
+        app.ui.say(&format!("{samples} of soaks left out; `--step STEP` and `--json` show them"));
     }
     match damage {
         Some(failure) => Err(failure),

@@ -6,6 +6,7 @@ use backout_core::contract::{Gate, Reversibility, Satisfied};
 use backout_core::plan::Role;
 use backout_runtime::survey::{EffectReport, Looked, PlanReport, StepReport};
 use backout_server::view::{counted, duration};
+use unicode_width::UnicodeWidthStr;
 
 use super::style::{BOLD, DIM, GOOD, TROUBLE, WARN, paint};
 use super::text::{cut, wrapped};
@@ -57,8 +58,10 @@ fn step(step: &StepReport, width: usize) -> String {
     let mut out = String::new();
     let title = if step.title.is_empty() { String::new() } else { format!("  {}", step.title) };
     let facts = format!("{}, {}", step.action, step.guarantee.word());
-    let _ =
-        writeln!(out, "  {}{}  {}", paint(BOLD, &step.id), cut(&title, width), paint(DIM, &facts));
+    let room = width.saturating_sub(4 + step.id.width() + facts.width());
+    // Where there is no room for some of it, it is left out.
+    let title = if room < 8 { String::new() } else { cut(&title, room) };
+    let _ = writeln!(out, "  {}{title}  {}", paint(BOLD, &step.id), paint(DIM, &facts));
     out.push_str(&seen(step, width));
     for line in conditions(step) {
         out.push_str(&wrapped(&line, 6, width));
@@ -101,7 +104,9 @@ fn effect(effect: &EffectReport, width: usize) -> String {
             paint(WARN, &format!("  back: {}", effect.reversibility.word()))
         }
     };
-    let mut out = format!("      {}{state}{back}\n", cut(&effect.title, width.saturating_sub(8)));
+    // As much as the widest of what may stand behind it.
+    let room = width.saturating_sub(8 + "  already  back: shape-only".len());
+    let mut out = format!("      {}{state}{back}\n", cut(&effect.title, room));
     for line in effect.difference.iter().take(DIFFERENCE_LINES_MAX) {
         let _ = writeln!(out, "        {}", cut(line, width.saturating_sub(8)));
     }

@@ -176,6 +176,7 @@ fn waits(wait: &Wait) -> String {
     match wait {
         Wait::Approval { why, .. } => format!("waits for approval: {why}"),
         Wait::Retry { due, why } => format!("tried again at {}: {why}", rfc3339(*due)),
+        Wait::Soak { covered_ms: 0, .. } => "soaks: must hold from now on".to_owned(),
         Wait::Soak { covered_ms, .. } => format!("soaks, {} covered", duration(*covered_ms)),
         Wait::Lock { holders } => format!("waits for a lock: {}", held(holders)),
         Wait::Timer { due } => format!("waits until {}", rfc3339(*due)),
