@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "a report on stdout is what it is for")]
 
+mod io;
 mod measure;
 mod process;
 mod raw;
@@ -41,8 +42,9 @@ fn main() -> Result<()> {
         return process::live(count.parse()?, dir.as_ref());
     }
     let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
-    let all: [(&str, Measurement); 7] = [
+    let all: [(&str, Measurement); 8] = [
         ("chain", process::chain),
+        ("io", measure::io_chain),
         ("runs", measure::many_runs),
         ("fan-out", measure::fan_out),
         ("restart", process::restart),

@@ -35,6 +35,44 @@ fn steps_per_second(count: usize, took: Duration) -> String {
     format!("{rate:.0} steps/s")
 }
 
+/// A chain of steps whose action does IO but takes no time of its own.
+pub(crate) fn io_chain() -> Result<Vec<Line>> {
+    const STEPS: usize = 500;
+    let mut taken = Vec::new();
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir_in(".")?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let store = world::store(&dir.path().join("store"))?;
+        let engine = world::engine(&store);
+        let run = world::run(7, 0);
+        let mut plan = world::chain(None, STEPS);
+        for step in &mut plan.steps {
+            step.action = "bench.io".into();
+            step.pure = false;
+        }
+        let started = Instant::now();
+        runtime.block_on(async {
+            engine.start(run.clone(), plan, String::new(), world::cause()).await?;
+            engine.wait(&run).await
+        })?;
+        let ours = started.elapsed();
+        let (_, bytes) = world::journal_size(store.as_ref(), std::slice::from_ref(&run))?;
+        taken.push((ours, raw::chain(dir.path(), STEPS, bytes / STEPS)?));
+    }
+    let (ours, baseline) = median(taken);
+    let ratio = ratio((ours, baseline));
+    let each =
+        |took: Duration| took.as_secs_f64() * 1e3 / f64::from(u32::try_from(STEPS).unwrap_or(1));
+    Ok(vec![Line {
+        name: "chain of 500 steps with IO, in the engine".into(),
+        ours: format!("{:.3} ms/step", each(ours)),
+        baseline: format!("{:.3} ms/append", each(baseline)),
+        ratio: format!("{ratio:.2}"),
+        goal: "<= 2.30",
+        met: Some(ratio <= 2.3),
+    }])
+}
+
 /// 200 runs of 10 steps each, all at once.
 pub(crate) fn many_runs() -> Result<Vec<Line>> {
     const RUNS: usize = 200;

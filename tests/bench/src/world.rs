@@ -101,7 +101,9 @@ pub(crate) fn store(dir: &Path) -> Result<Arc<EmbeddedStore>> {
 
 /// An engine over it.
 pub(crate) fn engine(store: &Arc<EmbeddedStore>) -> Engine {
-    let host = Host::new(backout_plugin_basic::actions(), Arc::new(SystemSecrets::default()));
+    let mut actions = backout_plugin_basic::actions();
+    actions.push(Arc::new(crate::io::Io));
+    let host = Host::new(actions, Arc::new(SystemSecrets::default()));
     let folders = store.clone();
     let options = Options {
         engine: "bench".into(),
