@@ -73,7 +73,25 @@ impl Masker {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_value_comes_through_however_it_is_cut(
+            secrets in prop::collection::vec("[ab]{1,4}", 0..4),
+            pieces in prop::collection::vec("[abc]{0,5}", 0..8),
+        ) {
+            let mut masker = Masker::new(&secrets);
+            let mut said: Vec<u8> =
+                pieces.iter().flat_map(|piece| masker.push(piece.as_bytes())).collect();
+            said.extend(masker.finish());
+            let said = String::from_utf8(said).unwrap();
+            prop_assert_eq!(&said, &Masker::text(&secrets, &pieces.concat()));
+            prop_assert!(!secrets.iter().any(|secret| said.contains(secret)), "{said}");
+        }
+    }
 
     fn check(secrets: &[&str], text: &str, expected: &str) {
         let secrets: Vec<String> = secrets.iter().map(|&s| s.to_owned()).collect();

@@ -183,6 +183,36 @@ fn as_value(bytes: Vec<u8>) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_reference_or_refused_with_a_reason(
+            kind in "(env|file|cmd|)", text in "(?s).{0,40}|\\[.{0,20}\\]|[A-Z_0-9]{0,9}",
+        ) {
+            for text in [format!("{kind}:{text}"), text] {
+                match check_reference(&text) {
+                    Ok(()) if !text.contains("${") => {
+                        prop_assert!(Place::parse(&text).is_ok());
+                        prop_assert!(["env:", "file:", "cmd:"].iter().any(|k| text.starts_with(k)));
+                    }
+                    Ok(()) => {}
+                    Err(error) => {
+                        prop_assert!(!error.reason.is_empty());
+                        let source = SystemSecrets::default();
+                        prop_assert!(source.resolve(&SecretRef(text)).is_err());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn what_reads_from_files_keeps_the_value(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
+            let kept = without_newline([&bytes[..], b"\n"].concat());
+            prop_assert!(bytes.starts_with(&kept) && bytes.len() - kept.len() <= 1);
+            drop(as_value(bytes));
+        }
+    }
 
     fn resolve(reference: &str) -> Result<String, String> {
         SystemSecrets::with_command_timeout(Duration::from_millis(300))
