@@ -224,7 +224,65 @@ pub(crate) fn version_of(name: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::{Direction, parse, version_of};
+
+    const LINES: [&str; 16] = [
+        "-- +goose Up",
+        "-- +goose Down",
+        "-- +goose StatementBegin",
+        "-- +goose StatementEnd",
+        "-- +goose NO TRANSACTION",
+        "-- +goose ENVSUB ON",
+        "--+goose up",
+        "-- +goose Sideways",
+        "-- a comment;",
+        "",
+        "   ",
+        "SELECT 1;",
+        "INSERT INTO a VALUES ('; --",
+        "');",
+        "END; -- ;",
+        "\u{feff}DROP TABLE b",
+    ];
+
+    /// Each statement stands in the file, in its order.
+    fn check_found(text: &str, direction: Direction) {
+        let Ok(section) = parse(text, direction) else { return };
+        let text: String = text.lines().flat_map(|line| [line, "\n"]).collect();
+        let mut words = text.split_whitespace();
+        for statement in &section.statements {
+            for word in statement.split_whitespace() {
+                assert!(words.any(|other| other == word), "{statement:?} in {text:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(?s).{0,200}") {
+            check_found(&text, Direction::Up);
+            check_found(&text, Direction::Down);
+            drop(version_of(&text));
+        }
+
+        #[test]
+        fn any_order_of_lines_is_read_or_refused(
+            lines in prop::collection::vec(select(&LINES[..]), 0..20), windows in any::<bool>(),
+        ) {
+            let text = lines.join(if windows { "\r\n" } else { "\n" });
+            check_found(&text, Direction::Up);
+            check_found(&text, Direction::Down);
+        }
+
+        #[test]
+        fn a_version_is_what_stands_before_the_line(number in 0..=i64::MAX, rest in ".{0,5}") {
+            let wanted = (number > 0).then_some(number);
+            prop_assert_eq!(version_of(&format!("{number}_{rest}")), wanted);
+        }
+    }
 
     fn check(text: &str, up: &[&str], down: &[&str]) {
         assert_eq!(parse(text, Direction::Up).unwrap().statements, up, "{text}");

@@ -209,7 +209,53 @@ fn name<'a>(tokens: &mut std::iter::Peekable<impl Iterator<Item = &'a Token>>) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::{Loss, loss, statements, unfit};
+
+    const PIECES: [&str; 22] = [
+        "'",
+        "''",
+        "\"",
+        "`",
+        "[",
+        "]",
+        "--",
+        "/*",
+        "*/",
+        "\n",
+        ";",
+        " ",
+        "(",
+        "CREATE TRIGGER t",
+        "BEGIN",
+        "CASE",
+        "END",
+        "DROP TABLE",
+        "ALTER TABLE a DROP COLUMN",
+        "PRAGMA x",
+        "\u{e9}",
+        ".",
+    ];
+
+    fn check_read(text: &str) {
+        for statement in statements(text) {
+            drop((unfit(&statement), loss(&statement)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in "(?s).{0,200}") {
+            check_read(&text);
+        }
+
+        #[test]
+        fn any_order_of_pieces_is_read(pieces in prop::collection::vec(select(&PIECES[..]), 0..30)) {
+            check_read(&pieces.concat());
+        }
+    }
 
     fn losses(text: &str) -> Vec<Loss> {
         statements(text).iter().filter_map(|tokens| loss(tokens)).collect()
