@@ -9,6 +9,7 @@
 
 mod contract;
 mod edits;
+mod fuzz;
 mod windows;
 
 use std::path::{Path, PathBuf};
