@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test ends it as a test does")]
 
 mod conforms;
+mod fuzz;
 mod server;
 mod settles;
 mod support;
