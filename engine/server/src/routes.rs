@@ -123,3 +123,20 @@ fn known_shape(text: &str) -> Result<RunId, Problem> {
     }
     Err(Problem::new(StatusCode::NOT_FOUND, "no such run", format!("`{text}` is not a run's name")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::known_shape;
+
+    proptest! {
+        #[test]
+        fn only_a_name_gets_near_a_path(text in ".{0,20}|[0-9a-z]{8,12}|[./]{1,4}[a-z]*") {
+            match known_shape(&text) {
+                Ok(run) => prop_assert!(run.as_str().bytes().all(|b| b.is_ascii_alphanumeric())),
+                Err(problem) => prop_assert!(problem.is_no_such_run()),
+            }
+        }
+    }
+}

@@ -112,3 +112,100 @@ pub struct EventsPage {
 pub const EVENTS_PAGE_MAX: usize = 500;
 /// Milliseconds that a request for events waits for the first one before it answers with none.
 pub const EVENTS_WAIT_MS_MAX: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    const NAMES: [&str; 16] = [
+        "ask",
+        "by",
+        "actor",
+        "reason",
+        "command",
+        "break_glass",
+        "run",
+        "plan",
+        "text",
+        "seq",
+        "step",
+        "note",
+        "approve",
+        "abort",
+        "events",
+        "steps",
+    ];
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            select(&NAMES[..]).prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            let name = prop_oneof![select(&NAMES[..]).prop_map(str::to_owned), ".{0,6}"];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name, inner), 0..5)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect::<Map<_, _>>())),
+            ]
+        })
+    }
+
+    /// What is read is written again as something that reads the same; what is not says why.
+    fn check<T>(value: &Value) -> Result<(), TestCaseError>
+    where
+        T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug,
+    {
+        match serde_json::from_value::<T>(value.clone()) {
+            Ok(read) => {
+                let written = serde_json::to_value(&read).unwrap();
+                prop_assert_eq!(serde_json::from_value::<T>(written).unwrap(), read);
+            }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+        Ok(())
+    }
+
+    fn check_all(value: &Value) -> Result<(), TestCaseError> {
+        check::<AskRequest>(value)?;
+        check::<StartRequest>(value)?;
+        check::<ResumeRequest>(value)?;
+        check::<AskReply>(value)?;
+        check::<EventsPage>(value)?;
+        check::<Owner>(value)
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_or_refused_with_a_reason(value in value()) {
+            check_all(&value)?;
+        }
+
+        #[test]
+        fn a_good_request_with_any_other_field_is_read_or_refused(
+            name in select(&NAMES[..]), field in value(), inside in any::<bool>(),
+        ) {
+            let by = json!({ "actor": "ann", "reason": "because" });
+            let ask = json!({ "kind": "note", "text": "hello" });
+            let mut request = json!({ "ask": ask, "by": by, "run": "r000000000", "text": "" });
+            let place = if inside { &mut request["by"] } else { &mut request };
+            place[name] = field;
+            check_all(&request)?;
+        }
+
+        #[test]
+        fn any_text_is_a_request_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            drop(serde_json::from_slice::<AskRequest>(&bytes));
+            drop(serde_json::from_slice::<StartRequest>(&bytes));
+        }
+    }
+}
