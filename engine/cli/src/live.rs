@@ -23,11 +23,11 @@ pub(crate) fn observer(ui: &Ui) -> Option<Observer> {
     if ui.output == Output::Nothing {
         return None;
     }
-    let (ui, lives) = (ui.clone(), Mutex::new(BTreeMap::<StepId, Live>::new()));
+    let (ui, steps) = (ui.clone(), Mutex::new(BTreeMap::<StepId, Live>::new()));
     Some(Arc::new(move |_, step, said| {
         let Emit::Output(bytes) = said else { return };
-        let mut lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = lives.entry(step.clone()).or_default().take(&bytes, ui.output, Instant::now());
+        let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = steps.entry(step.clone()).or_default().take(&bytes, ui.output, Instant::now());
         for line in lines {
             let line = cut(&format!("{step} | {line}"), ui.told_width);
             ui.say(&paint(DIM, &line));
@@ -53,7 +53,7 @@ impl Live {
         };
         let whole: Vec<u8> = self.begun.drain(..=end).collect();
         let text = String::from_utf8_lossy(&whole);
-        let lines = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty());
+        let mut lines = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty());
         if output == Output::All {
             return lines.map(str::to_owned).collect();
         }
@@ -61,7 +61,7 @@ impl Live {
             return Vec::new();
         }
         self.shown = Some(now);
-        lines.last().map(str::to_owned).into_iter().collect()
+        lines.next_back().map(str::to_owned).into_iter().collect()
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_not_kept_for_ever() {
         let (mut live, now) = (Live::default(), Instant::now());
-        assert_eq!(live.take(&[b'x'; 100_000], Output::All, now), [""; 0]);
+        assert_eq!(live.take(&vec![b'x'; 100_000], Output::All, now), [""; 0]);
         assert_eq!(live.begun.len(), LINE_BYTES_MAX);
     }
 }
