@@ -4,6 +4,7 @@
 
 mod conforms;
 mod engine;
+mod fuzz;
 mod support;
 mod survives;
 mod tells;
