@@ -22,7 +22,7 @@ use crate::bench::{TestClock, ann, count, engine_of, plan, state, step, until};
 use crate::world::{How, World};
 
 /// Virtual time within which each test must end.
-const SOON: Duration = Duration::from_secs(3_600);
+const SOON: Duration = Duration::from_hours(1);
 
 fn run() -> RunId {
     RunId::from("r000000000")
@@ -84,10 +84,10 @@ async fn a_full_store_stops_the_run_with_the_reason_and_room_lets_it_go_on() {
         soon(async { tokio::join!(world.until_begun("a"), world.until_begun("b")) }).await;
         full.store(true, Ordering::SeqCst);
         world.let_on("b");
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(world.begun(), 2, "nothing begins without room");
         world.let_on("a");
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(world.begun(), 2, "nothing begins without room");
         let told = usize::from(!all);
         assert_eq!(count(inner.as_ref(), &run(), is_detached_for_room), told);
@@ -120,12 +120,12 @@ async fn an_engine_can_be_stopped_while_its_store_is_full() {
         if !in_flight {
             world.let_on("b");
         }
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         soon(first.stop("test", 1_000)).await;
         full.store(false, Ordering::SeqCst);
         world.let_on("b");
         world.let_on("c");
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(!first.is_driven(&run()), "a stopped engine drives nothing");
         let second = engine(&store, clock, &world);
         second.take_up(&run()).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_full_store_that_then_stops_ends_the_waiting() {
     soon(world.until_begun("a")).await;
     *faults.lock().unwrap() = Fault::Full;
     world.let_on("a");
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(engine.is_driven(&run()), "it waits for room");
     let asked = soon(engine.ask(&run(), note(), ann())).await;
     assert!(matches!(asked, Err(EngineError::Stopped { .. })), "{asked:?}");
@@ -190,7 +190,7 @@ async fn stops_at(nth: u64, fault: Fault) {
     assert!(!matches!(ended, Err(EngineError::Rejected { .. })), "{nth}: {ended:?}");
     let asked = first.ask(&run(), note(), ann()).await;
     assert!(asked.is_err(), "{nth}: {asked:?}");
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
     failed.store(false, Ordering::SeqCst);
     let second = engine(&inner, clock, &world);
     if inner.list().unwrap().is_empty() {
@@ -330,7 +330,7 @@ async fn the_second_run_waits_for_the_lock_and_goes_on_when_the_first_ends() {
     engine.start(second.clone(), on_one("b"), String::new(), ann()).await.unwrap();
     let locked = |state: &StepState| matches!(state, StepState::Waiting(Wait::Lock { .. }));
     soon(until(store.as_ref(), &second, |state| locked(&state.steps[0].state))).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(world.begun(), 1);
     world.let_on("a");
     soon(engine.wait(&run())).await.unwrap();

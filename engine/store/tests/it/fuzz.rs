@@ -74,9 +74,8 @@ fn sections(bytes: &[u8]) -> Vec<usize> {
 impl Damage {
     fn apply(&self, bytes: &mut Vec<u8>, seams: bool) {
         let (len, places) = (bytes.len(), seams_of(bytes));
-        let place = |index: &Index| match seams {
-            true => places[index.index(places.len())],
-            false => index.index(len + 1),
+        let place = |index: &Index| {
+            if seams { places[index.index(places.len())] } else { index.index(len + 1) }
         };
         let range = |a: &Index, b: &Index| {
             let (a, b) = (place(a), place(b));
@@ -148,7 +147,7 @@ fn make_sample() -> Sample {
     export(&reader, &run(9), &mut exported).unwrap();
     let read = |run: RunId| (run.clone(), reader.read(&run, Seq(1), usize::MAX).unwrap());
     let written = reader.list().unwrap().into_iter().map(read).collect();
-    let files = tree(dir.path()).into_iter().map(|(name, _)| name).collect();
+    let files = tree(dir.path()).into_keys().collect();
     Sample { files, written, exported, exported_run: run(9), dir }
 }
 
@@ -178,7 +177,7 @@ fn tree(dir: &Path) -> Files {
 }
 
 /// A copy of the sample with one file damaged, and that file's name.
-fn damaged(file: &Index, damages: &[Damage], seams: bool) -> (TempDir, String) {
+fn damaged(file: Index, damages: &[Damage], seams: bool) -> (TempDir, String) {
     let sample = sample();
     let dir = tempfile::tempdir().unwrap();
     copy(sample.dir.path(), dir.path());
@@ -285,7 +284,7 @@ proptest! {
         seams in any::<bool>(),
         from in 0..9u64,
     ) {
-        let (dir, _) = damaged(&file, &damages, seams);
+        let (dir, _) = damaged(file, &damages, seams);
         check_reader(dir.path(), from)?;
     }
 
@@ -320,7 +319,7 @@ proptest! {
         damages in prop::collection::vec(damage(), 1..4),
         seams in any::<bool>(),
     ) {
-        let (dir, name) = damaged(&file, &damages, seams);
+        let (dir, name) = damaged(file, &damages, seams);
         check_owner(dir.path(), &name)?;
         check_owner_again(dir.path())?;
     }
