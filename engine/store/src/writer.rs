@@ -328,9 +328,8 @@ impl Writer {
 
     /// Writes and syncs the batch, then says so to everybody.
     fn commit(&mut self) {
-        if !self.builder.is_empty()
-            && let Err(why) = self.write()
-        {
+        let wrote = !self.builder.is_empty();
+        if wrote && let Err(why) = self.write() {
             self.stop(&why);
             return;
         }
@@ -340,6 +339,10 @@ impl Writer {
         for (answer, result) in self.answers.drain(..) {
             // Who asked may have gone; the append stands all the same.
             let _sent = answer.send(result);
+        }
+        // Nobody waits for it: it only tells other processes sooner what they may show.
+        if wrote {
+            self.put_mark();
         }
     }
 
@@ -361,7 +364,6 @@ impl Writer {
         }
         segment.file.sync_data().map_err(|error| failed("syncing", error.to_string()))?;
         self.frame = number;
-        self.put_mark();
         self.publish(at);
         self.segment.at = at + len as u64;
         Ok(())

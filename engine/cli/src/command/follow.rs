@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use backout_core::event::{Event, Recorded, Wait};
 use backout_core::evolve;
@@ -11,8 +12,10 @@ use backout_core::state::{RunState, RunStatus};
 use backout_runtime::Host;
 use backout_server::client::ClientError;
 use backout_server::view::{RunFacts, RunView, Want, duration, run_view};
+use backout_server::wire::EventsPage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use unicode_width::UnicodeWidthStr;
 
 use super::prompt::{Answer, Prompt};
@@ -29,6 +32,9 @@ pub(crate) const GRACE_MS: u64 = 10_000;
 const GRACE_INTERRUPTED_MS: u64 = 600_000;
 /// Milliseconds that one look for new events waits.
 const WAIT_MS: u64 = 5_000;
+/// Milliseconds between two looks: soon enough for an eye, and seldom enough that watching a fast run
+/// does not slow it.
+const LOOK_EVERY_MS: u64 = 25;
 /// Lines typed ahead; more are a paste by mistake.
 const LINES_AHEAD_MAX: usize = 16;
 
@@ -50,14 +56,18 @@ pub(crate) async fn follow(
     let mut screen = Screen::new(app, run, seen, manner);
     let mut signals = Signals::new()?;
     let mut lines = if manner.in_place { Some(typed_lines()) } else { None };
+    let mut next_look = Instant::now();
     loop {
         tokio::select! {
-            page = reach.events(run, screen.next, WAIT_MS) => match page {
+            page = look(reach, run, screen.next, next_look) => match page {
                 Ok(page) => {
                     let caught_up = page.events.len() < backout_server::wire::EVENTS_PAGE_MAX;
                     screen.take(page.events)?;
                     if let Some(exit) = screen.at_rest(caught_up)? {
                         return Ok(exit);
+                    }
+                    if caught_up {
+                        next_look = Instant::now() + Duration::from_millis(LOOK_EVERY_MS);
                     }
                 }
                 Err(ClientError::Unreachable { .. } | ClientError::Unreadable { .. }) => {
@@ -69,6 +79,17 @@ pub(crate) async fn follow(
             line = next_line(&mut lines) => screen.typed(reach, line).await?,
         }
     }
+}
+
+/// The events from a position on, not before a moment.
+async fn look(
+    reach: &Reach,
+    run: &RunId,
+    from: Seq,
+    not_before: Instant,
+) -> Result<EventsPage, ClientError> {
+    tokio::time::sleep_until(not_before).await;
+    reach.events(run, from, WAIT_MS).await
 }
 
 /// The engine that drove the run is gone: this process goes on in its place.
