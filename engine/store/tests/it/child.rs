@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -52,6 +53,7 @@ fn write_until_killed(dir: &Path, bytes: usize) {
 pub(crate) struct Writing {
     child: Child,
     acks: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    pipe: std::os::fd::OwnedFd,
     pub(crate) acknowledged: BTreeMap<RunId, u64>,
 }
 
@@ -65,8 +67,10 @@ impl Writing {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let acks = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, acks, acknowledged: BTreeMap::new() }
+        let out = child.stdout.take().unwrap();
+        let pipe = out.as_fd().try_clone_to_owned().unwrap();
+        let acks = BufReader::new(out).lines();
+        Self { child, acks, pipe, acknowledged: BTreeMap::new() }
     }
 
     /// Waits for so many acknowledgements.
@@ -89,6 +93,24 @@ impl Writing {
         };
         self.acknowledged.insert(RunId::new(run), last.parse().unwrap());
         true
+    }
+
+    /// Stops it where it is, and hears all that it said until then. What it had begun in the kernel
+    /// goes on; nothing is acknowledged any more.
+    pub(crate) fn freeze(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        rustix::fs::fcntl_setfl(&self.pipe, rustix::fs::OFlags::NONBLOCK).unwrap();
+        while let Some(Ok(line)) = self.acks.next() {
+            self.note(&line);
+        }
+    }
+
+    /// Kills it, and forgets what it said since it was frozen.
+    pub(crate) fn end(mut self) -> BTreeMap<RunId, u64> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.acknowledged
     }
 
     /// Kills it, and hears what it still said.
