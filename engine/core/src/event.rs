@@ -20,7 +20,8 @@ pub struct Actor {
     /// Whether an authenticating server vouches for the name.
     #[serde(default)]
     pub verified: bool,
-    /// Roles that the server vouches for.
+    /// Roles that the server vouches for; where `verified` is false, the groups that the operating
+    /// system gives the person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
 }
