@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn the_number_of_groups_has_a_limit() {
-        let many: String = (0..100).map(|at| format!("g{at}:x:{at}:ben\n")).collect();
+        let lines: Vec<String> = (0..100).map(|at| format!("g{at}:x:{at}:ben")).collect();
+        let many = lines.join("\n");
         assert_eq!(groups_in("ben", "", &many).len(), GROUPS_MAX);
     }
 }
