@@ -404,7 +404,9 @@ impl Driver {
         let Some(state) = &self.run.state else { return };
         let behind = state.seq.0.saturating_sub(self.progress.kept.0);
         let is_durable = state.seq == self.progress.durable && self.progress.batch.is_empty();
-        if behind < FOLD_EVERY || !is_durable {
+        // A large plan is kept more seldom: its fold costs as much as its first events did.
+        let every = FOLD_EVERY.max(4 * state.steps.len() as u64);
+        if behind < every || !is_durable {
             return;
         }
         self.progress.kept = state.seq;
