@@ -30,9 +30,9 @@ use crate::watches::locked;
 pub const OUTCOME_RESERVE: u64 = 2 * OUTPUT_BYTES_MAX as u64 + 8 * 1024;
 /// Bytes kept free for the records by which an engine stops in order.
 pub const STOP_RESERVE: u64 = 8 * 1024;
-/// Bytes of room taken at once for outcomes still to come, where the disk has them: those of 240
-/// effects in flight.
-const GROW_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of room taken at once for outcomes still to come, where the disk has them: those of 60
+/// effects in flight. Not more, since the next owner reads through it.
+const GROW_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of records in one batch at the most: a batch is one write, and what it holds waits for all
 /// of it.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -328,8 +328,9 @@ impl Writer {
 
     /// Writes and syncs the batch, then says so to everybody.
     fn commit(&mut self) {
-        let wrote = !self.builder.is_empty();
-        if wrote && let Err(why) = self.write() {
+        if !self.builder.is_empty()
+            && let Err(why) = self.write()
+        {
             self.stop(&why);
             return;
         }
@@ -339,10 +340,6 @@ impl Writer {
         for (answer, result) in self.answers.drain(..) {
             // Who asked may have gone; the append stands all the same.
             let _sent = answer.send(result);
-        }
-        // Nobody waits for it: it only tells other processes sooner what they may show.
-        if wrote {
-            self.put_mark();
         }
     }
 
@@ -364,6 +361,8 @@ impl Writer {
         }
         segment.file.sync_data().map_err(|error| failed("syncing", error.to_string()))?;
         self.frame = number;
+        // Before anybody hears of it: the mark is what tells damage from a torn tail.
+        self.put_mark();
         self.publish(at);
         self.segment.at = at + len as u64;
         Ok(())
