@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How long a system may take until it answers; the slowest here takes half a minute on a busy
 /// machine.
-pub const START_WITHIN: Duration = Duration::from_secs(120);
+pub const START_WITHIN: Duration = Duration::from_mins(2);
 /// How long it may take to end when it is asked to, before it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks at a condition.
