@@ -17,6 +17,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+mod account;
+pub mod postgres;
+
 /// How long a system may take until it answers; the slowest here takes half a minute on a busy
 /// machine.
 pub const START_WITHIN: Duration = Duration::from_mins(2);
