@@ -139,6 +139,9 @@ pub enum Wait {
         sampled: Option<Timestamp>,
         /// The next look.
         due: Timestamp,
+        /// What the last look saw, as evidence; where it saw nothing, `{"unknown": why}`.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        seen: Value,
     },
     /// Another run holds a target.
     Lock {

@@ -291,13 +291,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The calls for what is not satisfied, in the order of their waves.
+/// The calls for what is not satisfied, in the order of their waves. What only reads is called in
+/// any case: it can be satisfied from the start.
 fn calls(prepared: &Arc<Prepared>, input: &Value, attempt: u32, dispatch: u32) -> Vec<Call> {
     let mut wanted: Vec<_> = prepared
         .effects
         .iter()
         .enumerate()
-        .filter(|(_, effect)| effect.satisfied != Satisfied::Yes)
+        .filter(|(_, effect)| {
+            effect.satisfied != Satisfied::Yes || prepared.guarantee == Guarantee::ReadOnly
+        })
         .map(|(index, effect)| (effect.wave, index))
         .collect();
     wanted.sort_unstable();

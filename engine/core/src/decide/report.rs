@@ -127,13 +127,13 @@ impl At<'_> {
     ) -> Vec<Event> {
         let soak_ms = self.plan.soak_ms.unwrap_or(0);
         let sample_ms = retry::sample_ms(soak_ms);
-        let good = match result {
-            Ok(seen) if is_good(seen) => true,
-            Ok(seen) => {
-                let difference = seen.difference();
+        let (good, seen) = match result {
+            Ok(looked) if is_good(looked) => (true, looked.seen.clone()),
+            Ok(looked) => {
+                let difference = looked.difference();
                 return vec![Event::StepUnverified { step: self.id(), difference }];
             }
-            Err(_) => false,
+            Err(failure) => (false, serde_json::json!({ "unknown": failure.reason() })),
         };
         let gap_ms = sampled.map_or(u64::MAX, |sampled| self.now.since_ms(sampled));
         let counts = good && gap_ms <= sample_ms.saturating_mul(2);
@@ -146,6 +146,7 @@ impl At<'_> {
             covered_ms,
             sampled: good.then_some(self.now),
             due: self.now.plus_ms(sample_ms),
+            seen,
         };
         vec![Event::StepWaits { step: self.id(), wait }]
     }

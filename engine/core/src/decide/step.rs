@@ -153,6 +153,7 @@ impl At<'_> {
                     covered_ms: 0,
                     sampled: Some(self.now),
                     due: self.now.plus_ms(retry::sample_ms(soak_ms)),
+                    seen: Value::Null,
                 };
                 vec![Event::StepWaits { step: self.id(), wait }]
             }

@@ -221,8 +221,12 @@ fn wait_view(state: &StepState) -> Option<WaitView> {
         Wait::Retry { due, why } => {
             WaitView { due: Some(rfc3339(*due)), ..view("retry", why.clone()) }
         }
-        Wait::Soak { covered_ms, due, .. } => {
-            let why = format!("{} of its soak are covered", duration(*covered_ms));
+        Wait::Soak { covered_ms, due, seen, .. } => {
+            let covered = format!("{} of its soak are covered", duration(*covered_ms));
+            let why = match seen.get("unknown").and_then(Value::as_str) {
+                Some(unknown) => format!("{covered}; the last look saw nothing: {unknown}"),
+                None => covered,
+            };
             WaitView { due: Some(rfc3339(*due)), ..view("soak", why) }
         }
         Wait::Lock { holders } => {

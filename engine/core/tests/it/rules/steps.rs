@@ -65,7 +65,7 @@ fn all_waits() -> Vec<Wait> {
     vec![
         Wait::Approval { consent, why: String::new() },
         Wait::Retry { due: AT, why: String::new() },
-        Wait::Soak { covered_ms: 0, sampled: None, due: AT },
+        Wait::Soak { covered_ms: 0, sampled: None, due: AT, seen: Value::Null },
         Wait::Lock { holders: Vec::new() },
         Wait::Timer { due: AT },
         Wait::Person { why: String::new() },
