@@ -5,7 +5,10 @@
 //! apply(effect, key, fence)      -> Outcome             makes one effect
 //! settle(effect, key, dispatch)  -> Settled             what became of it
 //! revert(effect, output)         -> Reverted            the action that puts it back
+//! tidy(effect)                   -> Tidied              removes what was kept for an undo
 //! ```
+//!
+//! `tidy` is a courtesy and no verb: it comes after all is over, and may be left out.
 //!
 //! A plugin knows only this crate.
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::Schema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use tokio_util::sync::CancellationToken;
 
@@ -203,6 +207,17 @@ pub struct MadeEffect {
     pub whole: bool,
 }
 
+/// What `tidy` did, in lines for people. Nothing of it is needed later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tidied {
+    /// What went, each with its place: `container checkout-1.old-3f2a on unix:///run/docker.sock`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// What should have gone and stands there still, each with why, and the command that removes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
 /// One action. It holds no state between calls that it could not lose.
 #[async_trait]
 pub trait Action: Send + Sync {
@@ -228,6 +243,25 @@ pub trait Action: Send + Sync {
 
     /// The action that puts the before image back.
     async fn revert(&self, ctx: &Context, made: &MadeEffect) -> Reverted;
+
+    /// Removes what was kept for the undo of one key, and our own marks of it: a stopped container,
+    /// a displaced file. By default nothing is kept and nothing goes.
+    ///
+    /// Called only once nothing can ask for an undo any more: the run ended well (succeeded, or
+    /// undone) and was closed, or its record is about to be removed. It is called for every key that
+    /// was ever sent, those of an undo's steps included, whatever became of it: `made.whole` is
+    /// false where the effect is not known to be made.
+    ///
+    /// - It takes only what is marked with this key, and never what is in use now, by whomever.
+    /// - It changes nothing of what the effect made: a `prepare` after it says what one before it
+    ///   did.
+    /// - It may be called again, also after a crash in its middle, and then finds less or nothing.
+    /// - A mark that still keeps a late sending out stays.
+    /// - It is best effort: what it cannot do it says in [`Tidied::left`]. It holds no lock.
+    async fn tidy(&self, ctx: &Context, made: &MadeEffect) -> Tidied {
+        let (_, _) = (ctx, made);
+        Tidied::default()
+    }
 }
 
 impl Checked {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Call, Guarantee, MadeEffect, Outcome, Prepared, Reversibility, Reverted, Satisfied, Settled,
+    Tidied,
 };
 
 type Run = for<'a> fn(&'a Bench<'a>) -> Pin<Box<dyn Future<Output = Checked> + 'a>>;
@@ -31,6 +32,9 @@ pub(super) const ALL: &[(&str, Run)] = &[
         Box::pin(never_sent_is_sealed(b))
     }),
     ("revert restores the before image", |b| Box::pin(revert_restores(b))),
+    ("tidy leaves what was made as it is, and a second one finds nothing", |b| {
+        Box::pin(tidy_is_harmless(b))
+    }),
     ("a target that cannot be reached: a clear answer, and nothing done", |b| {
         Box::pin(unreachable_is_clear(b))
     }),
@@ -249,14 +253,7 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
     let (prepared, sent, outputs) = bench.make_all().await?;
     for (call, output) in sent.into_iter().zip(outputs).rev() {
         let reversibility = call.effect().map(|effect| effect.reversibility);
-        let made = MadeEffect {
-            input: call.input,
-            prepared: call.prepared,
-            effect: call.effect,
-            key: call.key,
-            output,
-            whole: true,
-        };
+        let made = whole(call, output);
         match bench.case.action().revert(&bench.context(VERB_TIMEOUT), &made).await {
             Reverted::By { action, input } => {
                 // Each undo is a step of its own, so it has a key of its own.
@@ -274,6 +271,40 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
     }
     let now = bench.case.image().await;
     expect(before == now, || format!("it was {before} and is {now}"))
+}
+
+async fn tidy_is_harmless(bench: &Bench<'_>) -> Checked {
+    let (prepared, sent, outputs) = bench.make_all().await?;
+    if prepared.guarantee == Guarantee::ReadOnly {
+        return not_applicable("it makes no effect");
+    }
+    let made: Vec<_> = sent.into_iter().zip(outputs).map(|(call, out)| whole(call, out)).collect();
+    let (before, looked) = (bench.case.image().await, bench.prepare().await?);
+    let first = tidy_all(bench, &made).await;
+    let (after, looks) = (bench.case.image().await, bench.prepare().await?);
+    expect(before == after, || format!("it was {before} and is {after}"))?;
+    expect(looked.consent() == looks.consent(), || {
+        format!("prepare said {looked:?} and says {looks:?}")
+    })?;
+    let second = tidy_all(bench, &made).await;
+    expect(second.removed.is_empty(), || {
+        format!("the first one gave {first:?}, the second one {second:?}")
+    })
+}
+
+fn whole(call: Call, output: serde_json::Value) -> MadeEffect {
+    let Call { input, prepared, effect, key, .. } = call;
+    MadeEffect { input, prepared, effect, key, output, whole: true }
+}
+
+async fn tidy_all(bench: &Bench<'_>, made: &[MadeEffect]) -> Tidied {
+    let mut all = Tidied::default();
+    for made in made {
+        let one = bench.case.action().tidy(&bench.context(VERB_TIMEOUT), made).await;
+        all.removed.extend(one.removed);
+        all.left.extend(one.left);
+    }
+    all
 }
 
 async fn put_back(

@@ -12,7 +12,7 @@ use super::{Case, Verdict, check};
 use crate::{
     Action, ActionName, ByHand, Call, Checked, Context, Emit, Guarantee, Image, MadeEffect,
     Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted,
-    Satisfied, Settled,
+    Satisfied, Settled, Tidied,
 };
 
 /// What is wrong with a register.
@@ -27,6 +27,8 @@ enum Fault {
     LosesReplies,
     NeverSeals,
     RevertsToNothing,
+    TidiesTooMuch,
+    NeverTidy,
     TellsSecret,
     Hangs,
 }
@@ -173,6 +175,15 @@ impl Action for Register {
             _ => Reverted::Nothing,
         }
     }
+
+    async fn tidy(&self, _: &Context, made: &MadeEffect) -> Tidied {
+        let (mut target, key) = (self.target(), made.key.to_string());
+        if self.fault == Fault::TidiesTooMuch {
+            target.value = Value::Null;
+        }
+        let found = self.fault == Fault::NeverTidy || target.done.remove(&key).is_some();
+        Tidied { removed: found.then_some(key).into_iter().collect(), left: Vec::new() }
+    }
 }
 
 #[async_trait]
@@ -237,6 +248,8 @@ async fn each_fault_is_found_by_its_check() {
         (Fault::LosesReplies, "reply lost"),
         (Fault::NeverSeals, "late it does nothing"),
         (Fault::RevertsToNothing, "revert restores"),
+        (Fault::TidiesTooMuch, "tidy leaves"),
+        (Fault::NeverTidy, "tidy leaves"),
         (Fault::TellsSecret, "holds a secret"),
         (Fault::Hangs, "does not answer"),
     ] {
