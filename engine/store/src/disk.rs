@@ -30,6 +30,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_all(&self) -> io::Result<()>;
     /// Bytes in the file.
     fn size(&self) -> io::Result<u64>;
+    /// Where the bytes that were ever written end; behind it the file reads as zeros.
+    fn written(&self) -> io::Result<u64> {
+        self.size()
+    }
     /// Cuts or extends the file.
     fn set_size(&self, size: u64) -> io::Result<()>;
     /// Takes room on the disk for `size` bytes from the beginning on and extends the file to it.
@@ -66,6 +70,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
+/// Pieces of written bytes that are looked for in one file; beyond it the whole file is read. A log
+/// segment has one or two.
+const PIECES_MAX: usize = 64;
+
 /// Permission bits of files in the store: its owner's only, since captured output may tell much.
 const FILE_MODE: u32 = 0o600;
 
@@ -88,6 +96,22 @@ impl DiskFile for File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    /// A hole, or room that was taken and not written to, reads as zeros: the kernel knows both, and
+    /// so spares reading them.
+    fn written(&self) -> io::Result<u64> {
+        let size = self.metadata()?.len();
+        let mut end = 0;
+        for _ in 0..PIECES_MAX {
+            let Ok(data) = rustix::fs::seek(self, rustix::fs::SeekFrom::Data(end)) else {
+                // Nothing more, or a file system that does not tell.
+                return Ok(if end == 0 { size } else { end });
+            };
+            let Ok(hole) = rustix::fs::seek(self, rustix::fs::SeekFrom::Hole(data)) else { break };
+            end = hole;
+        }
+        Ok(size)
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {

@@ -50,6 +50,11 @@ impl Mark {
         (0..TRIES).find_map(|_| once()).unwrap_or_default()
     }
 
+    /// The frame, where the mark was written since the machine was started.
+    pub(crate) fn of_this_boot(self) -> Option<u64> {
+        (self.boot != 0 && self.boot == this_boot()).then_some(self.frame)
+    }
+
     /// Writes the mark. It saves a reader from showing less than it could, so a failure is nothing.
     pub(crate) fn put(self, file: &dyn DiskFile) {
         if let Err(error) = file.write_at(&self.encode(), 0) {

@@ -232,7 +232,7 @@ impl Reader {
             Err(error) => return Err(error),
         };
         let Checkpoint { retired, frame, runs, .. } = checkpoint;
-        let from = From { retired, frame, proven: 0 };
+        let from = From { retired, frame, proven: 0, marked: mark.of_this_boot() };
         let scan = scan::scan(&*self.disk, &self.layout, from)?;
         let unfinished = runs.iter().filter(|(_, kept)| kept.meta.is_unfinished());
         let unfinished = unfinished.map(|(run, _)| run.clone()).collect();

@@ -55,9 +55,10 @@ impl Recovery<'_> {
     /// Finds what the store holds.
     pub(crate) fn run(&self) -> Result<Recovered, StoreError> {
         let mut lines = Vec::new();
-        let proven = Mark::load(&**self.disk, self.layout).frame;
+        let mark = Mark::load(&**self.disk, self.layout);
+        let (proven, marked) = (mark.frame, mark.of_this_boot());
         let mut archive = self.archive(proven, &mut lines)?;
-        let from = From { retired: archive.retired, frame: archive.frame, proven };
+        let from = From { retired: archive.retired, frame: archive.frame, proven, marked };
         let scan = scan::scan(&**self.disk, self.layout, from)?;
         if let Some(torn) = &scan.torn {
             lines.push(self.keep_torn(torn)?);

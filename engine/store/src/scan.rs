@@ -4,13 +4,16 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::disk::{Disk, OpenMode, read_all};
+use crate::disk::{Disk, DiskFile, OpenMode, read_upto};
 use crate::frame::{
     self, BadHeader, Entry, FrameHeader, HEADER, Parsed, STORAGE_FORMAT, SegmentHeader,
 };
 use crate::home::{damaged, io_error};
 use crate::journal::StoreError;
 use crate::layout::{Layout, segment_number};
+
+/// Bytes of a segment that are read at first: those of a few thousand records.
+const FIRST_READ: usize = 1024 * 1024;
 
 /// A whole frame of the log.
 #[derive(Clone, Debug)]
@@ -83,6 +86,10 @@ pub(crate) struct From {
     pub(crate) frame: u64,
     /// Frames up to this one were durable.
     pub(crate) proven: u64,
+    /// The frame that the writer marked last, where it did so since the machine was started: behind
+    /// it at most one batch was written, and that begins where it ends. Without it the whole file
+    /// is looked through.
+    pub(crate) marked: Option<u64>,
 }
 
 /// One thing found in a segment.
@@ -97,13 +104,16 @@ pub(crate) fn scan(disk: &dyn Disk, layout: &Layout, from: From) -> Result<LogSc
     let mut scan = LogScan { last_frame: from.frame, highest: from.retired, ..LogScan::default() };
     let mut found = Vec::new();
     let mut replaced: Vec<Range<u64>> = Vec::new();
+    let mut last = from.frame;
     for number in numbers(disk, layout)? {
         scan.highest = scan.highest.max(number);
         if number <= from.retired {
             scan.leftovers.push(layout.segment(number));
             continue;
         }
-        let Some((segment, items)) = load(disk, layout, number)? else { continue };
+        let marked = from.marked.map(|marked| Marked { frame: marked, last });
+        let Some((segment, items)) = load(disk, layout, number, marked)? else { continue };
+        last = segment.frames.last().map_or(last, |frame| frame.number);
         if segment.replaces != 0 {
             replaced.push(segment.replaces..number);
         }
@@ -128,7 +138,7 @@ pub(crate) fn scan_one(
     let path = layout.segment(number);
     let mut scan = LogScan { last_frame: frame, ..LogScan::default() };
     let gone = || damaged(&path, 0, "the segment is missing");
-    let (segment, items) = load(disk, layout, number)?.ok_or_else(gone)?;
+    let (segment, items) = load(disk, layout, number, None)?.ok_or_else(gone)?;
     judge(&mut scan, vec![(segment, items)], 0);
     if let Some(damage) = scan.damage.first() {
         return Err(damaged(&damage.path, damage.offset, damage.why.clone()));
@@ -152,15 +162,21 @@ fn numbers(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u64>, StoreError> {
 
 type Loaded = Option<(Segment, Vec<Item>)>;
 
-fn load(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Loaded, StoreError> {
+fn load(
+    disk: &dyn Disk,
+    layout: &Layout,
+    number: u64,
+    marked: Option<Marked>,
+) -> Result<Loaded, StoreError> {
     let path = layout.segment(number);
     let file = match disk.open(&path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("opening", &path, &error)),
     };
-    let bytes = read_all(&*file).map_err(|error| io_error("reading", &path, &error))?;
-    let header = match SegmentHeader::decode(&bytes) {
+    let mut source = Source { file, bytes: Vec::new(), end: 0, marked };
+    source.begin().map_err(|error| io_error("reading", &path, &error))?;
+    let header = match SegmentHeader::decode(&source.bytes) {
         Ok(header) => Some(header).filter(|header| header.number == number),
         Err(BadHeader::Damaged) => None,
         Err(BadHeader::Newer(found)) => {
@@ -169,13 +185,62 @@ fn load(disk: &dyn Disk, layout: &Layout, number: u64) -> Result<Loaded, StoreEr
         }
     };
     let replaces = header.as_ref().map_or(0, |header| header.replaces);
-    let mut segment = Segment { number, replaces, path, bytes, frames: Vec::new() };
-    let mut items = Vec::new();
+    let mut found = Found { number, frames: Vec::new(), items: Vec::new() };
     if header.is_none() {
-        items.push(Item::Bad { offset: 0, number: None, entries: None });
+        found.items.push(Item::Bad { offset: 0, number: None, entries: None });
     }
-    walk(&mut segment, &mut items);
-    Ok(Some((segment, items)))
+    found.walk(&mut source).map_err(|error| io_error("reading", &path, &error))?;
+    let Found { frames, items, .. } = found;
+    Ok(Some((Segment { number, replaces, path, bytes: source.bytes, frames }, items)))
+}
+
+/// The frame that was marked last, and the last one before this segment.
+#[derive(Clone, Copy)]
+struct Marked {
+    frame: u64,
+    last: u64,
+}
+
+/// A segment's file, read as far as it is needed: behind what was written there may be hundreds of
+/// megabytes of room for outcomes.
+struct Source {
+    file: Box<dyn DiskFile>,
+    bytes: Vec<u8>,
+    /// Where what was ever written ends.
+    end: usize,
+    marked: Option<Marked>,
+}
+
+impl Source {
+    fn begin(&mut self) -> io::Result<()> {
+        self.end = usize::try_from(self.file.written()?).map_err(io::Error::other)?;
+        self.read_on()
+    }
+
+    /// Reads as much again as was read so far.
+    fn read_on(&mut self) -> io::Result<()> {
+        let from = self.bytes.len();
+        let to = (2 * from).max(FIRST_READ).min(self.end);
+        self.bytes.resize(to, 0);
+        let rest = self.bytes.get_mut(from..).unwrap_or_default();
+        let read = read_upto(&*self.file, rest, from as u64)?;
+        if read < to - from {
+            self.bytes.truncate(from + read);
+            self.end = from + read;
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.bytes.len() >= self.end
+    }
+
+    /// Whether it is known that nothing was written from `at` on, behind the frame `last`.
+    fn ends(&self, at: usize, last: Option<u64>) -> bool {
+        let passed = self.marked.is_some_and(|marked| last.unwrap_or(marked.last) >= marked.frame);
+        let next = self.bytes.get(at..at + HEADER);
+        passed && next.is_some_and(|next| next.iter().all(|byte| *byte == 0))
+    }
 }
 
 /// Whether nothing was written here. In pieces without early ends, which the compiler does many
@@ -184,34 +249,64 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-/// Finds the frames of a segment, and what stands between them.
-fn walk(segment: &mut Segment, items: &mut Vec<Item>) {
-    let mut at = HEADER;
-    while let Some(rest) = segment.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+/// What was found in a segment so far.
+struct Found {
+    number: u64,
+    frames: Vec<LogFrame>,
+    items: Vec<Item>,
+}
+
+impl Found {
+    /// Finds the frames of a segment, and what stands between them.
+    fn walk(&mut self, source: &mut Source) -> io::Result<()> {
+        let mut at = HEADER;
+        loop {
+            if let Some(next) = self.whole_frame(source.bytes.get(at..).unwrap_or_default(), at) {
+                at = next;
+            } else if source.ends(at, self.frames.last().map(|frame| frame.number)) {
+                return Ok(());
+            } else if !source.is_whole() {
+                source.read_on()?;
+            } else if let Some(next) = self.bad(&source.bytes, at) {
+                at = next;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The whole frame that begins `rest`, if one does. Gives where the next one would begin.
+    fn whole_frame(&mut self, rest: &[u8], at: usize) -> Option<usize> {
+        let Parsed::Whole(frame) = frame::parse(rest) else { return None };
+        if frame.header.segment != self.number {
+            return None;
+        }
+        let begin = at + frame.header.body_at();
+        let body = begin..begin + frame.body.len();
+        self.items.push(Item::Frame(self.frames.len()));
+        self.frames.push(LogFrame {
+            number: frame.header.number,
+            offset: at as u64,
+            entries: frame.entries,
+            body,
+        });
+        Some(at + frame.header.len())
+    }
+
+    /// Notes what stands at `at` instead of a whole frame, and gives where to look next.
+    fn bad(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
         let offset = at as u64;
         match frame::parse(rest) {
-            Parsed::Whole(frame) if frame.header.segment == segment.number => {
-                let begin = at + frame.header.body_at();
-                let body = begin..begin + frame.body.len();
-                at += frame.header.len();
-                let (number, entries) = (frame.header.number, frame.entries);
-                items.push(Item::Frame(segment.frames.len()));
-                segment.frames.push(LogFrame { number, offset, entries, body });
-            }
-            Parsed::BadBody(header, entries) if header.segment == segment.number => {
+            Parsed::BadBody(header, entries) if header.segment == self.number => {
                 let entries = Some(entries);
-                items.push(Item::Bad { offset, number: Some(header.number), entries });
-                at += header.len();
+                self.items.push(Item::Bad { offset, number: Some(header.number), entries });
+                Some(at + header.len())
             }
+            Parsed::Whole(_) | Parsed::BadBody(..) | Parsed::Bad if is_zero(rest) => None,
             Parsed::Whole(_) | Parsed::BadBody(..) | Parsed::Bad => {
-                if is_zero(rest) {
-                    return;
-                }
-                items.push(Item::Bad { offset, number: None, entries: None });
-                match next_frame(&segment.bytes, at, segment.number) {
-                    Some(next) => at = next,
-                    None => return,
-                }
+                self.items.push(Item::Bad { offset, number: None, entries: None });
+                next_frame(bytes, at, self.number)
             }
         }
     }

@@ -41,6 +41,13 @@ fn main() -> Result<()> {
     {
         return process::live(count.parse()?, dir.as_ref());
     }
+    // For looking into a restart by hand: `interrupted 1000 100 0 DIR` makes such a store.
+    if let [word, finished, steps, notes, dir] = args.as_slice()
+        && word == "interrupted"
+    {
+        let dir = dir.as_ref();
+        return process::interrupted(dir, finished.parse()?, steps.parse()?, notes.parse()?);
+    }
     let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
     let all: [(&str, Measurement); 8] = [
         ("chain", process::chain),

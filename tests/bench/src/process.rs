@@ -135,7 +135,7 @@ pub(crate) fn restart() -> Result<Vec<Line>> {
 
 /// A store with finished runs of about 100 events each, and one run of `steps` steps that waits
 /// behind an approved gate with `notes` notes, and no engine.
-fn interrupted(dir: &Path, finished: usize, steps: usize, notes: usize) -> Result<()> {
+pub(crate) fn interrupted(dir: &Path, finished: usize, steps: usize, notes: usize) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let store = world::store(dir)?;
     let engine = world::engine(&store);
