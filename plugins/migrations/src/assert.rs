@@ -7,12 +7,13 @@ use backout_plugin_api::{
     parse_input, settled_by_look,
 };
 use schemars::schema_for;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::input::{self, AssertInput, is_table_name};
-use crate::plan::DATA_VERSION;
-use crate::shift::goose;
-use crate::sqlite::{Database, find_ledger, unreadable};
+use crate::db::{self, DATA_VERSION, DATA_VERSIONS, Look};
+use crate::input::{self, AssertInput, VersionText};
+use crate::shift::hand_lines;
+use crate::tool::{Direction, version_value};
 
 const DOCS: &str = "\
 Says whether a database's schema is at a version, by the ledger of its migration tool (goose, on
@@ -38,27 +39,28 @@ impl Action for MigrationsAssert {
             example: r#"(path: "/var/lib/shop/shop.db", at: "3")"#,
             guarantee: Guarantee::ReadOnly,
             pure: false,
-            data_versions: &[DATA_VERSION],
+            data_versions: DATA_VERSIONS,
         }
     }
 
     fn check(&self, input: &Value) -> Checked {
-        input::check(input, "at", Guarantee::ReadOnly)
+        input::check(input, Guarantee::ReadOnly)
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
-        let goose = goose(input);
-        let at = input.get("at").map(ToString::to_string).unwrap_or_default();
+        let at = input.get("at").and_then(|at| VersionText::deserialize(at).ok());
+        let at = at.map_or("VERSION".to_owned(), |at| at.text());
+        let verify = hand_lines(input, Direction::Down, &at).verify;
         ByHand {
             does: format!("looks whether the schema is at version {at}"),
-            commands: vec![format!("{goose} version")],
-            verify: vec![format!("{goose} status")],
+            commands: verify.clone(),
+            verify,
         }
     }
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
         let seen = look(ctx, input).await?;
-        let image = |version: i64| Image::Plain(json!({ "version": version }));
+        let image = |version: &str| Image::Plain(json!({ "version": version_value(version) }));
         Ok(Prepared {
             data_version: DATA_VERSION,
             guarantee: Guarantee::ReadOnly,
@@ -68,8 +70,8 @@ impl Action for MigrationsAssert {
                 title: format!("the schema is at version {}", seen.wanted),
                 wave: 0,
                 satisfied: Satisfied::CannotTell,
-                before: image(seen.version),
-                wanted: image(seen.wanted),
+                before: image(&seen.version),
+                wanted: image(&seen.wanted),
                 difference: Vec::new(),
                 reversibility: Reversibility::Exact,
                 hazards: Vec::new(),
@@ -78,14 +80,14 @@ impl Action for MigrationsAssert {
             hazards: Vec::new(),
             gate: None,
             converge_ms: 0,
-            seen: json!({ "version": seen.version }),
+            seen: json!({ "version": version_value(&seen.version) }),
         })
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
         match look(ctx, &call.input).await {
             Ok(seen) => {
-                let output = json!({ "version": seen.version });
+                let output = json!({ "version": version_value(&seen.version) });
                 match seen.trouble() {
                     None => Outcome::Done { output },
                     Some(reason) => Outcome::Failed { reason, output },
@@ -108,32 +110,28 @@ impl Action for MigrationsAssert {
 }
 
 struct Seen {
-    wanted: i64,
-    version: i64,
-    out_of_order: Option<(i64, i64)>,
+    wanted: String,
+    version: String,
+    dirty: Option<String>,
 }
 
 impl Seen {
     fn trouble(&self) -> Option<String> {
-        if let Some((first, second)) = self.out_of_order {
-            return Some(format!("the ledger has {first} applied before {second}"));
-        }
-        (self.version != self.wanted)
-            .then(|| format!("the schema is at version {}, not {}", self.version, self.wanted))
+        let away = || {
+            (self.version != self.wanted)
+                .then(|| format!("the schema is at version {}, not {}", self.version, self.wanted))
+        };
+        self.dirty.clone().or_else(away)
     }
 }
 
 async fn look(ctx: &Context, input: &Value) -> Result<Seen, PrepareFailure> {
     let input: AssertInput = parse_input(input)?;
-    let refuse = |reason: String| PrepareFailure::Refused { reason };
-    if !is_table_name(&input.table) {
-        return Err(refuse(format!("`{}` is no plain table name", input.table)));
-    }
-    let wanted = input.at.number().map_err(refuse)?;
-    let place = input::place(ctx, input.database.as_ref(), input.path.as_ref()).await?;
-    let database = Database::find(&place)?;
-    let mut conn =
-        database.read_only().await.map_err(|error| unreadable(&database.path, &error))?;
-    let ledger = find_ledger(&mut conn, &database.path, &input.table).await?;
-    Ok(Seen { wanted, version: ledger.current(), out_of_order: ledger.out_of_order() })
+    let table = input::table(input.tool, input.table.as_ref())?;
+    let place = db::place(ctx, input.database.as_ref(), input.path.as_ref()).await?;
+    let mut look = Look::at(&place, None).await?;
+    let ledger = look.ledger(input.tool, &table).await?;
+    look.close().await?;
+    let wanted = input.tool.driver().written(&input.at.text());
+    Ok(Seen { wanted, version: ledger.current().to_owned(), dirty: ledger.dirty })
 }

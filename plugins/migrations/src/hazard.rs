@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use crate::db::Conn;
+use crate::sql::{self, Loss};
 use backout_plugin_api::{Hazard, Reversibility};
 use serde_json::{Map, Value, json};
-use sqlx::{AssertSqlSafe, SqliteConnection};
-
-use crate::sql::{self, Loss};
 
 /// How long all counting may take: a plan has seconds for a target, and "not counted" is an answer.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,7 +16,7 @@ const EXACT_ROWS_MAX: i64 = 1_000;
 
 /// Counts rows until one count takes too long.
 pub(crate) struct Counter<'a> {
-    conn: &'a mut SqliteConnection,
+    conn: &'a mut Conn,
     late: bool,
     pub(crate) counts: Map<String, Value>,
 }
@@ -40,14 +39,15 @@ impl Cost {
 }
 
 impl<'a> Counter<'a> {
-    pub(crate) fn new(conn: &'a mut SqliteConnection) -> Self {
+    pub(crate) fn new(conn: &'a mut Conn) -> Self {
         Self { conn, late: false, counts: Map::new() }
     }
 
     /// What some statements cost.
     pub(crate) async fn cost(&mut self, statements: &[String]) -> Cost {
         let mut cost = Cost::default();
-        let parsed = statements.iter().flat_map(|text| sql::statements(text));
+        let dialect = self.conn.dialect();
+        let parsed = statements.iter().flat_map(|text| sql::statements(dialect, text));
         for loss in parsed.filter_map(|tokens| sql::loss(&tokens)) {
             self.add(&mut cost, loss).await;
         }
@@ -84,20 +84,16 @@ impl<'a> Counter<'a> {
         if self.late {
             return None;
         }
-        let what = column.map_or_else(|| "*".to_owned(), quoted);
-        let query = format!("SELECT count({what}) FROM {}", quoted(table));
-        let counting = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut *self.conn);
-        let rows = tokio::time::timeout(COUNT_TIMEOUT, counting).await;
+        let dialect = self.conn.dialect();
+        let what = column.map_or_else(|| "*".to_owned(), |column| dialect.name(column));
+        let query = format!("SELECT count({what}) FROM {}", dialect.name(table));
+        let rows = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(&query)).await;
         self.late = rows.is_err();
-        let rows: i64 = rows.ok()?.ok()?;
+        let rows: i64 = rows.ok()?.ok()??.parse().ok()?;
         let name = column.map_or_else(|| table.to_owned(), |column| format!("{table}.{column}"));
         self.counts.insert(name, json!(rows));
         Some(rows)
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn said(rows: Option<i64>) -> String {

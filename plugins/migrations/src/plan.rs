@@ -1,22 +1,17 @@
 //! The plan: files and ledger joined, and everything refused that would not end as it says.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
-use backout_plugin_api::{
-    Guarantee, Image, PrepareFailure, Prepared, PreparedEffect, Satisfied, TargetId,
-};
+use backout_plugin_api::{Guarantee, Image, PrepareFailure, Prepared, PreparedEffect, Satisfied};
 use serde_json::{Value, json};
-use sqlx::Connection;
 
-use crate::files::{File, list};
-use crate::goose::{Direction, Section, parse};
+use crate::db::{DATA_VERSION, Data, Database, Look, Place};
 use crate::hazard::{Cost, Counter};
-use crate::input::Place;
 use crate::sql;
-use crate::sqlite::{Data, Database, Ledger, find_ledger, unreadable};
+use crate::tool::{
+    Applied, Change, Dialect, Direction, Ledger, Migration, NOTHING, Names, Script, Tool,
+};
 
-/// The version of [`Data`].
-pub(crate) const DATA_VERSION: u32 = 1;
 /// Migrations in one step: each is an effect, and nobody oversees more.
 const MIGRATIONS_MAX: usize = 200;
 /// Bytes of SQL in one step: it stands in the journal in one event.
@@ -26,10 +21,13 @@ const SQL_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) direction: Direction,
+    pub(crate) tool: Tool,
     pub(crate) place: Place,
+    pub(crate) foreign_keys: Option<bool>,
     pub(crate) dir: String,
     pub(crate) table: String,
-    pub(crate) to: i64,
+    /// As it was written; [`NOTHING`] for zero.
+    pub(crate) to: String,
 }
 
 fn refused(reason: String) -> PrepareFailure {
@@ -38,24 +36,20 @@ fn refused(reason: String) -> PrepareFailure {
 
 /// Reads files and ledger and plans one effect for each migration.
 pub(crate) async fn prepare(wish: &Wish) -> Result<Prepared, PrepareFailure> {
-    let database = Database::find(&wish.place)?;
-    let dir = wish.dir.clone();
-    let files = tokio::task::spawn_blocking(move || list(&dir))
-        .await
-        .map_err(|error| PrepareFailure::Unreachable { reason: error.to_string() })??;
-    let failed = |error: sqlx::Error| unreadable(&database.path, &error);
-    let mut conn = database.read_only().await.map_err(failed)?;
-    let ledger = find_ledger(&mut conn, &database.path, &wish.table).await?;
-    check(&files, &ledger, wish)?;
-    let versions = steps(&files, &ledger, wish).map_err(refused)?;
-    if !versions.is_empty() {
-        check_writable(&database)?;
+    let files = list(wish).await?;
+    let mut look = Look::at(&wish.place, wish.foreign_keys).await?;
+    let mut ledger = look.ledger(wish.tool, &wish.table).await?;
+    check(&files, &mut ledger, wish)?;
+    let steps = steps(&files, &ledger, wish).map_err(refused)?;
+    if !steps.is_empty() {
+        look.database.check_writable()?;
     }
-    let mut counter = Counter::new(&mut conn);
+    let maker = Maker { wish, dialect: look.conn.dialect(), database: look.database.clone() };
+    let mut counter = Counter::new(&mut look.conn);
     let mut effects = Vec::new();
     let mut bytes = 0;
-    for (wave, step) in versions.iter().enumerate() {
-        let data = data(&files, &database, wish, *step).map_err(refused)?;
+    for (wave, step) in steps.iter().enumerate() {
+        let data = maker.data(step).map_err(refused)?;
         bytes += data.statements.iter().map(String::len).sum::<usize>();
         if bytes > SQL_BYTES_MAX {
             return Err(refused(format!(
@@ -66,15 +60,21 @@ pub(crate) async fn prepare(wish: &Wish) -> Result<Prepared, PrepareFailure> {
         effects.push(effect(wave, data, cost)?);
     }
     if effects.is_empty() {
-        effects.push(nothing_to_do(wish, &ledger));
+        effects.push(nothing_to_do(&ledger));
     }
-    let seen = json!({
-        "database": database.path,
-        "version": ledger.current(),
-        "rows": counter.counts,
-    });
-    conn.close().await.map_err(failed)?;
-    Ok(prepared(&database, effects, seen))
+    let rows = counter.counts;
+    let seen =
+        json!({ "database": look.name, "version": version_value(ledger.current()), "rows": rows });
+    let prepared = prepared(&look.database, effects, seen);
+    look.close().await?;
+    Ok(prepared)
+}
+
+async fn list(wish: &Wish) -> Result<Vec<Migration>, PrepareFailure> {
+    let (driver, dir) = (wish.tool.driver(), wish.dir.clone());
+    tokio::task::spawn_blocking(move || driver.list(Path::new(&dir)))
+        .await
+        .map_err(|error| PrepareFailure::Unreachable { reason: error.to_string() })?
 }
 
 fn prepared(database: &Database, effects: Vec<PreparedEffect>, seen: Value) -> Prepared {
@@ -82,7 +82,7 @@ fn prepared(database: &Database, effects: Vec<PreparedEffect>, seen: Value) -> P
         data_version: DATA_VERSION,
         guarantee: Guarantee::Transactional,
         remembered_ms: None,
-        locks: vec![TargetId::new(format!("sqlite:{}", database.path.display()))],
+        locks: vec![database.target()],
         effects,
         hazards: Vec::new(),
         gate: None,
@@ -92,65 +92,95 @@ fn prepared(database: &Database, effects: Vec<PreparedEffect>, seen: Value) -> P
 }
 
 /// Refuses a ledger and a folder that do not fit each other.
-fn check(files: &BTreeMap<i64, File>, ledger: &Ledger, wish: &Wish) -> Result<(), PrepareFailure> {
-    if let Some((first, second)) = ledger.out_of_order() {
-        return Err(refused(format!(
-            "the ledger `{}` is out of order: {first} was applied before {second}; roll back by \
-             hand with goose, in the order that your team decides",
-            wish.table
-        )));
+fn check(files: &[Migration], ledger: &mut Ledger, wish: &Wish) -> Result<(), PrepareFailure> {
+    let (table, dir, driver) = (&wish.table, &wish.dir, wish.tool.driver());
+    if let Some(why) = &ledger.dirty {
+        return Err(refused(why.clone()));
     }
-    if let Some(unknown) = ledger.applied.iter().find(|version| !files.contains_key(version)) {
+    let position = |version: &str| files.iter().position(|file| file.version == version);
+    if let Some(unknown) = ledger.applied.iter().find(|row| position(&row.version).is_none()) {
         return Err(refused(format!(
-            "the ledger `{}` has version {unknown}, but {} has no file for it; put the folder of \
+            "the ledger `{table}` has version {}, but {dir} has no file for it; put the folder of \
              the release that made it in `dir`",
-            wish.table, wish.dir
+            unknown.version
         )));
     }
-    let current = ledger.current();
-    let hole = files.range(..=current).find(|(version, _)| !ledger.applied.contains(version));
-    if let Some((hole, file)) = hole {
+    let current = position(ledger.current());
+    if ledger.only_current {
+        let until = files.iter().take(current.map_or(0, |at| at + 1));
+        let applied = |file: &Migration| Applied { version: file.version.clone(), checksum: None };
+        ledger.applied = until.map(applied).collect();
+    }
+    let places: Vec<_> = ledger.applied.iter().map(|row| position(&row.version)).collect();
+    if let Some((first, second)) = out_of_order(&places, ledger) {
         return Err(refused(format!(
-            "there is a hole: {hole} ({}) was never applied, but {current} was; apply it with \
-             `goose up --allow-missing`, or take the file away",
-            file.name
+            "the ledger `{table}` is out of order: {first} was applied before {second}; roll back by \
+             hand with {}, in the order that your team decides",
+            driver.name()
         )));
+    }
+    let until = files.iter().take(current.map_or(0, |at| at + 1));
+    if let Some(hole) = until.into_iter().find(|file| !ledger.has(&file.version)) {
+        return Err(refused(format!(
+            "there is a hole: {} ({}) was never applied, but {} was; {}, or take the file away",
+            hole.version,
+            hole.name,
+            ledger.current(),
+            driver.fill_hole()
+        )));
+    }
+    for (file, applied) in files.iter().zip(&ledger.applied) {
+        driver.verify(file, applied).map_err(refused)?;
     }
     Ok(())
 }
 
-/// The steps: (migration, version before, version after), in order.
-fn steps(
-    files: &BTreeMap<i64, File>,
+/// Two neighbours applied in the wrong order, if any.
+fn out_of_order<'a>(places: &[Option<usize>], ledger: &'a Ledger) -> Option<(&'a str, &'a str)> {
+    let at = places.windows(2).position(|pair| pair.first() > pair.last())?;
+    let version = |at: usize| ledger.applied.get(at).map(|row| row.version.as_str());
+    version(at).zip(version(at + 1))
+}
+
+/// One migration to make.
+struct Step<'a> {
+    migration: &'a Migration,
+    from: &'a str,
+    to: &'a str,
+}
+
+/// The steps in order.
+fn steps<'a>(
+    files: &'a [Migration],
     ledger: &Ledger,
     wish: &Wish,
-) -> Result<Vec<(i64, i64, i64)>, String> {
-    let (to, current) = (wish.to, ledger.current());
-    if to != 0 && !files.contains_key(&to) {
-        let known: Vec<_> = files.keys().map(ToString::to_string).collect();
-        return Err(format!("there is no migration {to}; {} has {}", wish.dir, known.join(", ")));
-    }
+) -> Result<Vec<Step<'a>>, String> {
+    let target = target(files, wish)?;
+    let applied = ledger.applied.len();
+    let version = |count: usize| {
+        let last = count.checked_sub(1).and_then(|at| files.get(at));
+        last.map_or(NOTHING, |file| file.version.as_str())
+    };
+    let step = |at: usize, from, to| files.get(at).map(|migration| Step { migration, from, to });
     let steps: Vec<_> = match wish.direction {
-        Direction::Down if to > current => {
+        Direction::Down if target > applied => {
+            let (now, to) = (version(applied), version(target));
             return Err(format!(
-                "the schema is at version {current}, below {to}; `migrations.up` goes forward"
+                "the schema is at version {now}, below {to}; `migrations.up` goes forward"
             ));
         }
-        Direction::Up if to < current => {
+        Direction::Up if target < applied => {
+            let (now, to) = (version(applied), version(target));
             return Err(format!(
-                "the schema is at version {current}, above {to}; `migrations.down` goes back"
+                "the schema is at version {now}, above {to}; `migrations.down` goes back"
             ));
         }
-        Direction::Down => {
-            let above = ledger.applied.iter().rev().copied().take_while(|version| *version > to);
-            let below = ledger.applied.iter().rev().copied().skip(1).chain([0]);
-            above.zip(below).map(|(version, below)| (version, version, below)).collect()
-        }
+        Direction::Down => (target..applied)
+            .rev()
+            .filter_map(|at| step(at, version(at + 1), version(at)))
+            .collect(),
         Direction::Up => {
-            let new: Vec<i64> =
-                files.keys().copied().filter(|v| *v > current && *v <= to).collect();
-            let before = std::iter::once(current).chain(new.iter().copied());
-            new.iter().zip(before).map(|(version, from)| (*version, from, *version)).collect()
+            (applied..target).filter_map(|at| step(at, version(at), version(at + 1))).collect()
         }
     };
     if steps.len() > MIGRATIONS_MAX {
@@ -160,73 +190,77 @@ fn steps(
     Ok(steps)
 }
 
-/// Everything that one migration needs, or why it cannot be made.
-fn data(
-    files: &BTreeMap<i64, File>,
-    database: &Database,
-    wish: &Wish,
-    (version, from, to): (i64, i64, i64),
-) -> Result<Data, String> {
-    let file = files.get(&version).ok_or_else(|| format!("there is no file for {version}"))?;
-    if file.is_code {
-        return Err(format!(
-            "{} is written in Go and compiled into its owner's program; run that program's own \
-             `{}` by a step of `exec.run`",
-            file.name,
-            wish.direction.word()
-        ));
+/// How many migrations are applied afterwards.
+fn target(files: &[Migration], wish: &Wish) -> Result<usize, String> {
+    if wish.to == NOTHING {
+        return Ok(0);
     }
-    let (text, file_sha256) = file.read()?;
-    let section = section(&text, wish.direction, &file.name)?;
-    let other = match wish.direction {
-        Direction::Up => Direction::Down,
-        Direction::Down => Direction::Up,
-    };
-    let back = parse(&text, other).map_err(|why| format!("{}: {why}", file.name))?;
-    Ok(Data {
-        database: database.clone(),
-        table: wish.table.clone(),
-        direction: wish.direction,
-        version,
-        from,
-        to,
-        file: file.name.clone(),
-        file_sha256,
-        has_way_back: !is_empty(&back),
-        statements: section.statements,
+    let driver = wish.tool.driver();
+    let found = files.iter().position(|file| driver.means(file, &wish.to));
+    found.map(|at| at + 1).ok_or_else(|| {
+        let known: Vec<_> = files.iter().map(|file| file.version.as_str()).collect();
+        format!("there is no migration {}; {} has {}", wish.to, wish.dir, known.join(", "))
     })
 }
 
-fn is_empty(section: &Section) -> bool {
-    section.statements.iter().all(|statement| sql::statements(statement).is_empty())
+/// Makes the data of each step.
+struct Maker<'a> {
+    wish: &'a Wish,
+    dialect: Dialect,
+    database: Database,
 }
 
-fn section(text: &str, direction: Direction, name: &str) -> Result<Section, String> {
-    let section = parse(text, direction).map_err(|why| format!("{name}: {why}"))?;
-    if section.no_transaction {
+impl Maker<'_> {
+    /// Everything that one migration needs, or why it cannot be made.
+    fn data(&self, step: &Step<'_>) -> Result<Data, String> {
+        let (wish, driver) = (self.wish, self.wish.tool.driver());
+        let script = driver.script(step.migration, wish.direction)?;
+        check_script(self.dialect, &script, wish.direction)?;
+        let back = driver.script(step.migration, wish.direction.other());
+        let has_way_back = back
+            .is_ok_and(|back| !back.statements.iter().all(|statement| sql::is_empty(statement)));
+        let change = Change {
+            migration: step.migration,
+            direction: wish.direction,
+            from: step.from,
+            to: step.to,
+        };
+        let (schema, table) = wish.table.split_once('.').unwrap_or(("public", &wish.table));
+        let names = Names { database: self.database.name(), schema, table };
+        Ok(Data {
+            database: self.database.clone(),
+            tool: wish.tool,
+            table: wish.table.clone(),
+            direction: wish.direction,
+            version: step.migration.version.clone(),
+            from: step.from.to_owned(),
+            to: step.to.to_owned(),
+            file: script.file,
+            file_sha256: script.sha256,
+            statements: script.statements,
+            transactional: script.transactional,
+            ledger: driver.change(self.dialect, &self.dialect.table(&wish.table), &change)?,
+            locks: driver.locks(self.dialect, &names),
+            has_way_back,
+        })
+    }
+}
+
+fn check_script(dialect: Dialect, script: &Script, direction: Direction) -> Result<(), String> {
+    let file = &script.file;
+    if !script.transactional {
         return Err(format!(
-            "{name} says `NO TRANSACTION`: a crash in the middle could not be told from success; \
-             run it with goose by a step of `exec.run` with a `settle` command"
+            "{file} says `NO TRANSACTION`: a crash in the middle could not be told from success; \
+             run it with its tool by a step of `exec.run` with a `settle` command"
         ));
     }
-    if section.environment {
-        return Err(format!(
-            "{name} says `ENVSUB ON`: its text depends on goose's environment; run it with goose \
-             by a step of `exec.run`"
-        ));
-    }
-    if direction == Direction::Down && is_empty(&section) {
-        return Err(format!(
-            "{name} has no SQL under `-- +goose Down`: goose would take its row from the ledger and \
-             leave the schema as it is; write the section, or stop at its version"
-        ));
-    }
-    for (at, statement) in section.statements.iter().enumerate() {
-        if let Some(why) = sql::statements(statement).iter().find_map(|tokens| sql::unfit(tokens)) {
-            return Err(format!("{name}, {} statement {}: {why}", direction.word(), at + 1));
+    for (at, text) in script.statements.iter().enumerate() {
+        let parsed = sql::statements(dialect, text);
+        if let Some(why) = parsed.iter().find_map(|tokens| sql::unfit(tokens)) {
+            return Err(format!("{file}, {} statement {}: {why}", direction.word(), at + 1));
         }
     }
-    Ok(section)
+    Ok(())
 }
 
 fn effect(wave: usize, data: Data, cost: Cost) -> Result<PreparedEffect, PrepareFailure> {
@@ -236,13 +270,13 @@ fn effect(wave: usize, data: Data, cost: Cost) -> Result<PreparedEffect, Prepare
     let difference =
         std::iter::once(format!("-- {title}")).chain(lines.map(str::to_owned)).collect();
     let reversibility = cost.reversibility(data.has_way_back);
-    let image = |version: i64| Image::Plain(json!({ "version": version }));
+    let image = |version: &str| Image::Plain(json!({ "version": version_value(version) }));
     Ok(PreparedEffect {
         title,
         wave: u32::try_from(wave).unwrap_or(u32::MAX),
         satisfied: Satisfied::No,
-        before: image(data.from),
-        wanted: image(data.to),
+        before: image(&data.from),
+        wanted: image(&data.to),
         difference,
         reversibility,
         hazards: cost.hazards,
@@ -250,10 +284,10 @@ fn effect(wave: usize, data: Data, cost: Cost) -> Result<PreparedEffect, Prepare
     })
 }
 
-fn nothing_to_do(wish: &Wish, ledger: &Ledger) -> PreparedEffect {
-    let image = Image::Plain(json!({ "version": ledger.current() }));
+fn nothing_to_do(ledger: &Ledger) -> PreparedEffect {
+    let image = Image::Plain(json!({ "version": version_value(ledger.current()) }));
     PreparedEffect {
-        title: format!("the schema is at version {} already", wish.to),
+        title: format!("the schema is at version {} already", ledger.current()),
         wave: 0,
         satisfied: Satisfied::Yes,
         before: image.clone(),
@@ -263,18 +297,4 @@ fn nothing_to_do(wish: &Wish, ledger: &Ledger) -> PreparedEffect {
         hazards: Vec::new(),
         data: Value::Null,
     }
-}
-
-/// What cannot be written is an error now, not half way. SQLite writes its journal beside the file.
-fn check_writable(database: &Database) -> Result<(), PrepareFailure> {
-    let folder = database.path.parent().unwrap_or(&database.path);
-    for path in [folder, &database.path] {
-        rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(|error| {
-            refused(format!(
-                "cannot write to {}: {error}; SQLite writes the file and its journal beside it",
-                path.display()
-            ))
-        })?;
-    }
-    Ok(())
 }

@@ -9,10 +9,10 @@ use schemars::schema_for;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::goose::Direction;
-use crate::input::{self, ShiftInput, VersionText, is_table_name};
-use crate::plan::{self, DATA_VERSION, Wish};
-use crate::sqlite::{Data, Point, Transaction};
+use crate::db::{self, DATA_VERSIONS, Data, Fault, Point, Work};
+use crate::input::{self, ShiftInput, VersionText};
+use crate::plan::{self, Wish};
+use crate::tool::{Dialect, Direction, Hand, HandLines, Tool};
 
 const DOWN_DOCS: &str = include_str!("docs/down.md");
 const UP_DOCS: &str = include_str!("docs/up.md");
@@ -21,36 +21,43 @@ const UP_DOCS: &str = include_str!("docs/up.md");
 #[derive(Clone, Debug)]
 pub struct MigrationsShift {
     direction: Direction,
-    transaction: Transaction,
+    fault: Fault,
 }
 
 impl MigrationsShift {
     /// `migrations.down`.
     pub fn down() -> Self {
-        Self { direction: Direction::Down, transaction: Transaction::default() }
+        Self { direction: Direction::Down, fault: Fault::default() }
     }
 
     /// `migrations.up`.
     pub fn up() -> Self {
-        Self { direction: Direction::Up, transaction: Transaction::default() }
+        Self { direction: Direction::Up, fault: Fault::default() }
     }
 
     /// The same, disturbed after each sub-step of `apply`; for tests.
     #[must_use]
     pub fn with_fault(self, fault: impl Fn(Point) -> bool + Send + Sync + 'static) -> Self {
-        Self { transaction: Transaction::at(fault), ..self }
+        Self { fault: Fault::at(fault), ..self }
     }
 
     async fn wish(&self, ctx: &Context, input: &Value) -> Result<Wish, PrepareFailure> {
         let input: ShiftInput = parse_input(input)?;
-        let refuse = |reason: String| PrepareFailure::Refused { reason };
-        if !is_table_name(&input.table) {
-            return Err(refuse(format!("`{}` is no plain table name", input.table)));
-        }
-        let mut place = input::place(ctx, input.database.as_ref(), input.path.as_ref()).await?;
-        place.foreign_keys = input.foreign_keys.or(place.foreign_keys);
-        let to = input.to.number().map_err(refuse)?;
-        Ok(Wish { direction: self.direction, place, dir: input.dir, table: input.table, to })
+        let table = input::table(input.tool, input.table.as_ref())?;
+        let place = db::place(ctx, input.database.as_ref(), input.path.as_ref()).await?;
+        Ok(Wish {
+            direction: self.direction,
+            tool: input.tool,
+            place,
+            foreign_keys: input.foreign_keys,
+            dir: input.dir,
+            table,
+            to: input.to.text(),
+        })
+    }
+
+    fn work<'a>(&'a self, ctx: &'a Context, call: &'a Call, data: &'a Data) -> Work<'a> {
+        Work { ctx, call, data, fault: &self.fault }
     }
 }
 
@@ -79,12 +86,12 @@ impl Action for MigrationsShift {
             example,
             guarantee: Guarantee::Transactional,
             pure: false,
-            data_versions: &[DATA_VERSION],
+            data_versions: DATA_VERSIONS,
         }
     }
 
     fn check(&self, input: &Value) -> Checked {
-        input::check(input, "to", Guarantee::Transactional)
+        input::check(input, Guarantee::Transactional)
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
@@ -101,30 +108,21 @@ impl Action for MigrationsShift {
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        match data(call) {
-            Ok(data) => self.transaction.apply(ctx, call, &data).await,
+        match Data::of(call) {
+            Ok(data) => db::apply(self.work(ctx, call, &data)).await,
             Err(reason) => Outcome::Refused { reason },
         }
     }
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        match data(call) {
-            Ok(data) => self.transaction.settle(ctx, call, &data).await,
+        match Data::of(call) {
+            Ok(data) => db::settle(self.work(ctx, call, &data)).await,
             Err(evidence) => Settled::Unknown { evidence },
         }
     }
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         revert(made)
-    }
-}
-
-fn data(call: &Call) -> Result<Data, String> {
-    if call.prepared.data_version == DATA_VERSION {
-        call.data()
-    } else {
-        let version = call.prepared.data_version;
-        Err(format!("migration data of version {version} is not known to this release"))
     }
 }
 
@@ -135,12 +133,9 @@ fn revert(made: &MadeEffect) -> Reverted {
     let Some(effect) = effect.filter(|effect| effect.satisfied != Satisfied::Yes) else {
         return Reverted::Nothing;
     };
-    let data = match Data::deserialize(&effect.data) {
+    let data = match Data::read(made.prepared.data_version, &effect.data) {
         Ok(data) => data,
-        Err(error) => {
-            let why = format!("the record of what was made is not readable: {error}");
-            return Reverted::NotPossible { why };
-        }
+        Err(why) => return Reverted::NotPossible { why },
     };
     let action = match data.direction {
         Direction::Down => "migrations.up",
@@ -155,7 +150,7 @@ fn revert(made: &MadeEffect) -> Reverted {
     }
     let mut input = made.input.clone();
     if let Some(fields) = input.as_object_mut() {
-        fields.insert("to".to_owned(), json!(data.from.to_string()));
+        fields.insert("to".to_owned(), json!(data.from));
     }
     Reverted::By { action: ActionName::new(action), input }
 }
@@ -174,35 +169,39 @@ pub(crate) fn shell_database(input: &Value) -> String {
     }
 }
 
-/// goose with its options, as a person types it.
-pub(crate) fn goose(input: &Value) -> String {
-    let text = |name: &str, default: &'static str| {
-        input.get(name).and_then(Value::as_str).unwrap_or(default).to_owned()
-    };
-    let table = text("table", "goose_db_version");
-    let table =
-        if table == "goose_db_version" { String::new() } else { format!(" -table '{table}'") };
-    format!("goose -dir '{}'{table} sqlite3 {}", text("dir", "migrations"), shell_database(input))
+/// The tool with its options, as a person types it.
+pub(crate) fn hand_lines(input: &Value, direction: Direction, to: &str) -> HandLines {
+    let text = |name: &str| input.get(name).and_then(Value::as_str);
+    let tool = input.get("tool").and_then(|tool| Tool::deserialize(tool).ok()).unwrap_or_default();
+    let dialect = if text("path").is_some() { Dialect::Sqlite } else { Dialect::Postgres };
+    let driver = tool.driver();
+    driver.by_hand(&Hand {
+        dialect,
+        database: shell_database(input),
+        dir: text("dir").unwrap_or("migrations"),
+        table: text("table").unwrap_or(driver.table()),
+        direction,
+        to,
+    })
 }
 
 fn by_hand(direction: Direction, input: &Value) -> ByHand {
     let to = match input.get("to").map(VersionText::deserialize) {
-        Some(Ok(VersionText::Number(number))) => number.to_string(),
-        Some(Ok(VersionText::Text(text))) => text,
+        Some(Ok(version)) => version.text(),
         _ => "VERSION".to_owned(),
     };
-    let goose = goose(input);
-    let database = shell_database(input);
     let word = direction.word();
+    let HandLines { mut commands, verify } = hand_lines(input, direction, &to);
+    let database = shell_database(input);
+    let backup = if input.get("path").is_some() {
+        format!("sqlite3 {database} \".backup before-{word}-{to}.db\"")
+    } else {
+        format!("pg_dump -Fc -f before-{word}-{to}.dump {database}  # or mariadb-dump, sqlite3")
+    };
+    commands.insert(0, backup);
     ByHand {
-        does: format!(
-            "takes the schema {word} to version {to}; with goose the version named stays applied"
-        ),
-        commands: vec![
-            format!("sqlite3 {database} \".backup before-{word}-{to}.db\""),
-            format!("{goose} status"),
-            format!("{goose} {word}-to {to}"),
-        ],
-        verify: vec![format!("{goose} version  # says {to}"), format!("{goose} status")],
+        does: format!("takes the schema {word} to version {to}; that version stays applied"),
+        commands,
+        verify,
     }
 }

@@ -1,4 +1,6 @@
-//! SQLite's SQL, read just far enough: where statements end and what each begins with.
+//! SQL, read just far enough: where statements end, what each begins with and what it names.
+
+use crate::tool::Dialect;
 
 /// Statements that end, begin or nest a transaction.
 const TRANSACTION: [&str; 6] = ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"];
@@ -45,10 +47,10 @@ impl Token {
 }
 
 /// The tokens of each statement of a text; empty ones are left out.
-pub(crate) fn statements(text: &str) -> Vec<Vec<Token>> {
+pub(crate) fn statements(dialect: Dialect, text: &str) -> Vec<Vec<Token>> {
     let mut all = Vec::new();
     let mut now: Vec<Token> = Vec::new();
-    for token in tokens(text) {
+    for token in tokens(dialect, text) {
         if token == Token::Sign(';') && !in_trigger(&now) {
             all.push(std::mem::take(&mut now));
         } else {
@@ -58,6 +60,11 @@ pub(crate) fn statements(text: &str) -> Vec<Vec<Token>> {
     all.push(now);
     all.retain(|tokens| !tokens.is_empty());
     all
+}
+
+/// Whether there is nothing but comments in a text.
+pub(crate) fn is_empty(text: &str) -> bool {
+    statements(Dialect::Sqlite, text).is_empty()
 }
 
 /// Whether a semicolon here stands in a trigger's body, which ends with `; END`.
@@ -74,7 +81,7 @@ fn in_trigger(tokens: &[Token]) -> bool {
     !ended
 }
 
-fn tokens(text: &str) -> Vec<Token> {
+fn tokens(_: Dialect, text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -212,7 +219,12 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::{Loss, loss, statements, unfit};
+    use super::{Loss, loss, unfit};
+    use crate::tool::Dialect;
+
+    fn statements(text: &str) -> Vec<Vec<super::Token>> {
+        super::statements(Dialect::Sqlite, text)
+    }
 
     const PIECES: [&str; 22] = [
         "'",

@@ -122,9 +122,9 @@ async fn ledgers_that_do_not_fit_are_refused() {
     let other = "ALTER TABLE goose_db_version RENAME TO gorp_migrations";
     refused(run(other), "1", "`gorp_migrations` of sql-migrate").await;
     let shape = "DROP TABLE goose_db_version; CREATE TABLE goose_db_version (id TEXT)";
-    refused(run(shape), "1", "not goose's ledger").await;
+    refused(run(shape), "1", "not the ledger of goose").await;
     refused(async |_| (), "7", "no migration 7").await;
-    refused(async |_| (), "x", "whole number").await;
+    refused(async |_| (), "x", "no migration x").await;
     let down = async |world: &World| shift("migrations.down", &world.input("2"), "r").await;
     refused(down, "3", "below 3").await;
 }

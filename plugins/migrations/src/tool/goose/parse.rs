@@ -1,23 +1,6 @@
 //! goose's files, read exactly as goose 3.27 reads them (`internal/sqlparser/parser.go`).
 
-use serde::{Deserialize, Serialize};
-
-/// Which section of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Direction {
-    Up,
-    Down,
-}
-
-impl Direction {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-        }
-    }
-}
+use crate::tool::Direction;
 
 /// One section of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -227,7 +210,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::{Direction, parse, version_of};
+    use super::{parse, version_of};
+    use crate::tool::Direction;
 
     const LINES: [&str; 16] = [
         "-- +goose Up",

@@ -1,0 +1,53 @@
+//! A connection to any of the databases, as far as the plan needs one: SQL in, texts out.
+
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, Row as _, SqliteConnection,
+};
+
+use crate::tool::{Dialect, Row};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Conn {
+    Sqlite(SqliteConnection),
+}
+
+impl Conn {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// The rows of a query; every value as text.
+    pub(crate) async fn rows(&mut self, sql: &str) -> sqlx::Result<Vec<Row>> {
+        match self {
+            Self::Sqlite(conn) => texts(conn, sql).await,
+        }
+    }
+
+    /// The first value of the first row.
+    pub(crate) async fn value(&mut self, sql: &str) -> sqlx::Result<Option<String>> {
+        Ok(self.rows(sql).await?.into_iter().next().and_then(|row| row.into_iter().next()?))
+    }
+
+    pub(crate) async fn close(self) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(conn) => conn.close().await,
+        }
+    }
+}
+
+/// Runs a text as it is, without preparing it: any statement goes, and every value comes as text.
+pub(crate) async fn texts<'c, DB, E>(executor: E, sql: &str) -> sqlx::Result<Vec<Row>>
+where
+    DB: Database,
+    E: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'r> String: Decode<'r, DB>,
+    for<'r> Option<String>: Decode<'r, DB>,
+{
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(executor).await?;
+    let text = |row: &DB::Row, at: usize| row.try_get_unchecked::<Option<String>, _>(at);
+    rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
+}

@@ -1,0 +1,104 @@
+//! A look at a database: a connection that only reads, and which database it is.
+
+use backout_plugin_api::PrepareFailure;
+
+use super::{Conn, Database, Place, catalogue, sqlite};
+use crate::tool::{Ledger, Tool};
+
+/// The ledgers of all tools, to name what was found instead.
+const LEDGERS: [(&str, &str); 7] = [
+    ("goose_db_version", "goose"),
+    ("gorp_migrations", "sql-migrate"),
+    ("refinery_schema_history", "refinery"),
+    ("_sqlx_migrations", "sqlx"),
+    ("schema_migrations", "golang-migrate or dbmate"),
+    ("__diesel_schema_migrations", "diesel"),
+    ("flyway_schema_history", "Flyway"),
+];
+
+/// A connection that only reads.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) conn: Conn,
+    pub(crate) database: Database,
+    /// For people: a path, or `name on host:port`.
+    pub(crate) name: String,
+}
+
+impl Look {
+    /// Connects.
+    pub(crate) async fn at(place: &Place, keys: Option<bool>) -> Result<Self, PrepareFailure> {
+        match place {
+            Place::Sqlite { path, foreign_keys } => {
+                let keys = keys.or(*foreign_keys).unwrap_or(false);
+                let file = sqlite::Database::find(path, keys)?;
+                let name = file.path.display().to_string();
+                let conn = file.read_only().await.map_err(|error| unreadable(&name, &error))?;
+                let (conn, database) = (Conn::Sqlite(conn), Database::Sqlite(file));
+                Ok(Self { conn, database, name })
+            }
+        }
+    }
+
+    pub(crate) fn failed(&self) -> impl Fn(sqlx::Error) -> PrepareFailure + use<> {
+        let name = self.name.clone();
+        move |error| unreadable(&name, &error)
+    }
+
+    /// Reads a tool's ledger, with what to do where there is none.
+    pub(crate) async fn ledger(
+        &mut self,
+        tool: Tool,
+        table: &str,
+    ) -> Result<Ledger, PrepareFailure> {
+        let (driver, failed) = (tool.driver(), self.failed());
+        let refuse = |reason: String| PrepareFailure::Refused { reason };
+        let columns = catalogue::columns(&mut self.conn, table).await.map_err(&failed)?;
+        if columns.is_empty() {
+            let tables = catalogue::table_names(&mut self.conn).await.map_err(&failed)?;
+            return Err(refuse(no_ledger(&self.name, tool, table, &tables)));
+        }
+        if !driver.columns().iter().all(|name| columns.iter().any(|column| column == name)) {
+            return Err(refuse(format!(
+                "`{table}` in {} is not the ledger of {}: it has the columns {}",
+                self.name,
+                driver.name(),
+                columns.join(", ")
+            )));
+        }
+        let dialect = self.conn.dialect();
+        let query = driver.query(dialect, &dialect.table(table));
+        let rows = self.conn.rows(&query).await.map_err(&failed)?;
+        driver.ledger(&rows).map_err(|why| refuse(format!("`{table}` in {}: {why}", self.name)))
+    }
+
+    pub(crate) async fn close(self) -> Result<(), PrepareFailure> {
+        let failed = self.failed();
+        self.conn.close().await.map_err(failed)
+    }
+}
+
+fn no_ledger(place: &str, tool: Tool, table: &str, tables: &[String]) -> String {
+    let others: Vec<String> = LEDGERS
+        .iter()
+        .filter(|(name, _)| tables.iter().any(|table| table == name))
+        .map(|(name, tool)| format!("`{name}` of {tool}"))
+        .collect();
+    let tool = tool.driver().name();
+    if others.is_empty() {
+        format!(
+            "{place} has no ledger `{table}`: {tool} never ran here, or its table has another name \
+             (`table`)"
+        )
+    } else {
+        format!(
+            "{place} has no ledger `{table}`, but {}; name the right `tool` and `table`",
+            others.join(" and ")
+        )
+    }
+}
+
+/// Why a database could not be read.
+pub(crate) fn unreadable(place: &str, error: &sqlx::Error) -> PrepareFailure {
+    PrepareFailure::Unreachable { reason: format!("cannot read the database {place}: {error}") }
+}

@@ -1,0 +1,104 @@
+//! One migration at work, whatever the database: its ends, and where tests disturb it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use backout_plugin_api::{Call, Context, Outcome, SecretRef};
+
+use super::{Data, Database};
+
+/// The sub-steps of a migration, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The transaction is open.
+    Begun,
+    /// The effect row is written.
+    Recorded,
+    /// Every statement ran.
+    Migrated,
+    /// The ledger is written.
+    Ledgered,
+    /// It is committed.
+    Committed,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Begun, Self::Recorded, Self::Migrated, Self::Ledgered, Self::Committed];
+}
+
+/// Disturbs a migration after its sub-steps; tests only.
+#[derive(Clone, Default)]
+pub(crate) struct Fault(Option<Arc<dyn Fn(Point) -> bool + Send + Sync>>);
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fault").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Fault {
+    pub(crate) fn at(fault: impl Fn(Point) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(fault)))
+    }
+
+    pub(crate) fn pass(&self, point: Point) -> Result<(), Stop> {
+        match &self.0 {
+            Some(fault) if fault(point) => {
+                Err(Stop::Unclear(format!("stopped by a test after `{point:?}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a migration ended before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Rolled back, or never begun.
+    Refused(String),
+    /// Nobody knows.
+    Unclear(String),
+    /// An earlier sending of the same key made it.
+    Made,
+}
+
+/// One sending of one migration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) call: &'a Call,
+    pub(crate) data: &'a Data,
+    pub(crate) fault: &'a Fault,
+}
+
+impl Work<'_> {
+    /// The database of the step, as a secret.
+    pub(crate) fn secret(&self) -> Option<SecretRef> {
+        let reference = self.call.input.get("database")?.as_str()?;
+        Some(SecretRef(reference.to_owned()))
+    }
+}
+
+/// Makes one migration.
+pub(crate) async fn apply(work: Work<'_>) -> Outcome {
+    let (ctx, data) = (work.ctx, work.data);
+    let making = async {
+        match &data.database {
+            Database::Sqlite(file) => super::sqlite::apply(work, file).await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = making => ended,
+        () = tokio::time::sleep(ctx.timeout) => {
+            Err(Stop::Unclear(format!("it took longer than {:?}", ctx.timeout)))
+        }
+        () = ctx.cancel.cancelled() => Err(Stop::Unclear("it was cancelled".to_owned())),
+    };
+    match ended {
+        Ok(()) | Err(Stop::Made) => Outcome::Done { output: data.output() },
+        Err(Stop::Refused(reason)) => Outcome::Refused { reason },
+        Err(Stop::Unclear(reason)) => Outcome::Unclear { reason },
+    }
+}
