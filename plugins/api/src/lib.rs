@@ -39,6 +39,8 @@ pub mod files;
 mod mask;
 mod secret;
 mod system_secret;
+#[cfg(feature = "web")]
+pub mod web;
 pub use claim::{
     Claim, Claimant, Claimed, Take, create_dir_durably, folder_name, sync_dir, write_durably,
 };
