@@ -7,6 +7,7 @@ use crate::contract::{Outcome, PrepareFailure, Prepared, Reverted, Settled};
 use crate::event::{Holder, Sending};
 use crate::id::{RunId, StepId};
 use crate::plan::{Plan, PlanStep};
+use crate::watch::Found;
 
 /// What a person says about an effect in doubt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub enum Ask {
         /// The step.
         step: StepId,
     },
-    /// Try a step again that failed or waits for a person.
+    /// Try a step again that failed or waits for a person, or whose alarm stands.
     Retry {
         /// The step.
         step: StepId,
@@ -53,7 +54,8 @@ pub enum Ask {
         /// The step.
         step: StepId,
     },
-    /// Say what became of what is in doubt, or that an unverified or failed step is done.
+    /// Say what became of what is in doubt, that an unverified or failed step is done, or that what
+    /// an alarm shows is taken as it is.
     Settle {
         /// The step.
         step: StepId,
@@ -101,6 +103,15 @@ pub enum Report {
         look: u32,
         /// The answer.
         result: Result<Box<Prepared>, PrepareFailure>,
+    },
+    /// A watch has something to tell.
+    Watched {
+        /// The step.
+        step: StepId,
+        /// Which watch of it.
+        look: u32,
+        /// What was found.
+        found: Found,
     },
     /// `apply` answered.
     Applied {

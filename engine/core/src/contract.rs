@@ -174,7 +174,8 @@ pub struct Prepared {
     /// How long the target may take to look as wanted after `apply` says done.
     #[serde(default)]
     pub converge_ms: u64,
-    /// What was seen, for people and evidence.
+    /// What was seen, for people and evidence. A target that knows who changed it last says so as
+    /// text under `changed_by`; see [`Prepared::changed_by`].
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub seen: Value,
 }
@@ -183,6 +184,11 @@ impl Prepared {
     /// Whether every effect is there already.
     pub fn is_satisfied(&self) -> bool {
         self.effects.iter().all(|effect| effect.satisfied == Satisfied::Yes)
+    }
+
+    /// Who changed the target last, where it knows: what an alarm of a watched step names.
+    pub fn changed_by(&self) -> Option<&str> {
+        self.seen.get("changed_by")?.as_str()
     }
 
     /// All hazards, of the whole and of each effect.

@@ -10,6 +10,7 @@ use crate::event::{Sending, Wait};
 use crate::id::{ActionName, EffectKey, LockToken, StepId, StepIx, Timestamp};
 use crate::plan::PlanStep;
 use crate::state::{EffectRun, EffectState, Made, Phase, RunState, StepRun, StepState};
+use crate::watch::Watch;
 
 /// One thing that the shell should have under way. Its report carries the same names back.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,8 @@ pub enum Wanted {
         /// Not before this moment.
         not_before: Timestamp,
     },
+    /// Look at what a step made, again and again, until there is something to tell.
+    Watch(Box<Watch>),
     /// Make an effect. Starts when its intent is durable; a read-only one at once.
     Apply(Box<Dispatch>),
     /// Find out what became of a sending.
@@ -75,7 +78,8 @@ pub struct Dispatch {
     pub not_before: Timestamp,
 }
 
-/// What should be happening now, in step order. Walks only the steps that are not at rest.
+/// What should be happening now, in step order. Walks only the steps that are not at rest, and those
+/// that are watched.
 pub fn effects(state: &RunState) -> Vec<Wanted> {
     if matches!(state.phase, Phase::Ended(_)) {
         return Vec::new();
@@ -84,6 +88,7 @@ pub fn effects(state: &RunState) -> Vec<Wanted> {
     for ix in &state.active {
         of_index(state, *ix, &mut wanted);
     }
+    wanted.extend(watches(state));
     if state.is_planning_undo() {
         reverts(state, &mut wanted);
     }
@@ -91,7 +96,8 @@ pub fn effects(state: &RunState) -> Vec<Wanted> {
 }
 
 /// The part of [`effects`] that is of one step. After an event of a step only its own part changes;
-/// an event of the run may change all of them.
+/// an event of the run may change all of them. What is watched is asked of [`watches`]: the end of the
+/// last step changes the watches of all others.
 pub fn effects_of(state: &RunState, step: &StepId) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let active = state.order.find(step).filter(|ix| state.active.contains(ix));
@@ -99,6 +105,12 @@ pub fn effects_of(state: &RunState, step: &StepId) -> Vec<Wanted> {
         of_index(state, ix, &mut wanted);
     }
     wanted
+}
+
+/// The part of [`effects`] that is of the watched steps.
+pub fn watches(state: &RunState) -> impl Iterator<Item = Wanted> {
+    let watches = state.watched.iter().filter_map(|ix| state.watch(*ix));
+    watches.map(|watch| Wanted::Watch(Box::new(watch)))
 }
 
 fn of_index(state: &RunState, ix: StepIx, wanted: &mut Vec<Wanted>) {

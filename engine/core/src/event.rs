@@ -10,7 +10,7 @@ use crate::plan::{Plan, PlanStep};
 
 /// The version of the rules by which [`crate::decide`] chooses. It rises when the same journal and
 /// command would give other events.
-pub const CORE_VERSION: u32 = 1;
+pub const CORE_VERSION: u32 = 2;
 
 /// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -371,6 +371,36 @@ pub enum Event {
     },
     /// A person lets a step that waits for one be tried again.
     StepReopened {
+        /// The step.
+        step: StepId,
+    },
+
+    // A step that is watched.
+    /// What it made is not as it was left.
+    WatchAlarm {
+        /// The step.
+        step: StepId,
+        /// What differs; where it was not seen, why.
+        difference: Vec<String>,
+        /// Who changed it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Whether the target does not answer, so that nobody knows how it is.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unseen: bool,
+    },
+    /// It is as it was left again.
+    WatchCalm {
+        /// The step.
+        step: StepId,
+    },
+    /// Looked at last, when all else was done: it is as it was left.
+    WatchHeld {
+        /// The step.
+        step: StepId,
+    },
+    /// A person takes it as it is: it is watched no more.
+    WatchAccepted {
         /// The step.
         step: StepId,
     },

@@ -6,6 +6,7 @@ mod legal;
 mod run;
 mod sets;
 mod step;
+mod watch;
 
 use crate::event::{Event, Recorded};
 use crate::id::Seq;
@@ -35,6 +36,9 @@ pub fn evolve(state: &mut Option<RunState>, recorded: &Recorded) -> Result<(), I
             run.last = recorded.at;
             run.break_glass |= recorded.cause.break_glass;
             run.locks.extend(recorded.grants.iter().map(|g| (g.target.clone(), g.token)));
+            if moves(&recorded.event) {
+                run.moved = recorded.seq;
+            }
             fold(run, recorded).map_err(illegal)?;
         }
     }
@@ -49,6 +53,17 @@ fn follows(run: &RunState, recorded: &Recorded) -> Result<(), String> {
         return Err(format!("epoch {} is older than {}", recorded.epoch.0, run.epoch.0));
     }
     Ok(())
+}
+
+/// Whether what was looked at before it may be otherwise after it.
+fn moves(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::WatchAlarm { .. }
+            | Event::WatchCalm { .. }
+            | Event::WatchHeld { .. }
+            | Event::NoteTaken { .. }
+    )
 }
 
 fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
@@ -93,6 +108,10 @@ fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
         | Event::StepCancelled { .. }
         | Event::StepUndone { .. }
         | Event::StepReopened { .. } => step::fold(run, recorded)?,
+        Event::WatchAlarm { .. }
+        | Event::WatchCalm { .. }
+        | Event::WatchHeld { .. }
+        | Event::WatchAccepted { .. } => watch::fold(run, recorded)?,
         Event::EffectIntended { .. }
         | Event::EffectDone { .. }
         | Event::EffectRefused { .. }

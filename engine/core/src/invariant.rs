@@ -41,6 +41,10 @@ fn sets(run: &RunState, broken: &mut Vec<String>) {
     let timed = run.indexes().filter_map(|ix| Some((run.step(ix)?.goes_on()?, ix)));
     same("timed", run.timed == timed.collect());
     same("asking", run.asking == of(|step| step.state.wants_person()));
+    let watched = |ix: &StepIx| {
+        run.plan_step(*ix).zip(run.step(*ix)).is_some_and(|(plan, step)| step.is_watched(plan))
+    };
+    same("watched", run.watched == run.indexes().filter(watched).collect());
     same("ready", run.ready == of(|s| s.state == StepState::Pending && s.unmet == 0));
     same("working", run.working == of(|step| step.state.is_working()).len());
     same("met", run.met == of(|step| step.state.meets_need()).len());
@@ -75,6 +79,9 @@ fn of_step(step: &StepRun, say: &mut impl FnMut(&str)) {
         && !step.effects.iter().any(|e| matches!(e.state, EffectState::InDoubt { .. }))
     {
         say("it is in doubt and none of its effects is");
+    }
+    if step.watched.alarm.is_some() && !matches!(step.state, StepState::Succeeded { .. }) {
+        say("it has an alarm and is not done");
     }
     if step.attempt == 0 && !step.made.is_empty() {
         say("it made something before its first attempt");

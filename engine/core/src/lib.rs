@@ -20,8 +20,9 @@ pub mod retry;
 pub mod snapshot;
 mod stage;
 pub mod state;
+pub mod watch;
 
 pub use command::Command;
 pub use decide::{Rejection, claims, decide, freed_by_skip, releases};
-pub use effect::{Dispatch, Wanted, effects, effects_of, next_due};
+pub use effect::{Dispatch, Wanted, effects, effects_of, next_due, watches};
 pub use evolve::{IllegalEvent, evolve};

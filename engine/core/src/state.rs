@@ -10,6 +10,7 @@ use crate::contract::{Guarantee, Prepared, PreparedEffect, Reverted};
 use crate::event::{Actor, RunEnd, Sending, SkipCause, StopCause, Wait};
 use crate::id::{EffectKey, Epoch, LockToken, RunId, Seq, StepId, StepIx, TargetId, Timestamp};
 use crate::plan::{Order, Plan, PlanStep};
+use crate::watch::Watched;
 
 /// Where a step is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -275,6 +276,8 @@ pub struct StepRun {
     pub ended: Option<Timestamp>,
     /// What went wrong last, or what differs.
     pub trouble: Option<String>,
+    /// How it is watched.
+    pub watched: Watched,
 }
 
 impl StepRun {
@@ -405,6 +408,11 @@ pub struct RunState {
     pub timed: BTreeSet<(Timestamp, StepIx)>,
     /// Steps that only a person can move on.
     pub asking: BTreeSet<StepIx>,
+    /// Steps that are done and looked at until the run ends.
+    pub watched: BTreeSet<StepIx>,
+    /// The last event that moved a step or took the run up: a look before it does not tell how
+    /// things are at the run's end.
+    pub moved: Seq,
     /// How many steps prepare or run: what `max_parallel` bounds.
     pub working: usize,
     /// How many steps meet the needs of others.
@@ -449,7 +457,8 @@ impl RunState {
                 RunStatus::Paused
             }
             Phase::Forward | Phase::Stopping(_) | Phase::Undoing(_) => {
-                if self.active.is_empty() && self.ready.is_empty() && !self.asking.is_empty() {
+                let asks = !self.asking.is_empty() || self.waits_for_alarm();
+                if self.active.is_empty() && self.ready.is_empty() && asks {
                     RunStatus::Waiting
                 } else {
                     RunStatus::Running

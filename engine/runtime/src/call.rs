@@ -14,6 +14,7 @@ use backout_core::event::Sending;
 use backout_core::id::{ActionName, Epoch, Fence, RunId, StepId};
 use backout_core::limits::OUTPUT_BYTES_MAX;
 use backout_core::state::Made;
+use backout_core::watch::{Found, Watch};
 use backout_plugin_api::{Action, Call, CancellationToken, Context, Emit, MadeEffect};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
@@ -66,6 +67,7 @@ impl Calls {
                 let result = self.prepare(&action, &ctx, &input).await;
                 Report::Prepared { step, attempt, look, result }
             }
+            Wanted::Watch(watch) => self.watch(*watch, &cancel).await,
             Wanted::Apply(dispatch) => {
                 let outcome = bounded(self.apply(&dispatch, &cancel).await);
                 Report::Applied { sending: dispatch.sending, outcome }
@@ -136,6 +138,23 @@ impl Calls {
         match self.within(ctx, action.prepare(ctx, input)).await {
             Ok(prepared) => prepared.map(Box::new),
             Err(reason) => Err(PrepareFailure::Unreachable { reason }),
+        }
+    }
+
+    /// Looks again and again, until there is something to tell.
+    async fn watch(&self, watch: Watch, cancel: &CancellationToken) -> Report {
+        let mut unseen = None;
+        loop {
+            let begun = self.clock.now();
+            let ctx = self.context(&watch.step, watch.attempt, watch.timeout_ms, cancel);
+            let found = Found::of(&self.prepare(&watch.action, &ctx, &watch.input).await);
+            let blind = matches!(found, Found::Unseen { .. });
+            unseen = blind.then(|| unseen.unwrap_or(begun));
+            let now = self.clock.now();
+            if watch.tells(&found, now, unseen) {
+                return Report::Watched { step: watch.step, look: watch.look, found };
+            }
+            self.clock.sleep_until(now.plus_ms(Watch::wait_ms(&found))).await;
         }
     }
 

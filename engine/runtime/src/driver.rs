@@ -51,6 +51,7 @@ pub(crate) enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     Prepare(StepId, u32, u32),
+    Watch(StepId, u32, bool),
     Apply(Sending),
     Settle(Sending, u32),
     Revert(StepId, usize),
@@ -59,6 +60,7 @@ pub(crate) enum Name {
 fn name(wanted: &Wanted) -> Name {
     match wanted {
         Wanted::Prepare { step, attempt, look, .. } => Name::Prepare(step.clone(), *attempt, *look),
+        Wanted::Watch(watch) => Name::Watch(watch.step.clone(), watch.look, watch.last),
         Wanted::Apply(dispatch) => Name::Apply(dispatch.sending.clone()),
         Wanted::Settle(dispatch) => Name::Settle(dispatch.sending.clone(), dispatch.look),
         Wanted::Revert { step, made, .. } => Name::Revert(step.clone(), *made),
@@ -68,6 +70,7 @@ fn name(wanted: &Wanted) -> Name {
 fn not_before(wanted: &Wanted) -> Timestamp {
     match wanted {
         Wanted::Prepare { not_before, .. } => *not_before,
+        Wanted::Watch(watch) => watch.not_before,
         Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
         Wanted::Revert { .. } => Timestamp::default(),
     }
@@ -491,7 +494,7 @@ impl Driver {
         let step = match wanted {
             Wanted::Prepare { pure, .. } => return *pure,
             Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => &dispatch.sending.step,
-            Wanted::Revert { .. } => return false,
+            Wanted::Watch(_) | Wanted::Revert { .. } => return false,
         };
         let state = self.run.state.as_ref();
         state.and_then(|state| state.find(step)).is_some_and(|(_, plan, _)| plan.pure)
@@ -505,7 +508,10 @@ impl Driver {
                 dispatch.prepared.guarantee == Guarantee::ReadOnly
                     || intent.is_none_or(|seq| *seq <= self.progress.durable)
             }
-            Wanted::Prepare { .. } | Wanted::Settle(_) | Wanted::Revert { .. } => true,
+            Wanted::Prepare { .. }
+            | Wanted::Watch(_)
+            | Wanted::Settle(_)
+            | Wanted::Revert { .. } => true,
         }
     }
 
@@ -521,7 +527,9 @@ impl Driver {
         let idle = self.progress.appends.is_empty() && self.progress.batch.is_empty();
         if let Some(letting_go) = &self.progress.letting_go {
             let waited = letting_go.deadline <= self.clock.now();
-            return (idle && (waited || self.progress.under_way.is_empty())).then_some(End::Done);
+            let watches = |name: &Name| matches!(name, Name::Watch(..));
+            let answered = self.progress.under_way.keys().all(watches);
+            return (idle && (waited || answered)).then_some(End::Done);
         }
         let over =
             self.run.state.as_ref().is_none_or(|state| matches!(state.phase, Phase::Ended(_)));

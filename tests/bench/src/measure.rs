@@ -10,6 +10,7 @@ use backout_core::contract::{
 use backout_core::drive::Run;
 use backout_core::event::Cause;
 use backout_core::id::{Epoch, RunId, Timestamp};
+use backout_core::watch::Found;
 use backout_core::{Wanted, effects};
 use backout_store::journal::JournalStore;
 use serde_json::Value;
@@ -192,6 +193,9 @@ fn answer(wanted: Wanted) -> Report {
     match wanted {
         Wanted::Prepare { step, attempt, look, .. } => {
             Report::Prepared { step, attempt, look, result: Ok(Box::new(prepared())) }
+        }
+        Wanted::Watch(watch) => {
+            Report::Watched { step: watch.step, look: watch.look, found: Found::AsLeft }
         }
         Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => Report::Applied {
             sending: dispatch.sending,

@@ -230,6 +230,7 @@ fn over(run: &RunState) -> Vec<Event> {
     }
     match &run.phase {
         Phase::Forward if !run.asking.is_empty() => Vec::new(),
+        Phase::Forward if run.is_closing() => Vec::new(),
         Phase::Forward if run.met == run.steps.len() => {
             let recovered = run.plan.success.as_ref().map(|_| true);
             vec![Event::RunEnded { end: RunEnd::Succeeded, recovered }]

@@ -11,7 +11,7 @@ use crate::command::Command;
 use crate::event::{CORE_VERSION, Cause, Event};
 use crate::id::{StepId, StepIx, TargetId, Timestamp};
 use crate::plan::PlanStep;
-use crate::state::{RunState, StepRun};
+use crate::state::{Phase, RunState, StepRun};
 
 /// A command that cannot be followed, in words for the person who gave it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +107,11 @@ impl<'a> At<'a> {
 
     fn find(run: &'a RunState, id: &StepId, now: Timestamp) -> Option<Self> {
         Self::new(run, run.order.find(id)?, now)
+    }
+
+    /// Whether what it made is watched, and not as it was left.
+    fn is_alarmed(&self) -> bool {
+        self.step.watched.alarm.is_some() && self.run.phase == Phase::Forward
     }
 
     fn id(&self) -> StepId {

@@ -172,6 +172,8 @@ fn retry(at: &At<'_>) -> Decision {
         | StepState::Unverified
         | StepState::Cancelled
         | StepState::Waiting(Wait::Person { .. } | Wait::Output { .. } | Wait::Retry { .. }) => {}
+        // It was done, and somebody changed what it made.
+        StepState::Succeeded { .. } if at.is_alarmed() => {}
         StepState::Pending
         | StepState::Preparing
         | StepState::Waiting(_)
@@ -271,6 +273,10 @@ fn settle(
             }
             Verdict::NotDone => retry(at)?,
         },
+        StepState::Succeeded { .. } if at.is_alarmed() && !gives_output(verdict) => match verdict {
+            Verdict::Done { .. } => vec![Event::WatchAccepted { step: at.id() }],
+            Verdict::NotDone => retry(at)?,
+        },
         StepState::Succeeded { changed } => supply(at, *changed, verdict)?,
         StepState::Skipped(_) => supply(at, false, verdict)?,
         StepState::Pending
@@ -284,6 +290,10 @@ fn settle(
         events.push(Event::NoteTaken { step: Some(at.id()), text });
     }
     Ok(events)
+}
+
+fn gives_output(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Done { output: Value::Object(given) } if !given.is_empty())
 }
 
 fn nothing_in_doubt(at: &At<'_>) -> Rejection {

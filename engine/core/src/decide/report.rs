@@ -8,12 +8,17 @@ use crate::id::{StepId, Timestamp};
 use crate::limits::KEYED_RESENDS_MIN;
 use crate::retry;
 use crate::state::{EffectRun, EffectState, RunState, StepState};
+use crate::watch::Found;
 
 pub(super) fn decide(run: &RunState, now: Timestamp, report: &Report) -> Vec<Event> {
     match report {
         Report::Prepared { step, attempt, look, result } => At::find(run, step, now)
             .filter(|at| at.step.attempt == *attempt && at.step.look == *look)
             .map(|at| at.prepared(result))
+            .unwrap_or_default(),
+        Report::Watched { step, look, found } => At::find(run, step, now)
+            .filter(|at| run.watch(at.ix).is_some_and(|watch| watch.look == *look))
+            .map(|at| vec![at.found(found)])
             .unwrap_or_default(),
         Report::Applied { sending, outcome } => At::find(run, &sending.step, now)
             .filter(|at| at.sent(sending).is_some_and(|e| e.state == EffectState::InFlight))
@@ -90,6 +95,23 @@ impl At<'_> {
             | StepState::Skipped(_)
             | StepState::Cancelled
             | StepState::Undone => Vec::new(),
+        }
+    }
+
+    /// What a look at what it made found.
+    fn found(&self, found: &Found) -> Event {
+        let step = self.id();
+        match found {
+            Found::AsLeft if self.step.watched.alarm.is_some() => Event::WatchCalm { step },
+            Found::AsLeft => Event::WatchHeld { step },
+            Found::Changed { difference, by } => {
+                let ours = self.run.changed_by_us(self.ix);
+                let by = ours.map(|id| format!("step `{id}` of this run")).or_else(|| by.clone());
+                Event::WatchAlarm { step, difference: difference.clone(), by, unseen: false }
+            }
+            Found::Unseen { why } => {
+                Event::WatchAlarm { step, difference: vec![why.clone()], by: None, unseen: true }
+            }
         }
     }
 

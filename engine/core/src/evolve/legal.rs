@@ -38,6 +38,10 @@ pub(super) fn check(run: &RunState, event: &Event) -> Result<(), String> {
         | Event::StepCancelled { step }
         | Event::StepUndone { step }
         | Event::StepReopened { step } => of_step(run, step, event),
+        Event::WatchAlarm { step, .. }
+        | Event::WatchCalm { step }
+        | Event::WatchHeld { step }
+        | Event::WatchAccepted { step } => of_watch(run, step, event),
         Event::EffectIntended { sending }
         | Event::EffectDone { sending, .. }
         | Event::EffectRefused { sending, .. }
@@ -119,10 +123,26 @@ fn of_step(run: &RunState, id: &StepId, event: &Event) -> Result<(), String> {
     if step.state == StepState::Running && (step.is_busy() || step.effects.iter().any(is_open)) {
         return Err(format!("an effect of `{id}` has no final answer"));
     }
-    if may_follow(&step.state, event) {
+    let alarmed = step.watched.alarm.is_some();
+    if may_follow(&step.state, event) || alarmed && matches!(event, Event::StepReopened { .. }) {
         return Ok(());
     }
     Err(format!("`{id}` is {}, and this does not follow from it", step.state.word()))
+}
+
+fn of_watch(run: &RunState, id: &StepId, event: &Event) -> Result<(), String> {
+    let (ix, _, step) = run.find(id).ok_or_else(|| format!("there is no step `{id}`"))?;
+    if run.phase != Phase::Forward || !run.watched.contains(&ix) {
+        return Err(format!("`{id}` is not watched"));
+    }
+    let alarmed = step.watched.alarm.is_some();
+    match event {
+        Event::WatchCalm { .. } | Event::WatchAccepted { .. } if !alarmed => {
+            Err(format!("`{id}` has no alarm"))
+        }
+        Event::WatchHeld { .. } if alarmed => Err(format!("`{id}` has an alarm")),
+        _ => Ok(()),
+    }
 }
 
 fn may_follow(state: &StepState, event: &Event) -> bool {

@@ -41,6 +41,8 @@ pub(super) fn created(recorded: &Recorded) -> Result<RunState, String> {
         active: BTreeSet::new(),
         timed: BTreeSet::new(),
         asking: BTreeSet::new(),
+        watched: BTreeSet::new(),
+        moved: recorded.seq,
         working: 0,
         met: 0,
         undo_planned: false,
@@ -58,6 +60,12 @@ pub(super) fn attached(run: &mut RunState, engine: &str, at: Timestamp) {
     engine.clone_into(&mut run.engine);
     for ix in run.active.clone() {
         orphan(run, ix, at);
+    }
+    for ix in run.watched.clone() {
+        if let Some(step) = run.steps.get_mut(ix.0) {
+            // Nobody looked while no engine drove the run.
+            step.watched.due = at;
+        }
     }
     retry_locks(run, at);
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::id::{StepIx, Timestamp};
 use crate::plan::Role;
 use crate::state::{RunState, StepState};
+use crate::watch::{EVERY_MS, Watched};
 
 impl RunState {
     /// All step indexes, in plan order.
@@ -37,6 +38,7 @@ impl RunState {
         self.working -= usize::from(before.is_working());
         member(&mut self.active, ix, after.is_active());
         member(&mut self.asking, ix, after.wants_person());
+        self.rewatch(ix, &before, at);
         let ready = self.is_ready(ix);
         member(&mut self.ready, ix, ready);
         self.reschedule(ix);
@@ -45,6 +47,23 @@ impl RunState {
             (true, false) => self.need_changed(ix, false),
             (false, false) | (true, true) => {}
         }
+    }
+
+    /// A step that comes to be done is watched from there on; one that is no more is not.
+    fn rewatch(&mut self, ix: StepIx, before: &StepState, at: Timestamp) {
+        let since = self.seq;
+        let (Some(plan), Some(step)) = (self.plan.steps.get(ix.0), self.steps.get_mut(ix.0)) else {
+            return;
+        };
+        if !matches!(before, StepState::Succeeded { .. }) {
+            let (look, due) = (step.watched.look + 1, at.plus_ms(EVERY_MS));
+            step.watched = Watched { look, due, since, ..Watched::default() };
+        }
+        let watched = step.is_watched(plan);
+        if !watched {
+            step.watched.alarm = None;
+        }
+        member(&mut self.watched, ix, watched);
     }
 
     /// Keeps [`RunState::timed`] as the step says.

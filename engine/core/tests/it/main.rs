@@ -9,5 +9,6 @@ mod rules;
 mod scale;
 mod sim;
 mod walk;
+mod watch;
 mod words;
 mod world;

@@ -3,7 +3,7 @@
 use backout_core::contract::Settled;
 use backout_core::event::{Event, RunEnd, SkipCause, StopCause, Wait};
 use backout_core::id::StepId;
-use backout_core::state::{Phase, RunState, StepState};
+use backout_core::state::{Phase, RunState, StepRun, StepState};
 
 pub(crate) fn wait_word(wait: &Wait) -> &'static str {
     match wait {
@@ -23,6 +23,12 @@ pub(crate) fn state_word(state: &StepState) -> String {
         StepState::Succeeded { .. } => "succeeded".into(),
         state => state.word().into(),
     }
+}
+
+/// The word of a step's state; one that is watched has two.
+pub(crate) fn step_word(step: &StepRun) -> String {
+    let word = state_word(&step.state);
+    if step.watched.alarm.is_some() { format!("{word}, alarm") } else { word }
 }
 
 pub(crate) fn end_word(end: RunEnd) -> &'static str {
@@ -89,7 +95,11 @@ pub(crate) fn event_step(event: &Event) -> Option<&StepId> {
         | Event::StepSkipped { step, .. }
         | Event::StepCancelled { step }
         | Event::StepUndone { step }
-        | Event::StepReopened { step } => Some(step),
+        | Event::StepReopened { step }
+        | Event::WatchAlarm { step, .. }
+        | Event::WatchCalm { step }
+        | Event::WatchHeld { step }
+        | Event::WatchAccepted { step } => Some(step),
         Event::EffectIntended { sending }
         | Event::EffectDone { sending, .. }
         | Event::EffectRefused { sending, .. }

@@ -12,6 +12,7 @@ use backout_core::drive::{Run, TurnError};
 use backout_core::event::{Actor, Cause, Event, Grant, Recorded};
 use backout_core::id::{EffectKey, Epoch, LockToken, RunId, Timestamp};
 use backout_core::plan::Plan;
+use backout_core::watch::Found;
 use backout_core::{Command, Wanted, claims, effects, invariant};
 use serde_json::json;
 
@@ -59,6 +60,17 @@ impl World {
         }
     }
 
+    /// Whether there is an answer: a watch says nothing while all is as it was.
+    fn tells(&self, wanted: &Wanted, now: Timestamp) -> bool {
+        match wanted {
+            Wanted::Watch(watch) => {
+                let found = Found::of(&Ok(Box::new(self.prepare(&watch.input))));
+                watch.tells(&found, now, None)
+            }
+            _ => true,
+        }
+    }
+
     /// The world's answer to what is wanted.
     pub(crate) fn answer(&mut self, wanted: &Wanted) -> Report {
         match wanted {
@@ -67,6 +79,11 @@ impl World {
                 attempt: *attempt,
                 look: *look,
                 result: Ok(Box::new(self.prepare(input))),
+            },
+            Wanted::Watch(watch) => Report::Watched {
+                step: watch.step.clone(),
+                look: watch.look,
+                found: Found::of(&Ok(Box::new(self.prepare(&watch.input)))),
             },
             Wanted::Apply(dispatch) => {
                 *self.made.entry(dispatch.key.clone()).or_default() += 1;
@@ -160,7 +177,8 @@ impl Engine {
     /// Lets the world answer until nothing is wanted, at most `rounds` answers.
     pub(crate) fn live(&mut self, world: &mut World, rounds: usize) -> usize {
         for round in 0..rounds {
-            let Some(wanted) = effects(self.state()).into_iter().next() else { return round };
+            let tells = |wanted: &Wanted| world.tells(wanted, self.now);
+            let Some(wanted) = effects(self.state()).into_iter().find(tells) else { return round };
             let report = world.answer(&wanted);
             self.now = self.now.plus_ms(10);
             self.give(&Cause::engine(), &Command::Report(report)).unwrap();

@@ -9,7 +9,7 @@ use super::runs::all_runs;
 use super::steps::{a, all_states};
 use super::{AT, Folded, check_table};
 use crate::plans::step;
-use crate::words::{phase_word, state_word};
+use crate::words::{phase_word, step_word};
 
 fn person() -> Cause {
     Cause {
@@ -45,7 +45,7 @@ fn what_a_person_may_ask_of_a_step_is_as_the_page_says() {
                 settle(done()),
                 settle(Verdict::NotDone),
             ];
-            let word = state_word(&run.state().steps[0].state);
+            let word = step_word(&run.state().steps[0]);
             std::iter::once(word).chain(asks.map(|ask| answer(run, ask))).collect()
         })
         .collect();

@@ -5,11 +5,12 @@ use backout_core::contract::{
 };
 use backout_core::event::{Event, Sending, SkipCause, StopCause, Wait};
 use backout_core::id::StepId;
+use backout_core::plan::PlanStep;
 use serde_json::{Value, json};
 
 use super::{AT, Folded, check_table};
 use crate::plans::{plan, step};
-use crate::words::{event_word, state_word};
+use crate::words::{event_word, step_word};
 
 pub(super) fn a() -> StepId {
     "a".into()
@@ -56,6 +57,10 @@ pub(super) fn intended() -> Event {
     Event::EffectIntended { sending: sending(0) }
 }
 
+fn alarm() -> Event {
+    Event::WatchAlarm { step: a(), difference: vec!["it is on".into()], by: None, unseen: false }
+}
+
 fn waits(wait: Wait) -> Event {
     Event::StepWaits { step: a(), wait }
 }
@@ -100,6 +105,7 @@ pub(super) fn all_states() -> Vec<Folded> {
         then(std::slice::from_ref(&done)),
         then(&[unclear, doubt]),
         then(&[done.clone(), succeeded.clone()]),
+        then(&[done.clone(), succeeded.clone(), alarm()]),
         then(&[done.clone(), unverified]),
         vec![started(1), failed],
         vec![Event::StepSkipped { step: a(), by: SkipCause::Person }],
@@ -115,7 +121,8 @@ pub(super) fn all_states() -> Vec<Folded> {
 
 /// A run with `a`, and with `b` that needs it.
 pub(super) fn run() -> Folded {
-    Folded::new(plan(vec![step("a", &[]), step("b", &["a"])]))
+    let a = PlanStep { watch: true, ..step("a", &[]) };
+    Folded::new(plan(vec![a, step("b", &["a"])]))
 }
 
 fn all_events(attempt: u32) -> Vec<Event> {
@@ -134,6 +141,10 @@ fn all_events(attempt: u32) -> Vec<Event> {
         Event::StepCancelled { step: a() },
         Event::StepUndone { step: a() },
         Event::StepReopened { step: a() },
+        alarm(),
+        Event::WatchCalm { step: a() },
+        Event::WatchHeld { step: a() },
+        Event::WatchAccepted { step: a() },
     ];
     events.extend(all_waits().into_iter().map(waits));
     events
@@ -147,8 +158,8 @@ fn every_event_in_every_state_is_as_the_page_says() {
         for event in all_events(before.attempt) {
             let mut after = run.clone();
             if after.add(event.clone()).is_ok() {
-                let next = state_word(&after.state().steps[0].state);
-                rows.push(vec![state_word(&before.state), event_word(&event), next]);
+                let next = step_word(&after.state().steps[0]);
+                rows.push(vec![step_word(&before), event_word(&event), next]);
                 assert_eq!(backout_core::invariant::check(after.state()), Vec::<String>::new());
             }
         }
@@ -178,7 +189,7 @@ fn a_need_is_met_as_the_page_says() {
         let state = &run.state().steps[0].state;
         let word = match state {
             backout_core::state::StepState::Failed { met: true, .. } => "failed, continue".into(),
-            state => state_word(state),
+            _ => step_word(&run.state().steps[0]),
         };
         let met = run.state().steps[1].unmet == 0;
         assert_eq!(met, state.meets_need());
@@ -186,5 +197,5 @@ fn a_need_is_met_as_the_page_says() {
     }
     check_table("needs", &["state", "meets a need"], &rows);
     let yes: Vec<&str> = rows.iter().filter(|r| r[1] == "yes").map(|r| r[0].as_str()).collect();
-    assert_eq!(yes, ["succeeded", "skipped", "failed, continue"]);
+    assert_eq!(yes, ["succeeded", "succeeded, alarm", "skipped", "failed, continue"]);
 }

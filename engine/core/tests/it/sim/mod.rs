@@ -18,6 +18,7 @@ use backout_core::contract::{Guarantee, Outcome};
 use backout_core::event::Cause;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::state::{Phase, RunState};
+use backout_core::watch::{Found, Watch};
 use backout_core::{Dispatch, Wanted, next_due};
 use serde_json::json;
 
@@ -39,6 +40,7 @@ const LAST_EVENTS: usize = 30;
 
 enum Happening {
     Answer { run: usize, life: u64, name: Name, report: Box<Report> },
+    Look { run: usize, life: u64, name: Name, watch: Box<Watch>, unseen: Option<Timestamp> },
     Land { dispatch: Box<Dispatch> },
     Reply { run: usize, life: u64, name: Name, dispatch: Box<Dispatch>, answer: Answer },
     Durable { run: usize, life: u64 },
@@ -182,7 +184,7 @@ impl Sim {
         let stops = |state: &RunState| matches!(state.phase, Phase::Stopping(_));
         if self.shells[run].run.state.as_ref().is_some_and(stops) && self.rng.chance(250) {
             let ms = self.rng.below(30);
-            let leaves = !self.world.calm && self.rng.chance(300);
+            let leaves = !self.world.calm && self.rng.chance(500);
             let next = if leaves { Happening::Die { run } } else { Happening::Whim { run } };
             self.after(ms, next);
         }
@@ -254,6 +256,7 @@ impl Sim {
                 let result = self.world.prepare(&mut self.rng, action.as_str(), &input);
                 (Report::Prepared { step, attempt, look, result }, self.rng.between(1, 80))
             }
+            Wanted::Watch(watch) => return self.look(run, life, name, watch, None),
             Wanted::Settle(dispatch) => {
                 let settled = self.world.settle(&mut self.rng, &dispatch);
                 *self
@@ -274,6 +277,28 @@ impl Sim {
             }
         };
         self.after(ms, Happening::Answer { run, life, name, report: Box::new(report) });
+    }
+
+    /// One look of a watch; the next one, where it has nothing to tell.
+    fn look(
+        &mut self,
+        run: usize,
+        life: u64,
+        name: Name,
+        watch: Box<Watch>,
+        unseen: Option<Timestamp>,
+    ) {
+        let seen = self.world.prepare(&mut self.rng, watch.action.as_str(), &watch.input);
+        let found = Found::of(&seen);
+        let blind = matches!(found, Found::Unseen { .. });
+        let unseen = blind.then(|| unseen.unwrap_or(self.now));
+        if watch.tells(&found, self.now, unseen) {
+            let report = Report::Watched { step: watch.step, look: watch.look, found };
+            let ms = self.rng.between(1, 80);
+            self.after(ms, Happening::Answer { run, life, name, report: Box::new(report) });
+        } else {
+            self.after(Watch::wait_ms(&found), Happening::Look { run, life, name, watch, unseen });
+        }
     }
 
     fn send(&mut self, run: usize, name: Name, dispatch: Box<Dispatch>) {
@@ -307,6 +332,12 @@ impl Sim {
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
             Happening::Answer { run, life, name, report } => self.answer(run, life, &name, *report),
+            Happening::Look { run, life, name, watch, unseen } => {
+                if self.lives(run, life) && self.shells[run].under_way.contains_key(&name) {
+                    self.look(run, life, name, watch, unseen);
+                }
+                Ok(())
+            }
             Happening::Land { dispatch } => {
                 self.world.land(&dispatch, self.now);
                 Ok(())

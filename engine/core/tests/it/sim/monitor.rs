@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backout_core::contract::{Guarantee, Settled};
-use backout_core::event::{Event, Recorded, Sending};
+use backout_core::event::{Event, Recorded, RunEnd, Sending};
 use backout_core::id::{EffectKey, StepId};
 use backout_core::state::RunState;
 use backout_core::{evolve, invariant};
 
-use crate::words::{event_step, event_word, phase_word, state_word};
+use crate::words::{event_step, event_word, phase_word, step_word};
 
 /// What is known of a key from its events alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub(crate) fn watch(journal: &[Recorded], seen: &mut Coverage) -> Result<Option<
     for recorded in journal {
         let before = state.as_ref().map(|run| {
             let step = event_step(&recorded.event).and_then(|id| run.find(id));
-            (phase_word(run), step.map(|(_, _, step)| state_word(&step.state)))
+            (phase_word(run), step.map(|(_, _, step)| step_word(step)))
         });
         let working = state.as_ref().map_or(0, |run| run.working);
         if let Some(run) = &state {
@@ -96,6 +96,9 @@ fn rules(run: &RunState, recorded: &Recorded, keys: &mut Keys) -> Result<(), Str
         }
         Event::EffectIntended { sending } => {
             sends(run, recorded, sending, keys).map_err(|e| format!("{at}: {e}"))
+        }
+        Event::RunEnded { end: RunEnd::Succeeded, .. } if run.alarms().next().is_some() => {
+            Err(format!("{at}: it succeeds while an alarm stands"))
         }
         event => {
             told(run, event, keys);

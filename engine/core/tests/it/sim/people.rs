@@ -56,7 +56,9 @@ pub(crate) fn whim(rng: &mut Rng, run: &RunState, world: &mut World) -> Ask {
 
 /// An answer to something that waits for a person.
 pub(crate) fn answer(rng: &mut Rng, run: &RunState, world: &mut World) -> Option<Ask> {
-    let ix = *rng.pick(&run.asking.iter().copied().collect::<Vec<_>>())?;
+    let Some(ix) = rng.pick(&run.asking.iter().copied().collect::<Vec<_>>()).copied() else {
+        return alarmed(rng, run);
+    };
     let step = run.plan_step(ix)?.id.clone();
     let done = Verdict::Done { output: json!({ "k": "by hand" }) };
     let settle = |verdict, effect| Ask::Settle {
@@ -83,6 +85,19 @@ pub(crate) fn answer(rng: &mut Rng, run: &RunState, world: &mut World) -> Option
             2 => settle(done, None),
             _ => settle(Verdict::NotDone, None),
         },
+    })
+}
+
+/// What somebody changed is made again, or taken as it is.
+fn alarmed(rng: &mut Rng, run: &RunState) -> Option<Ask> {
+    let alarms: Vec<_> = run.alarms().map(|(plan, _)| plan.id.clone()).collect();
+    let step = rng.pick(&alarms)?.clone();
+    let settle =
+        |verdict| Ask::Settle { step: step.clone(), effect: None, verdict, evidence: None };
+    Some(match rng.below(4) {
+        0 | 1 => Ask::Retry { step },
+        2 => settle(Verdict::Done { output: json!(null) }),
+        _ => settle(Verdict::NotDone),
     })
 }
 

@@ -52,6 +52,7 @@ pub(crate) fn random_step(rng: &mut Rng, run: &str, at: u64) -> PlanStep {
         step.with["note"] = json!(format!("${{steps.{need}.output.k}}"));
     }
     dress(rng, &mut step);
+    step.watch = rng.chance(300);
     step
 }
 

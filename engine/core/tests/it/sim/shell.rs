@@ -8,7 +8,7 @@ use backout_core::event::{Cause, Event, Recorded, Sending};
 use backout_core::id::{Epoch, RunId, Seq, StepId, Timestamp};
 use backout_core::plan::Plan;
 use backout_core::state::StepState;
-use backout_core::{Wanted, claims, effects, effects_of};
+use backout_core::{Wanted, claims, effects, effects_of, watches};
 
 use super::store::Store;
 
@@ -19,6 +19,7 @@ pub(crate) fn name(wanted: &Wanted) -> Name {
     let of = |s: &Sending| format!("{}/{}/{}/{}", s.step, s.attempt, s.effect, s.dispatch);
     match wanted {
         Wanted::Prepare { step, attempt, look, .. } => format!("prepare {step}/{attempt}/{look}"),
+        Wanted::Watch(watch) => format!("watch {}/{}/{}", watch.step, watch.look, watch.last),
         Wanted::Apply(dispatch) => format!("apply {}", of(&dispatch.sending)),
         Wanted::Settle(dispatch) => format!("settle {}/{}", of(&dispatch.sending), dispatch.look),
         Wanted::Revert { step, made, .. } => format!("revert {step}/{made}"),
@@ -28,6 +29,7 @@ pub(crate) fn name(wanted: &Wanted) -> Name {
 pub(crate) fn not_before(wanted: &Wanted) -> Timestamp {
     match wanted {
         Wanted::Prepare { not_before, .. } => *not_before,
+        Wanted::Watch(watch) => watch.not_before,
         Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
         Wanted::Revert { .. } => Timestamp::default(),
     }
@@ -196,7 +198,10 @@ impl Shell {
                 dispatch.prepared.guarantee == backout_core::contract::Guarantee::ReadOnly
                     || intent.is_none_or(|seq| *seq <= self.durable)
             }
-            Wanted::Prepare { .. } | Wanted::Settle(_) | Wanted::Revert { .. } => true,
+            Wanted::Prepare { .. }
+            | Wanted::Watch(_)
+            | Wanted::Settle(_)
+            | Wanted::Revert { .. } => true,
         }
     }
 
@@ -205,7 +210,8 @@ impl Shell {
         let Some(state) = &self.run.state else { return Ok(Vec::new()) };
         let all = effects(state);
         let steps = state.active.iter().filter_map(|ix| state.plan_step(*ix));
-        let single: Vec<Wanted> = steps.flat_map(|step| effects_of(state, &step.id)).collect();
+        let single = steps.flat_map(|step| effects_of(state, &step.id));
+        let single: Vec<Wanted> = single.chain(watches(state)).collect();
         let reverts = |w: &Wanted| matches!(w, Wanted::Revert { .. });
         if all.iter().filter(|w| !reverts(w)).eq(single.iter()) {
             return Ok(all);
