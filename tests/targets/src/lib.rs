@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 mod account;
 pub mod postgres;
+pub mod prometheus;
 
 /// How long a system may take until it answers; the slowest here takes half a minute on a busy
 /// machine.

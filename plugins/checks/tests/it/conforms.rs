@@ -1,0 +1,159 @@
+//! The conformance suite, for each check on its real system.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::{Action, SecretSource};
+use backout_plugin_checks::{Gate, HttpCheck, TcpCheck};
+use serde_json::{Value, json};
+
+use super::web::{Silent, Web, closed};
+use super::{Secrets, grpc, prometheus, sql};
+
+const SECRET: &str = "hunter2-of-the-checks";
+
+struct Look {
+    action: Arc<dyn Action>,
+    input: Value,
+    unreachable: Value,
+    silent: Value,
+    secrets: Arc<Secrets>,
+    folder: tempfile::TempDir,
+    observe: Box<dyn Fn() -> Value + Send + Sync>,
+    _silent: Silent,
+}
+
+#[async_trait]
+impl Case for Look {
+    fn action(&self) -> &dyn Action {
+        self.action.as_ref()
+    }
+
+    fn input(&self) -> Value {
+        self.input.clone()
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.folder.path().join("scratch")
+    }
+
+    async fn observe(&self) -> Value {
+        (self.observe)()
+    }
+
+    fn secrets(&self) -> Arc<dyn SecretSource> {
+        self.secrets.clone()
+    }
+
+    fn secret_values(&self) -> Vec<String> {
+        vec![SECRET.to_owned()]
+    }
+
+    fn unreachable(&self) -> Option<Value> {
+        Some(self.unreachable.clone())
+    }
+
+    fn silent(&self) -> Option<Value> {
+        Some(self.silent.clone())
+    }
+}
+
+impl Look {
+    /// A check of something at `place`; elsewhere it is put where nobody listens, or listens only.
+    fn new(
+        action: Arc<dyn Action>,
+        input: &Value,
+        field: &str,
+        at: impl Fn(&str) -> String,
+    ) -> Self {
+        let silent = Silent::start();
+        let put = |place: String| {
+            let mut input = input.clone();
+            input[field] = json!(place);
+            input
+        };
+        Self {
+            action,
+            input: input.clone(),
+            unreachable: put(at(&closed())),
+            silent: put(at(&silent.address())),
+            secrets: Secrets::of("env:SECRET", SECRET),
+            folder: tempfile::tempdir().unwrap(),
+            observe: Box::new(|| Value::Null),
+            _silent: silent,
+        }
+    }
+}
+
+#[tokio::test]
+async fn http_conforms() {
+    check(async || {
+        let web = Web::start();
+        web.say(200, "fine");
+        let input = json!({"url": web.url("/"), "bearer": "env:SECRET", "contains": "fine"});
+        Look::new(Arc::new(Gate(HttpCheck)), &input, "url", |at| format!("http://{at}/"))
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn tcp_conforms() {
+    check(async || {
+        let web = Web::start();
+        let input = json!({"address": web.address(), "send": "GET / HTTP/1.0\r\n\r\n",
+            "expect": "HTTP/1.1"});
+        Look::new(Arc::new(Gate(TcpCheck)), &input, "address", str::to_owned)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn grpc_conforms() {
+    check(async || {
+        let (_, url) = grpc::server().await;
+        let input = json!({"url": url, "service": "shop.Cart", "bearer": "env:SECRET"});
+        Look::new(Arc::new(grpc::CHECK), &input, "url", |at| format!("http://{at}"))
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn sql_conforms() {
+    let Some(server) = sql::postgres() else { return };
+    check(async || {
+        let database = server.new_database().unwrap();
+        server.psql(&database, "CREATE TABLE t AS SELECT 1 AS n").unwrap();
+        let input = json!({"url": "env:URL", "query": "SELECT count(*) FROM t", "equals": 1});
+        let mut look = Look::new(Arc::new(sql::CHECK), &input, "url", str::to_owned);
+        let url = |at: &Value| format!("postgres://shop:{SECRET}@{}/shop", at.as_str().unwrap());
+        let urls = [
+            ("env:URL", server.url(&database)),
+            ("env:CLOSED", url(&look.unreachable["url"])),
+            ("env:SILENT", url(&look.silent["url"])),
+        ];
+        look.secrets.0.lock().unwrap().extend(urls.map(|(name, url)| (name.to_owned(), url)));
+        look.unreachable["url"] = json!("env:CLOSED");
+        look.silent["url"] = json!("env:SILENT");
+        look.observe = Box::new(move || json!(server.psql(&database, "SELECT * FROM t").unwrap()));
+        look
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn prometheus_conforms() {
+    let Some(shop) = prometheus::shop() else { return };
+    check(async || {
+        let input = json!({"url": shop.server.url(), "query": "vector(1)", "at_most": 1,
+            "bearer": "env:SECRET"});
+        Look::new(Arc::new(prometheus::CHECK), &input, "url", |at| format!("http://{at}"))
+    })
+    .await
+    .assert_kept();
+}

@@ -1,0 +1,125 @@
+//! `checks.sql` against PostgreSQL, MariaDB and SQLite.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use backout_plugin_checks::{Gate, SqlCheck};
+use backout_test_targets::postgres::{GUARDED, Postgres};
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
+
+use super::web::{Silent, closed};
+use super::{Says, Secrets, look_with};
+
+pub(crate) const CHECK: Gate<SqlCheck> = Gate(SqlCheck);
+
+pub(crate) fn postgres() -> Option<&'static Postgres> {
+    static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
+    let start = || Postgres::is_here().then(|| Postgres::start().unwrap());
+    SERVER.get_or_init(start).as_ref()
+}
+
+async fn ask(url: &str, query: &str, bound: Value) -> Says {
+    let mut input = bound;
+    input["url"] = json!("env:URL");
+    input["query"] = json!(query);
+    look_with(&CHECK, &input, Secrets::of("env:URL", url), Duration::from_secs(10)).await
+}
+
+/// What holds on every database that has a table `orders` of three rows, one of them stuck.
+async fn check_orders(url: &str) {
+    let count = "SELECT count(*) FROM orders WHERE state = 'stuck';";
+    let seen = ask(url, count, json!({"at_most": 1})).await.holds();
+    assert_eq!(seen["value"], json!(1.0));
+    ask(url, count, json!({"at_most": 0})).await.wrong("the value is 1, which is above 0");
+    ask(url, "SELECT state FROM orders WHERE id = 1", json!({"equals": "paid"})).await.holds();
+    ask(url, "SELECT sum(price) FROM orders", json!({"at_least": 7.5})).await.holds();
+    ask(url, "SELECT 1.5 * 2", json!({"equals": 3})).await.holds();
+    ask(url, "SELECT state FROM orders", json!({"equals": "paid"})).await.unknown("one row");
+    ask(url, "SELECT 1, 2", json!({"equals": 2})).await.unknown("2 columns");
+    ask(url, "SELECT id FROM orders WHERE id = 9", json!({"at_most": 1})).await.unknown("no row");
+    ask(url, "SELECT NULL", json!({"at_most": 1})).await.unknown("NULL");
+    ask(url, "SELECT nothing FROM orders", json!({"at_most": 1})).await.unknown("nothing");
+    for writes in ["DELETE FROM orders", "SELECT 1; DELETE FROM orders"] {
+        ask(url, writes, json!({"at_most": 9})).await.unknown("");
+    }
+    ask(url, "SELECT count(*) FROM orders", json!({"equals": 3})).await.holds();
+}
+
+const ORDERS: [&str; 2] = [
+    "CREATE TABLE orders (id INTEGER PRIMARY KEY, state VARCHAR(20), price DECIMAL(10, 2))",
+    "INSERT INTO orders VALUES (1, 'paid', 2.50), (2, 'paid', 2.50), (3, 'stuck', 2.50)",
+];
+
+#[tokio::test]
+async fn sqlite_gives_a_value_and_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("shop.db").display());
+    ask(&url, "SELECT 1", json!({"at_most": 1})).await.unknown("there is no file");
+    let mut made = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    for sql in ORDERS {
+        made.execute(sql).await.unwrap();
+    }
+    check_orders(&url).await;
+}
+
+#[tokio::test]
+async fn postgres_gives_a_value_and_is_not_written() {
+    let Some(server) = postgres() else { return };
+    let database = server.new_database().unwrap();
+    for sql in ORDERS {
+        server.psql(&database, sql).unwrap();
+    }
+    let url = server.url(&database);
+    check_orders(&url).await;
+    ask(&url, "SELECT 'NaN'::float8", json!({"at_most": 1})).await.unknown("NaN");
+    ask(&url, "SELECT true", json!({"equals": true})).await.holds();
+    ask(&url, "SELECT now()::date > '2000-01-01'", json!({"equals": true})).await.holds();
+    server.psql(&database, "CREATE SEQUENCE s").unwrap();
+    ask(&url, "SELECT nextval('s')", json!({"at_least": 1})).await.unknown("read-only");
+    server
+        .psql(
+            &database,
+            "CREATE FUNCTION wipe() RETURNS int LANGUAGE sql AS 'DELETE FROM orders; SELECT 1'",
+        )
+        .unwrap();
+    ask(&url, "SELECT wipe()", json!({"at_least": 1})).await.unknown("read-only");
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_unknown_and_no_password_is_told() {
+    let port = closed();
+    let url = format!("postgres://shop:hunter2@{port}/shop");
+    ask(&url, "SELECT 1", json!({"at_most": 1})).await.unknown("refused");
+    ask("oracle://hunter2@x/y", "SELECT 1", json!({"at_most": 1})).await.unknown("none of");
+    let silent = Silent::start();
+    for scheme in ["postgres", "mysql"] {
+        let url = format!("{scheme}://shop:hunter2@{}/shop", silent.address());
+        let input = json!({"url": "env:URL", "query": "SELECT 1", "at_most": 1});
+        let wait = Duration::from_millis(600);
+        let said = look_with(&CHECK, &input, Secrets::of("env:URL", &url), wait).await;
+        if scheme == "postgres" {
+            said.unknown("no connection within");
+        } else {
+            said.unknown("within");
+        }
+        assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+    }
+    let Some(server) = postgres() else { return };
+    let url = format!("postgres://{GUARDED}:hunter2@127.0.0.1:{}/postgres", server.port());
+    let said = ask(&url, "SELECT 1", json!({"at_most": 1})).await;
+    said.unknown("password authentication failed");
+    assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_slow_query_ends_in_time() {
+    let Some(server) = postgres() else { return };
+    let url = server.url("postgres");
+    let input = json!({"url": "env:URL", "query": "SELECT pg_sleep(30)", "equals": ""});
+    let begun = std::time::Instant::now();
+    let secrets: Arc<Secrets> = Secrets::of("env:URL", &url);
+    let said = look_with(&CHECK, &input, secrets, Duration::from_millis(900)).await;
+    said.unknown("");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

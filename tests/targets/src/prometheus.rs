@@ -1,0 +1,89 @@
+//! Prometheus on loopback, which scrapes an exporter of the test and may know an invented past.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::{Daemon, free_port, missing, program};
+
+/// A server that ends with this value, or with the test's process.
+#[derive(Debug)]
+pub struct Prometheus {
+    _daemon: Daemon,
+    _folder: TempDir,
+    port: u16,
+}
+
+impl Prometheus {
+    /// Whether it is installed; see [`missing`].
+    pub fn is_here() -> bool {
+        program("prometheus").is_some() && program("promtool").is_some()
+            || missing("Prometheus", "apt-get install prometheus")
+    }
+
+    /// A new server that scrapes `exporter` (host and port) five times a second. `history` is its
+    /// past in OpenMetrics with a time, in seconds, at each value; it ends with `# EOF`.
+    ///
+    /// # Errors
+    /// It does not start; with what it said.
+    pub fn start(exporter: &str, history: Option<&str>) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("prometheus.yml"), config(exporter))?;
+        std::fs::create_dir(at("data"))?;
+        if let Some(history) = history {
+            std::fs::write(at("history.txt"), history)?;
+            backfill(&at("history.txt"), &at("data"))?;
+        }
+        let port = free_port()?;
+        let mut command = Command::new(program("prometheus").unwrap_or_default());
+        command
+            .arg(format!("--config.file={}", at("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", at("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(["--storage.tsdb.retention.time=1y", "--log.level=warn"]);
+        let mut daemon = Daemon::start(&command, &at("log"))?;
+        daemon.wait_ready(|| ready(port))?;
+        Ok(Self { _daemon: daemon, _folder: folder, port })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn config(exporter: &str) -> String {
+    format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+         scrape_configs:\n- job_name: shop\n  static_configs: [{{targets: ['{exporter}']}}]\n"
+    )
+}
+
+fn backfill(history: &std::path::Path, data: &std::path::Path) -> io::Result<()> {
+    let mut promtool = Command::new(program("promtool").unwrap_or_default());
+    promtool.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(history).arg(data);
+    let done = promtool.output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()))
+}
+
+fn ready(port: u16) -> Result<(), String> {
+    let answer = get(port).map_err(|error| error.to_string())?;
+    if answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200") {
+        return Ok(());
+    }
+    Err(answer)
+}
+
+fn get(port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /-/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
