@@ -5,4 +5,5 @@
 mod bench;
 mod faults;
 mod runs;
+mod watch;
 mod world;
