@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 use crate::db::{self, DATA_VERSION, DATA_VERSIONS, Look};
 use crate::input::{self, AssertInput, VersionText};
 use crate::shift::hand_lines;
-use crate::tool::{Direction, version_value};
+use crate::tool::{Direction, is_nothing, version_value};
 
 const DOCS: &str = "\
-Says whether a database's schema is at a version, by the ledger of its migration tool (goose, on
-SQLite). It fails with the version found, and where the ledger is out of order.
+Says whether a database's schema is at a version, by the ledger of its migration tool. It fails with the version found, and where the ledger is out of order.
 
 It reads the ledger, not the schema: what somebody changed by hand is not seen.
 
@@ -112,13 +111,14 @@ impl Action for MigrationsAssert {
 struct Seen {
     wanted: String,
     version: String,
+    is_there: bool,
     dirty: Option<String>,
 }
 
 impl Seen {
     fn trouble(&self) -> Option<String> {
         let away = || {
-            (self.version != self.wanted)
+            (!self.is_there)
                 .then(|| format!("the schema is at version {}, not {}", self.version, self.wanted))
         };
         self.dirty.clone().or_else(away)
@@ -129,9 +129,11 @@ async fn look(ctx: &Context, input: &Value) -> Result<Seen, PrepareFailure> {
     let input: AssertInput = parse_input(input)?;
     let table = input::table(input.tool, input.table.as_ref())?;
     let place = db::place(ctx, input.database.as_ref(), input.path.as_ref()).await?;
-    let mut look = Look::at(&place, None).await?;
+    let mut look = Look::at(ctx, &place, None).await?;
     let ledger = look.ledger(input.tool, &table).await?;
     look.close().await?;
-    let wanted = input.tool.driver().written(&input.at.text());
-    Ok(Seen { wanted, version: ledger.current().to_owned(), dirty: ledger.dirty })
+    let (wanted, version) = (input.at.text(), ledger.current().to_owned());
+    let is_nothing = ledger.applied.is_empty() && is_nothing(&wanted);
+    let is_there = is_nothing || input.tool.driver().means(&version, &wanted);
+    Ok(Seen { wanted, version, is_there, dirty: ledger.dirty })
 }

@@ -1,11 +1,13 @@
 //! What the actions take, and what can be said of it without looking.
 
+use std::time::Duration;
+
 use backout_plugin_api::{Checked, Guarantee, InputProblem, PrepareFailure, SecretRef, TargetId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::tool::{NOTHING, Tool};
+use crate::tool::Tool;
 
 /// A version as its tool writes it: a number or a text.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -18,13 +20,12 @@ pub(crate) enum VersionText {
 }
 
 impl VersionText {
-    /// As a text; [`NOTHING`] for every way to write zero.
+    /// As a text, as it was written.
     pub(crate) fn text(&self) -> String {
-        let text = match self {
+        match self {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.trim().to_owned(),
-        };
-        if text.parse::<u64>() == Ok(0) { NOTHING.to_owned() } else { text }
+        }
     }
 }
 
@@ -57,6 +58,33 @@ pub(crate) struct ShiftInput {
     /// options say, and without any as the tool: they are not.
     #[serde(default)]
     pub(crate) foreign_keys: Option<bool>,
+    /// How long a statement waits for a lock, `1s` by default: everybody who comes meanwhile waits
+    /// behind it. It is tried again until the step's timeout.
+    #[serde(default)]
+    pub(crate) lock_timeout: Option<String>,
+    /// How long one statement may run, `30s` by default.
+    #[serde(default)]
+    pub(crate) statement_timeout: Option<String>,
+}
+
+/// How long a statement waits for a lock by default: users notice more than a second.
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a statement may run by default: it holds its locks that long.
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time for either: a day.
+const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+/// A time in milliseconds; zero would mean for ever, and is refused.
+pub(crate) fn millis(text: Option<&String>, default: Duration) -> Result<u64, PrepareFailure> {
+    let time = text.map_or(Ok(default), |text| humantime::parse_duration(text));
+    let time = time.ok().filter(|time| time.as_millis() > 0 && *time <= TIMEOUT_MAX);
+    let time = time.ok_or_else(|| PrepareFailure::Refused {
+        reason: format!(
+            "`{}` is no time from 1ms to 24h; write it as in `2s`",
+            text.map_or("", String::as_str)
+        ),
+    })?;
+    Ok(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// What `migrations.assert` takes.
@@ -117,6 +145,12 @@ pub(crate) fn check(input: &Value, guarantee: Guarantee) -> Checked {
         let help = "letters, digits and `_` only, as in `goose_db_version` or `ops.ledger`";
         problem("table", message, help);
     }
+    for name in ["lock_timeout", "statement_timeout"] {
+        let written = text(name).filter(|text| !open(text)).map(str::to_owned);
+        if let Some(Err(failure)) = written.map(|text| millis(Some(&text), LOCK_TIMEOUT)) {
+            problem(name, failure.reason().to_owned(), "a number and a unit, as in `500ms`");
+        }
+    }
     let target = text("path").filter(|path| !open(path));
     Checked {
         problems,
@@ -141,11 +175,11 @@ mod tests {
     use super::{VersionText, is_table_name};
 
     #[test]
-    fn versions_are_texts_and_zero_is_one() {
+    fn versions_are_texts() {
         for (version, text) in [
             (VersionText::Number(3), "3"),
             (VersionText::Text(" 00003".to_owned()), "00003"),
-            (VersionText::Text("000".to_owned()), "0"),
+            (VersionText::Text("000".to_owned()), "000"),
             (VersionText::Text("1_a.sql".to_owned()), "1_a.sql"),
         ] {
             assert_eq!(version.text(), text);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use backout_plugin_api::{Guarantee, Image, PrepareFailure, Prepared, PreparedEffect, Satisfied};
+use backout_plugin_api::{
+    Context, Guarantee, Hazard, Image, PrepareFailure, Prepared, PreparedEffect, Satisfied,
+};
 use serde_json::{Value, json};
 
 use crate::db::{DATA_VERSION, Data, Database, Look, Place};
@@ -10,6 +12,7 @@ use crate::hazard::{Cost, Counter};
 use crate::sql;
 use crate::tool::{
     Applied, Change, Dialect, Direction, Ledger, Migration, NOTHING, Names, Script, Tool,
+    is_nothing, version_value,
 };
 
 /// Migrations in one step: each is an effect, and nobody oversees more.
@@ -18,7 +21,7 @@ const MIGRATIONS_MAX: usize = 200;
 const SQL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Wish {
     pub(crate) direction: Direction,
     pub(crate) tool: Tool,
@@ -26,8 +29,10 @@ pub(crate) struct Wish {
     pub(crate) foreign_keys: Option<bool>,
     pub(crate) dir: String,
     pub(crate) table: String,
-    /// As it was written; [`NOTHING`] for zero.
+    /// As it was written.
     pub(crate) to: String,
+    pub(crate) lock_timeout_ms: u64,
+    pub(crate) statement_timeout_ms: u64,
 }
 
 fn refused(reason: String) -> PrepareFailure {
@@ -35,16 +40,22 @@ fn refused(reason: String) -> PrepareFailure {
 }
 
 /// Reads files and ledger and plans one effect for each migration.
-pub(crate) async fn prepare(wish: &Wish) -> Result<Prepared, PrepareFailure> {
+pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, PrepareFailure> {
     let files = list(wish).await?;
-    let mut look = Look::at(&wish.place, wish.foreign_keys).await?;
+    let mut look = Look::at(ctx, &wish.place, wish.foreign_keys).await?;
     let mut ledger = look.ledger(wish.tool, &wish.table).await?;
     check(&files, &mut ledger, wish)?;
     let steps = steps(&files, &ledger, wish).map_err(refused)?;
+    check_made_by_us(&steps, wish)?;
     if !steps.is_empty() {
         look.database.check_writable()?;
     }
-    let maker = Maker { wish, dialect: look.conn.dialect(), database: look.database.clone() };
+    let maker = Maker {
+        wish,
+        dialect: look.conn.dialect(),
+        database: look.database.clone(),
+        marked: look.can_mark,
+    };
     let mut counter = Counter::new(&mut look.conn);
     let mut effects = Vec::new();
     let mut bytes = 0;
@@ -65,7 +76,7 @@ pub(crate) async fn prepare(wish: &Wish) -> Result<Prepared, PrepareFailure> {
     let rows = counter.counts;
     let seen =
         json!({ "database": look.name, "version": version_value(ledger.current()), "rows": rows });
-    let prepared = prepared(&look.database, effects, seen);
+    let prepared = prepared(&look, effects, seen);
     look.close().await?;
     Ok(prepared)
 }
@@ -77,17 +88,34 @@ async fn list(wish: &Wish) -> Result<Vec<Migration>, PrepareFailure> {
         .map_err(|error| PrepareFailure::Unreachable { reason: error.to_string() })?
 }
 
-fn prepared(database: &Database, effects: Vec<PreparedEffect>, seen: Value) -> Prepared {
+fn prepared(look: &Look, effects: Vec<PreparedEffect>, seen: Value) -> Prepared {
+    let (guarantee, hazards) = if look.can_mark {
+        (Guarantee::Transactional, Vec::new())
+    } else {
+        (Guarantee::Probed, vec![unmarked(&look.name)])
+    };
     Prepared {
         data_version: DATA_VERSION,
-        guarantee: Guarantee::Transactional,
+        guarantee,
         remembered_ms: None,
-        locks: vec![database.target()],
+        locks: vec![look.database.target()],
         effects,
-        hazards: Vec::new(),
+        hazards,
         gate: None,
         converge_ms: 0,
         seen,
+    }
+}
+
+/// Without a row of ours the guarantee falls, and a person should know.
+fn unmarked(name: &str) -> Hazard {
+    Hazard {
+        code: "no-effect-table".to_owned(),
+        text: format!(
+            "the role may not make the table backout.effects in {name}: after a crash only the \
+             ledger tells, and a step may stay in doubt; let it CREATE on the database, or make the \
+             table for it"
+        ),
     }
 }
 
@@ -133,6 +161,17 @@ fn check(files: &[Migration], ledger: &mut Ledger, wish: &Wish) -> Result<(), Pr
         driver.verify(file, applied).map_err(refused)?;
     }
     Ok(())
+}
+
+/// Refuses to make what only the tool itself can make, and says what it would be.
+fn check_made_by_us(steps: &[Step<'_>], wish: &Wish) -> Result<(), PrepareFailure> {
+    let Some(why) = wish.tool.driver().plan_only().filter(|_| !steps.is_empty()) else {
+        return Ok(());
+    };
+    let name = |step: &Step<'_>| format!("{} -> {} ({})", step.from, step.to, step.migration.name);
+    let names: Vec<_> = steps.iter().map(name).collect();
+    let word = wish.direction.word();
+    Err(refused(format!("the way {word} would be: {}; {why}", names.join(", "))))
 }
 
 /// Two neighbours applied in the wrong order, if any.
@@ -192,15 +231,21 @@ fn steps<'a>(
 
 /// How many migrations are applied afterwards.
 fn target(files: &[Migration], wish: &Wish) -> Result<usize, String> {
-    if wish.to == NOTHING {
-        return Ok(0);
-    }
     let driver = wish.tool.driver();
-    let found = files.iter().position(|file| driver.means(file, &wish.to));
-    found.map(|at| at + 1).ok_or_else(|| {
-        let known: Vec<_> = files.iter().map(|file| file.version.as_str()).collect();
-        format!("there is no migration {}; {} has {}", wish.to, wish.dir, known.join(", "))
-    })
+    let is_meant = |(_, file): &(usize, &Migration)| driver.means(&file.version, &wish.to);
+    let mut meant = files.iter().enumerate().filter(is_meant);
+    match (meant.next(), meant.next()) {
+        (Some((at, _)), None) => Ok(at + 1),
+        (Some((_, a)), Some((_, b))) => Err(format!(
+            "`{}` means {} and {}; write which of them in full",
+            wish.to, a.version, b.version
+        )),
+        (None, _) if is_nothing(&wish.to) => Ok(0),
+        (None, _) => {
+            let known: Vec<_> = files.iter().map(|file| file.version.as_str()).collect();
+            Err(format!("there is no migration {}; {} has {}", wish.to, wish.dir, known.join(", ")))
+        }
+    }
 }
 
 /// Makes the data of each step.
@@ -208,6 +253,7 @@ struct Maker<'a> {
     wish: &'a Wish,
     dialect: Dialect,
     database: Database,
+    marked: bool,
 }
 
 impl Maker<'_> {
@@ -225,7 +271,8 @@ impl Maker<'_> {
             from: step.from,
             to: step.to,
         };
-        let (schema, table) = wish.table.split_once('.').unwrap_or(("public", &wish.table));
+        let (schema, table) =
+            wish.table.split_once('.').unwrap_or((self.database.schema(), &wish.table));
         let names = Names { database: self.database.name(), schema, table };
         Ok(Data {
             database: self.database.clone(),
@@ -242,6 +289,9 @@ impl Maker<'_> {
             ledger: driver.change(self.dialect, &self.dialect.table(&wish.table), &change)?,
             locks: driver.locks(self.dialect, &names),
             has_way_back,
+            marked: self.marked,
+            lock_timeout_ms: wish.lock_timeout_ms,
+            statement_timeout_ms: wish.statement_timeout_ms,
         })
     }
 }
@@ -255,9 +305,11 @@ fn check_script(dialect: Dialect, script: &Script, direction: Direction) -> Resu
         ));
     }
     for (at, text) in script.statements.iter().enumerate() {
-        let parsed = sql::statements(dialect, text);
-        if let Some(why) = parsed.iter().find_map(|tokens| sql::unfit(tokens)) {
-            return Err(format!("{file}, {} statement {}: {why}", direction.word(), at + 1));
+        for statement in sql::statements(dialect, text) {
+            let why = sql::unfit(dialect, &statement);
+            if let Some(why) = why.or_else(|| sql::outside(dialect, &statement)) {
+                return Err(format!("{file}, {} statement {}: {why}", direction.word(), at + 1));
+            }
         }
     }
     Ok(())

@@ -9,9 +9,17 @@ use backout_plugin_api::PrepareFailure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod dbmate;
 mod dialect;
+mod diesel;
+mod flyway;
 mod folder;
+mod golang_migrate;
 pub(crate) mod goose;
+mod refinery;
+mod sql_migrate;
+mod sqlx;
+mod whole;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use folder::{by_number, entries, read_text};
@@ -26,16 +34,46 @@ pub(crate) enum Tool {
     /// goose, with migrations in SQL.
     #[default]
     Goose,
+    /// sql-migrate.
+    SqlMigrate,
+    /// golang-migrate.
+    GolangMigrate,
+    /// dbmate.
+    Dbmate,
+    /// sqlx, with an `.up.sql` and a `.down.sql` for each version.
+    Sqlx,
+    /// diesel, with an `up.sql` and a `down.sql` for each version.
+    Diesel,
+    /// refinery, with ways down of ours beside its files: `V3__name.down.sql`.
+    Refinery,
+    /// Flyway: looked at and planned only.
+    Flyway,
 }
 
 impl Tool {
     /// Every tool, to name whose ledger was found.
-    pub(crate) const ALL: [Self; 1] = [Self::Goose];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Goose,
+        Self::SqlMigrate,
+        Self::GolangMigrate,
+        Self::Dbmate,
+        Self::Sqlx,
+        Self::Diesel,
+        Self::Refinery,
+        Self::Flyway,
+    ];
 
     /// What its files and ledger mean.
     pub(crate) fn driver(self) -> &'static dyn Driver {
         match self {
             Self::Goose => &goose::Goose,
+            Self::SqlMigrate => &sql_migrate::SqlMigrate,
+            Self::GolangMigrate => &golang_migrate::GolangMigrate,
+            Self::Dbmate => &dbmate::Dbmate,
+            Self::Sqlx => &sqlx::Sqlx,
+            Self::Diesel => &diesel::Diesel,
+            Self::Refinery => &refinery::Refinery,
+            Self::Flyway => &flyway::Flyway,
         }
     }
 }
@@ -206,20 +244,18 @@ pub(crate) trait Driver: Sync {
     /// Columns without which a table is no ledger of it.
     fn columns(&self) -> &'static [&'static str];
 
+    /// Columns that show a table to be another tool's ledger.
+    fn foreign_columns(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The migrations of a folder in the tool's own order, each version once.
     fn list(&self, dir: &Path) -> Result<Vec<Migration>, PrepareFailure>;
 
-    /// Whether a person means this migration by `written`; `00003` is `3` where versions are
-    /// numbers.
-    fn means(&self, migration: &Migration, written: &str) -> bool {
-        let number = |text: &str| text.trim().parse::<u64>().ok();
-        migration.version == written.trim()
-            || number(written).is_some_and(|wanted| number(&migration.version) == Some(wanted))
-    }
-
-    /// A version as a person writes it in the ledger's own form, where there is no folder to ask.
-    fn written(&self, version: &str) -> String {
-        version.parse::<u64>().map_or_else(|_| version.to_owned(), |number| number.to_string())
+    /// Whether a person means this version by `written`; `00003` is `3` where versions are numbers.
+    fn means(&self, version: &str, written: &str) -> bool {
+        let number = |text: &str| text.parse::<u64>().ok();
+        version == written || number(written).is_some_and(|wanted| number(version) == Some(wanted))
     }
 
     /// Reads one direction. An error where it cannot be run truly: code, a missing or empty way
@@ -260,6 +296,11 @@ pub(crate) trait Driver: Sync {
 
     /// The same in commands of the tool.
     fn by_hand(&self, hand: &Hand<'_>) -> HandLines;
+}
+
+/// Whether a person means the schema before its first migration.
+pub(crate) fn is_nothing(written: &str) -> bool {
+    written.parse::<u64>() == Ok(0)
 }
 
 /// Whether a boolean of a ledger is true.

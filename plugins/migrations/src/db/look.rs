@@ -1,8 +1,8 @@
 //! A look at a database: a connection that only reads, and which database it is.
 
-use backout_plugin_api::PrepareFailure;
+use backout_plugin_api::{Context, PrepareFailure};
 
-use super::{Conn, Database, Place, catalogue, sqlite};
+use super::{Conn, Database, Place, catalogue, postgres, sqlite};
 use crate::tool::{Ledger, Tool};
 
 /// The ledgers of all tools, to name what was found instead.
@@ -23,11 +23,17 @@ pub(crate) struct Look {
     pub(crate) database: Database,
     /// For people: a path, or `name on host:port`.
     pub(crate) name: String,
+    /// Whether an effect can leave its row.
+    pub(crate) can_mark: bool,
 }
 
 impl Look {
     /// Connects.
-    pub(crate) async fn at(place: &Place, keys: Option<bool>) -> Result<Self, PrepareFailure> {
+    pub(crate) async fn at(
+        ctx: &Context,
+        place: &Place,
+        keys: Option<bool>,
+    ) -> Result<Self, PrepareFailure> {
         match place {
             Place::Sqlite { path, foreign_keys } => {
                 let keys = keys.or(*foreign_keys).unwrap_or(false);
@@ -35,8 +41,19 @@ impl Look {
                 let name = file.path.display().to_string();
                 let conn = file.read_only().await.map_err(|error| unreadable(&name, &error))?;
                 let (conn, database) = (Conn::Sqlite(conn), Database::Sqlite(file));
-                Ok(Self { conn, database, name })
+                Ok(Self { conn, database, name, can_mark: true })
             }
+            Place::Postgres(options) => {
+                let (mut conn, server) = postgres::look(ctx, options).await?;
+                let name = server.address.clone();
+                let failed = |error| unreadable(&name, &error);
+                let can_mark = postgres::can_mark(&mut conn).await.map_err(failed)?;
+                let (conn, database) = (Conn::Postgres(conn), Database::Postgres(server));
+                Ok(Self { conn, database, name, can_mark })
+            }
+            Place::Mysql(_) => Err(PrepareFailure::Refused {
+                reason: "MariaDB and MySQL are not supported yet".to_owned(),
+            }),
         }
     }
 
@@ -58,7 +75,8 @@ impl Look {
             let tables = catalogue::table_names(&mut self.conn).await.map_err(&failed)?;
             return Err(refuse(no_ledger(&self.name, tool, table, &tables)));
         }
-        if !driver.columns().iter().all(|name| columns.iter().any(|column| column == name)) {
+        let has = |name: &&str| columns.iter().any(|column| column == name);
+        if !driver.columns().iter().all(has) || driver.foreign_columns().iter().any(has) {
             return Err(refuse(format!(
                 "`{table}` in {} is not the ledger of {}: it has the columns {}",
                 self.name,

@@ -31,6 +31,11 @@ impl Driver for Dbmate {
         &["version"]
     }
 
+    fn foreign_columns(&self) -> &'static [&'static str] {
+        // golang-migrate's table has the same name.
+        &["dirty"]
+    }
+
     fn list(&self, dir: &Path) -> Result<Vec<Migration>, PrepareFailure> {
         let mut found = Vec::new();
         for (name, path) in entries(dir)?.into_iter().filter(|(_, path)| path.is_file()) {
@@ -100,8 +105,7 @@ impl Driver for Dbmate {
             table => format!(" --migrations-table '{table}'"),
         };
         let (dir, database, to) = (hand.dir, &hand.database, hand.to);
-        let dbmate =
-            format!("dbmate --url {scheme}{database} -d '{dir}'{table} --no-dump-schema");
+        let dbmate = format!("dbmate --url {scheme}{database} -d '{dir}'{table} --no-dump-schema");
         let move_it = match hand.direction {
             Direction::Down => format!("{dbmate} rollback  # once for each version above {to}"),
             Direction::Up => format!("{dbmate} up  # goes to the newest file of the folder"),
@@ -121,6 +125,13 @@ fn number(version: &str) -> (usize, &str) {
 
 /// dbmate goes by file names, where `10_b.sql` stands before `2_a.sql`; nobody means that.
 fn check_order(found: &[Migration]) -> Result<(), String> {
+    if let Some(zero) = found.iter().find(|migration| number(&migration.version).0 == 0) {
+        let name = &zero.name;
+        return Err(format!(
+            "{name} has the version 0, which is the schema before the first migration here; give it \
+             another number"
+        ));
+    }
     for pair in found.windows(2) {
         let [a, b] = pair else { continue };
         if number(&a.version) == number(&b.version) {

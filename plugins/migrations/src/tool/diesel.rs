@@ -52,10 +52,10 @@ impl Driver for Diesel {
         }
     }
 
-    /// As diesel takes it, with or without dashes; or the folder's name.
-    fn means(&self, migration: &Migration, written: &str) -> bool {
-        let written = written.trim();
-        migration.name == written || migration.version == written.replace('-', "")
+    /// A text, with or without dashes: `00000000000000` is the first version of many databases, not
+    /// the schema before it.
+    fn means(&self, version: &str, written: &str) -> bool {
+        version == written.replace('-', "")
     }
 
     fn script(&self, migration: &Migration, direction: Direction) -> Result<Script, String> {

@@ -58,8 +58,8 @@ impl Driver for Flyway {
         Ok(found)
     }
 
-    fn means(&self, migration: &Migration, written: &str) -> bool {
-        is_version(written.trim()) && is_same(&migration.version, written.trim())
+    fn means(&self, version: &str, written: &str) -> bool {
+        is_version(written) && is_same(version, written)
     }
 
     fn script(&self, migration: &Migration, direction: Direction) -> Result<Script, String> {
@@ -134,12 +134,12 @@ impl Driver for Flyway {
 
     fn by_hand(&self, hand: &Hand<'_>) -> HandLines {
         let (database, dir, to) = (&hand.database, hand.dir, hand.to);
-        let flyway = |verb: &str| format!("flyway -url={database} -locations='filesystem:{dir}' {verb}");
+        let flyway =
+            |verb: &str| format!("flyway -url={database} -locations='filesystem:{dir}' {verb}");
         let move_it = match hand.direction {
-            Direction::Down => format!(
-                "{}  # once for each version above {to}; a paid edition",
-                flyway("undo")
-            ),
+            Direction::Down => {
+                format!("{}  # once for each version above {to}; a paid edition", flyway("undo"))
+            }
             Direction::Up => flyway(&format!("-target={to} migrate")),
         };
         HandLines {
@@ -269,7 +269,8 @@ mod tests {
     #[test]
     fn versions_are_numbers_between_dots() {
         assert!(is_same("1", "1.0.0") && is_same("01.2", "1.2"));
-        for (low, high) in [("1.9", "1.10"), ("2", "10"), ("1", "1.0.1"), ("20240101", "20240102")] {
+        for (low, high) in [("1.9", "1.10"), ("2", "10"), ("1", "1.0.1"), ("20240101", "20240102")]
+        {
             assert!(compare(low, high).is_lt(), "{low} {high}");
         }
     }

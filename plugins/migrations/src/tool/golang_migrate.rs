@@ -75,12 +75,7 @@ impl Driver for GolangMigrate {
         Ok(Ledger { applied, only_current: true, dirty })
     }
 
-    fn change(
-        &self,
-        _: Dialect,
-        table: &str,
-        change: &Change<'_>,
-    ) -> Result<LedgerChange, String> {
+    fn change(&self, _: Dialect, table: &str, change: &Change<'_>) -> Result<LedgerChange, String> {
         let rows = |version: Option<&str>, dirty: &str| {
             let row = version.map(|version| {
                 format!("INSERT INTO {table} (version, dirty) VALUES ({version}, {dirty})")

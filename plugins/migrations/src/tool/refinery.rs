@@ -264,15 +264,17 @@ fn part(file: &str) -> Result<Option<Part>, String> {
     let Some((stem, kind)) = kind(file) else { return Ok(None) };
     let Some((version, name)) = stem.split_once("__") else { return Ok(None) };
     let is_version = version.split('.').count() <= 2
-        && version.split('.').all(|digits| {
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        && version
+            .split('.')
+            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
     let is_name = !name.is_empty() && name.chars().all(is_word);
     if !is_version || !is_name {
         return Ok(None);
     }
     let version = version.parse().map_err(|_| {
-        format!("refinery cannot read the version of {file}: it takes whole numbers of 4 or 8 bytes")
+        format!(
+            "refinery cannot read the version of {file}: it takes whole numbers of 4 or 8 bytes"
+        )
     })?;
     Ok(Some(Part { version, name: name.to_owned(), kind }))
 }
@@ -317,12 +319,15 @@ mod tests {
 
     #[test]
     fn names_are_read_as_refinery_reads_them() {
-        let is = |version, name: &str, kind| Ok(Some(Part { version, name: name.to_owned(), kind }));
+        let is =
+            |version, name: &str, kind| Ok(Some(Part { version, name: name.to_owned(), kind }));
         assert_eq!(part("V1__initial.sql"), is(1, "initial", Kind::Versioned));
         assert_eq!(part("U02__late_one.sql"), is(2, "late_one", Kind::Unversioned));
         assert_eq!(part("V3__a.rs"), is(3, "a", Kind::Code));
         assert_eq!(part("V3__a__b.down.sql"), is(3, "a__b", Kind::Down));
-        for name in ["V1_a.sql", "V__a.sql", "V1__.sql", "V1__a b.sql", "R1__a.sql", "V1__a.sql.bak"] {
+        for name in
+            ["V1_a.sql", "V__a.sql", "V1__.sql", "V1__a b.sql", "R1__a.sql", "V1__a.sql.bak"]
+        {
             assert_eq!(part(name), Ok(None), "{name}");
         }
         for name in ["V1.1__a.sql", "V99999999999999999999__a.sql"] {

@@ -41,21 +41,19 @@ impl Driver for SqlMigrate {
             let order = order(&name).map_err(refused)?;
             let paths = (Some(path.clone()), Some(path));
             let version = name.clone();
-            let migration =
-                Migration { version, name, up: paths.0, down: paths.1, is_code: false };
+            let migration = Migration { version, name, up: paths.0, down: paths.1, is_code: false };
             found.push((order, migration));
         }
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(found.into_iter().map(|(_, migration)| migration).collect())
     }
 
-    /// The file's name, or the number that it begins with.
-    fn means(&self, migration: &Migration, written: &str) -> bool {
-        let written = written.trim();
-        let name = &migration.version;
-        name == written
-            || name.strip_suffix(".sql") == Some(written)
-            || written.parse::<i64>().is_ok_and(|wanted| number(name) == Ok(Some(wanted)))
+    /// The file's name, or the number that it begins with; 0 is never a file.
+    fn means(&self, version: &str, written: &str) -> bool {
+        let number_of = |text: &str| number(text).ok().flatten().filter(|number| *number > 0);
+        version == written
+            || version.strip_suffix(".sql") == Some(written)
+            || written.parse().is_ok_and(|wanted: i64| number_of(version) == Some(wanted))
     }
 
     fn script(&self, migration: &Migration, direction: Direction) -> Result<Script, String> {
@@ -79,7 +77,9 @@ impl Driver for SqlMigrate {
     /// in the time zone of whoever wrote it.
     fn query(&self, dialect: Dialect, table: &str) -> String {
         let at = if dialect == Dialect::Sqlite { "julianday(applied_at)" } else { "applied_at" };
-        format!("SELECT id, dense_rank() OVER (ORDER BY {at}) AS moment FROM {table} ORDER BY moment, id")
+        format!(
+            "SELECT id, dense_rank() OVER (ORDER BY {at}) AS moment FROM {table} ORDER BY moment, id"
+        )
     }
 
     fn ledger(&self, rows: &[Row]) -> Result<Ledger, String> {
@@ -158,7 +158,6 @@ fn order(name: &str) -> Result<Order, String> {
 #[cfg(test)]
 mod tests {
     use super::{Driver, SqlMigrate};
-    use crate::tool::Migration;
 
     fn row(id: &str, rank: &str) -> Vec<Option<String>> {
         vec![Some(id.to_owned()), Some(rank.to_owned())]
@@ -166,7 +165,8 @@ mod tests {
 
     #[test]
     fn rows_of_one_moment_are_in_the_order_of_files() {
-        let rows = [row("10_c.sql", "1"), row("9_b.sql", "1"), row("z.sql", "1"), row("1_a.sql", "2")];
+        let rows =
+            [row("10_c.sql", "1"), row("9_b.sql", "1"), row("z.sql", "1"), row("1_a.sql", "2")];
         let ledger = SqlMigrate.ledger(&rows).unwrap();
         let versions: Vec<_> = ledger.applied.iter().map(|row| row.version.as_str()).collect();
         assert_eq!(versions, ["9_b.sql", "10_c.sql", "z.sql", "1_a.sql"]);
@@ -175,13 +175,18 @@ mod tests {
 
     #[test]
     fn a_file_is_meant_by_name_or_number() {
-        let name = "00003_orders.sql".to_owned();
-        let migration =
-            Migration { version: name.clone(), name, up: None, down: None, is_code: false };
-        for (written, is) in
-            [("3", true), ("00003", true), ("00003_orders", true), ("4", false), ("orders", false)]
-        {
-            assert_eq!(SqlMigrate.means(&migration, written), is, "{written}");
+        for (written, is) in [
+            ("3", true),
+            ("00003", true),
+            ("00003_orders", true),
+            ("00003_orders.sql", true),
+            ("4", false),
+            ("orders", false),
+        ] {
+            assert_eq!(SqlMigrate.means("00003_orders.sql", written), is, "{written}");
         }
+        assert!(
+            !SqlMigrate.means("0_first.sql", "0") && SqlMigrate.means("0_first.sql", "0_first")
+        );
     }
 }

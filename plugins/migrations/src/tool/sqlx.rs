@@ -12,7 +12,7 @@ use sha2::{Digest, Sha384};
 use super::whole::{self, Pairs, file_name, refused};
 use super::{
     Applied, Change, Dialect, Direction, Driver, Hand, HandLines, Ledger, LedgerChange, Migration,
-    NOTHING, Names, Row, Script, ToolLock, entries, is_true, read_text,
+    Names, Row, Script, ToolLock, entries, is_true, read_text,
 };
 
 /// The driver of sqlx.
@@ -49,8 +49,12 @@ impl Driver for Sqlx {
         Ok(script)
     }
 
-    fn query(&self, _: Dialect, table: &str) -> String {
-        format!("SELECT version, success, checksum FROM {table} ORDER BY installed_on, version")
+    fn query(&self, dialect: Dialect, table: &str) -> String {
+        let hex = match dialect {
+            Dialect::Postgres => "encode(checksum, 'hex')",
+            Dialect::Mysql | Dialect::Sqlite => "lower(hex(checksum))",
+        };
+        format!("SELECT version, success, {hex} FROM {table} ORDER BY installed_on, version")
     }
 
     fn ledger(&self, rows: &[Row]) -> Result<Ledger, String> {
@@ -69,7 +73,7 @@ impl Driver for Sqlx {
 
     fn verify(&self, migration: &Migration, applied: &Applied) -> Result<(), String> {
         let sum = hex(&checksum(&read_up(migration)?));
-        if applied.checksum.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(&sum)) {
+        if applied.checksum.as_ref() == Some(&sum) {
             return Ok(());
         }
         Err(format!(
@@ -125,7 +129,6 @@ impl Driver for Sqlx {
             Direction::Down => sqlx("revert"),
             Direction::Up => sqlx("run"),
         };
-        let to = if to == NOTHING { "0" } else { to };
         HandLines {
             commands: vec![sqlx("info"), format!("{verb} --target-version {to}")],
             verify: vec![format!("{}  # {to} and those below are installed", sqlx("info"))],
@@ -197,8 +200,8 @@ fn part(name: &str) -> Result<Option<Part>, String> {
         return Ok(None);
     };
     let version = version.parse().ok().filter(|version| *version > 0);
-    let version =
-        version.ok_or_else(|| format!("{name} does not begin with a number above 0, as sqlx wants"))?;
+    let version = version
+        .ok_or_else(|| format!("{name} does not begin with a number above 0, as sqlx wants"))?;
     let (direction, suffix) = match rest {
         _ if rest.ends_with(".up.sql") => (Direction::Up, ".up.sql"),
         _ if rest.ends_with(".down.sql") => (Direction::Down, ".down.sql"),

@@ -26,9 +26,8 @@ pub(super) fn script(
         Direction::Down => migration.down.as_deref(),
     };
     let word = direction.word();
-    let path = path.ok_or_else(|| {
-        format!("{} has no file for the way {word}: {missing}", migration.name)
-    })?;
+    let path = path
+        .ok_or_else(|| format!("{} has no file for the way {word}: {missing}", migration.name))?;
     let (text, sha256) = read_text(path)?;
     let file = file_name(path);
     if direction == Direction::Down && sql::is_empty(&text) {

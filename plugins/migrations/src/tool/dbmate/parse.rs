@@ -59,9 +59,11 @@ fn blocks(text: &str) -> Result<(&str, &str), String> {
         (&[up], &[down]) if up < down => (up, down),
         (&[_], &[_]) => return Err("`-- migrate:up` must come before `-- migrate:down`".to_owned()),
         _ => {
-            return Err("it has several blocks of one direction, where dbmate stops half way; make \
+            return Err(
+                "it has several blocks of one direction, where dbmate stops half way; make \
                         a file of each"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     };
     let head = text.get(..up).unwrap_or_default();
