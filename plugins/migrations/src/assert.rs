@@ -58,7 +58,7 @@ impl Action for MigrationsAssert {
     }
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
-        let seen = look(ctx, input).await?;
+        let seen = db::in_time(ctx, look(ctx, input)).await?;
         let image = |version: &str| Image::Plain(json!({ "version": version_value(version) }));
         Ok(Prepared {
             data_version: DATA_VERSION,
@@ -84,7 +84,7 @@ impl Action for MigrationsAssert {
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        match look(ctx, &call.input).await {
+        match db::in_time(ctx, look(ctx, &call.input)).await {
             Ok(seen) => {
                 let output = json!({ "version": version_value(&seen.version) });
                 match seen.trouble() {

@@ -1,6 +1,8 @@
 //! The databases: connections, identity, and how one migration is made in each.
 
-use backout_plugin_api::{Call, PrepareFailure, Settled, TargetId};
+use std::time::Duration;
+
+use backout_plugin_api::{Call, Context, PrepareFailure, Settled, TargetId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -10,6 +12,7 @@ mod catalogue;
 mod conn;
 mod look;
 mod place;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod work;
 
@@ -29,6 +32,7 @@ pub(crate) const DATA_VERSIONS: &[u32] = &[1, DATA_VERSION];
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Database {
     Sqlite(sqlite::Database),
+    Postgres(postgres::Server),
 }
 
 impl Database {
@@ -36,6 +40,7 @@ impl Database {
     pub(crate) fn target(&self) -> TargetId {
         match self {
             Self::Sqlite(file) => TargetId::new(format!("sqlite:{}", file.path.display())),
+            Self::Postgres(server) => TargetId::new(server.target()),
         }
     }
 
@@ -43,6 +48,15 @@ impl Database {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Sqlite(_) => "main",
+            Self::Postgres(server) => &server.name,
+        }
+    }
+
+    /// The schema of a table whose name says none.
+    pub(crate) fn schema(&self) -> &str {
+        match self {
+            Self::Sqlite(_) => "main",
+            Self::Postgres(server) => &server.schema,
         }
     }
 
@@ -50,6 +64,7 @@ impl Database {
     pub(crate) fn check_writable(&self) -> Result<(), PrepareFailure> {
         match self {
             Self::Sqlite(file) => file.check_writable(),
+            Self::Postgres(_) => Ok(()),
         }
     }
 }
@@ -78,6 +93,12 @@ pub(crate) struct Data {
     pub(crate) locks: Vec<ToolLock>,
     /// Whether the other direction could put it back.
     pub(crate) has_way_back: bool,
+    /// Whether the table of effects is to be had; without it nothing marks the effect.
+    pub(crate) marked: bool,
+    /// How long a statement waits for a lock, in milliseconds.
+    pub(crate) lock_timeout_ms: u64,
+    /// How long a statement may run, in milliseconds.
+    pub(crate) statement_timeout_ms: u64,
 }
 
 /// The data of releases before PostgreSQL: goose on SQLite.
@@ -115,6 +136,9 @@ impl From<DataV1> for Data {
             ledger,
             locks: Vec::new(),
             has_way_back: old.has_way_back,
+            marked: true,
+            lock_timeout_ms: 0,
+            statement_timeout_ms: 0,
         }
     }
 }
@@ -133,6 +157,10 @@ impl Data {
     pub(crate) fn of(call: &Call) -> Result<Self, String> {
         let effect = call.effect().ok_or("the effect is not in what was prepared")?;
         Self::read(call.prepared.data_version, &effect.data)
+    }
+
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        Duration::from_millis(self.lock_timeout_ms)
     }
 
     /// What `apply` gives, and `settle` after it.
@@ -174,10 +202,24 @@ impl Data {
     }
 }
 
+/// A look that ends within its time, and early where it is cancelled.
+pub(crate) async fn in_time<T>(
+    ctx: &Context,
+    look: impl Future<Output = Result<T, PrepareFailure>>,
+) -> Result<T, PrepareFailure> {
+    let late = |reason: String| Err(PrepareFailure::Unreachable { reason });
+    tokio::select! {
+        seen = look => seen,
+        () = tokio::time::sleep(ctx.timeout) => late(format!("no answer within {:?}", ctx.timeout)),
+        () = ctx.cancel.cancelled() => late("it was cancelled".to_owned()),
+    }
+}
+
 /// Says what became of a sending.
 pub(crate) async fn settle(work: Work<'_>) -> Settled {
     match &work.data.database {
         Database::Sqlite(file) => sqlite::settle(work, file).await,
+        Database::Postgres(server) => postgres::settle(work, server).await,
     }
 }
 

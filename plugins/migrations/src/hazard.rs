@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::db::Conn;
-use crate::sql::{self, Loss};
+use crate::sql::{self, Deed, Name};
 use backout_plugin_api::{Hazard, Reversibility};
 use serde_json::{Map, Value, json};
 
@@ -48,49 +48,52 @@ impl<'a> Counter<'a> {
         let mut cost = Cost::default();
         let dialect = self.conn.dialect();
         let parsed = statements.iter().flat_map(|text| sql::statements(dialect, text));
-        for loss in parsed.filter_map(|tokens| sql::loss(&tokens)) {
-            self.add(&mut cost, loss).await;
+        for deed in parsed.flat_map(|statement| sql::deeds(dialect, &statement)) {
+            self.add(&mut cost, deed).await;
         }
         cost
     }
 
-    async fn add(&mut self, cost: &mut Cost, loss: Loss) {
-        let (code, text, rows) = match loss {
-            Loss::Table(table) => {
+    async fn add(&mut self, cost: &mut Cost, deed: Deed) {
+        let (code, text, rows) = match deed {
+            Deed::DropTable { table, .. } => {
                 let rows = self.count(&table, None).await;
-                ("drops-table", format!("table `{table}` goes, with {}", said(rows)), rows)
+                ("drops-table", format!("table `{}` goes, with {}", table.said(), said(rows)), rows)
             }
-            Loss::Column(table, column) => {
+            Deed::DropColumn { table, column, .. } => {
                 let rows = self.count(&table, Some(&column)).await;
-                let said = said(rows);
+                let (table, said) = (table.said(), said(rows));
                 let text = format!("column `{table}.{column}` goes, with values in {said}");
                 ("drops-column", text, rows)
             }
-            Loss::Rows(verb, table) => {
+            Deed::Rows { verb, table } => {
+                let table = table.said();
                 let text = format!("it {verb} rows of `{table}`; an undo does not bring them back");
                 ("changes-rows", text, None)
             }
-            Loss::Added => {
+            Deed::Added => {
                 cost.loses_data = true;
                 return;
             }
+            _ => return,
         };
         cost.loses_data |= rows != Some(0);
         cost.hazards.push(Hazard { code: code.to_owned(), text });
     }
 
     /// Rows of a table, or those with a value in a column; nothing where it cannot be counted.
-    async fn count(&mut self, table: &str, column: Option<&str>) -> Option<i64> {
+    async fn count(&mut self, table: &Name, column: Option<&str>) -> Option<i64> {
         if self.late {
             return None;
         }
         let dialect = self.conn.dialect();
         let what = column.map_or_else(|| "*".to_owned(), |column| dialect.name(column));
-        let query = format!("SELECT count({what}) FROM {}", dialect.name(table));
+        let query = format!("SELECT count({what}) FROM {}", table.quoted(dialect));
         let rows = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(&query)).await;
         self.late = rows.is_err();
         let rows: i64 = rows.ok()?.ok()??.parse().ok()?;
-        let name = column.map_or_else(|| table.to_owned(), |column| format!("{table}.{column}"));
+        let name = table.said();
+        let name = column.map_or_else(|| name.clone(), |column| format!("{name}.{column}"));
         self.counts.insert(name, json!(rows));
         Some(rows)
     }

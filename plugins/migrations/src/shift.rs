@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::db::{self, DATA_VERSIONS, Data, Fault, Point, Work};
-use crate::input::{self, ShiftInput, VersionText};
+use crate::input::{self, LOCK_TIMEOUT, STATEMENT_TIMEOUT, ShiftInput, VersionText};
 use crate::plan::{self, Wish};
 use crate::tool::{Dialect, Direction, Hand, HandLines, Tool};
 
@@ -53,6 +53,11 @@ impl MigrationsShift {
             dir: input.dir,
             table,
             to: input.to.text(),
+            lock_timeout_ms: input::millis(input.lock_timeout.as_ref(), LOCK_TIMEOUT)?,
+            statement_timeout_ms: input::millis(
+                input.statement_timeout.as_ref(),
+                STATEMENT_TIMEOUT,
+            )?,
         })
     }
 
@@ -99,12 +104,11 @@ impl Action for MigrationsShift {
     }
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
-        let wish = self.wish(ctx, input).await?;
-        let planned = tokio::time::timeout(ctx.timeout, plan::prepare(&wish)).await;
-        planned.unwrap_or_else(|_| {
-            let reason = format!("no answer within {:?}", ctx.timeout);
-            Err(PrepareFailure::Unreachable { reason })
-        })
+        let planned = async {
+            let wish = self.wish(ctx, input).await?;
+            plan::prepare(ctx, &wish).await
+        };
+        db::in_time(ctx, planned).await
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {

@@ -2,216 +2,88 @@
 
 use crate::tool::Dialect;
 
-/// Statements that end, begin or nest a transaction.
-const TRANSACTION: [&str; 6] = ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"];
+mod deed;
+mod token;
+mod unfit;
 
-/// Statements that SQLite refuses inside a transaction, or whose effect outlives a rollback.
-const OUTSIDE: [&str; 3] = ["VACUUM", "ATTACH", "DETACH"];
+pub(crate) use deed::{Blocks, Deed, Name, deeds};
+pub(crate) use token::Token;
+use token::{Placed, tokens};
+pub(crate) use unfit::{outside, unfit};
 
-/// Pragmas that work inside a transaction and are rolled back with it, or only read.
-const PRAGMAS: [&str; 10] = [
-    "APPLICATION_ID",
-    "DEFER_FOREIGN_KEYS",
-    "FOREIGN_KEY_CHECK",
-    "FOREIGN_KEY_LIST",
-    "INDEX_INFO",
-    "INDEX_LIST",
-    "INTEGRITY_CHECK",
-    "QUICK_CHECK",
-    "TABLE_INFO",
-    "USER_VERSION",
-];
-
-/// A word, a quoted name, a text, or one sign.
+/// One statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Token {
-    /// Upper case, for keywords; and as it was written.
-    Word(String, String),
-    Quoted(String),
-    Text,
-    Sign(char),
+pub(crate) struct Statement {
+    /// As it was written, without the semicolon.
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<Token>,
 }
 
-impl Token {
-    fn is(&self, keyword: &str) -> bool {
-        matches!(self, Self::Word(upper, _) if upper == keyword)
-    }
-
-    /// The name that it stands for, quotes taken off.
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Word(_, name) | Self::Quoted(name) => Some(name),
-            Self::Text | Self::Sign(_) => None,
-        }
-    }
-}
-
-/// The tokens of each statement of a text; empty ones are left out.
-pub(crate) fn statements(dialect: Dialect, text: &str) -> Vec<Vec<Token>> {
+/// The statements of a text; empty ones are left out.
+pub(crate) fn statements(dialect: Dialect, text: &str) -> Vec<Statement> {
     let mut all = Vec::new();
-    let mut now: Vec<Token> = Vec::new();
-    for token in tokens(dialect, text) {
-        if token == Token::Sign(';') && !in_trigger(&now) {
-            all.push(std::mem::take(&mut now));
+    let mut now: Vec<Placed> = Vec::new();
+    for placed in tokens(dialect, text) {
+        let ends = placed.0.is_sign(';') && !in_body(dialect, &now);
+        if ends {
+            all.extend(statement(text, std::mem::take(&mut now)));
         } else {
-            now.push(token);
+            now.push(placed);
         }
     }
-    all.push(now);
-    all.retain(|tokens| !tokens.is_empty());
+    all.extend(statement(text, now));
     all
+}
+
+fn statement(text: &str, placed: Vec<Placed>) -> Option<Statement> {
+    let (first, last) = (placed.first()?.1.start, placed.last()?.1.end);
+    let text = text.get(first..last).unwrap_or_default().to_owned();
+    Some(Statement { text, tokens: placed.into_iter().map(|(token, _)| token).collect() })
 }
 
 /// Whether there is nothing but comments in a text.
 pub(crate) fn is_empty(text: &str) -> bool {
-    statements(Dialect::Sqlite, text).is_empty()
+    tokens(Dialect::Sqlite, text).iter().all(|(token, _)| token.is_sign(';'))
 }
 
-/// Whether a semicolon here stands in a trigger's body, which ends with `; END`.
-fn in_trigger(tokens: &[Token]) -> bool {
-    let mut head = tokens.iter();
+/// Whether a semicolon here stands in a body: of a trigger of SQLite, which ends with `; END`; of
+/// anything of MariaDB that has a `BEGIN`; of a function of PostgreSQL in standard SQL.
+fn in_body(dialect: Dialect, placed: &[Placed]) -> bool {
+    let mut head = placed.iter().map(|(token, _)| token);
     if !head.next().is_some_and(|token| token.is("CREATE")) {
         return false;
     }
-    let next = head.find(|token| !token.is("TEMP") && !token.is("TEMPORARY"));
-    if !next.is_some_and(|token| token.is("TRIGGER")) {
-        return false;
-    }
-    let ended = matches!(tokens, [.., Token::Sign(';'), last] if last.is("END"));
-    !ended
-}
-
-fn tokens(_: Dialect, text: &str) -> Vec<Token> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let (token, length) = match first {
-            _ if first.is_whitespace() => (None, first.len_utf8()),
-            '-' if rest.starts_with("--") => (None, until(rest, 2, "\n")),
-            '/' if rest.starts_with("/*") => (None, until(rest, 2, "*/")),
-            '\'' => (Some(Token::Text), quoted(rest, '\'').1),
-            '"' | '`' => {
-                let (name, length) = quoted(rest, first);
-                (Some(Token::Quoted(name)), length)
-            }
-            '[' => {
-                let length = until(rest, 1, "]");
-                let name = rest.get(1..length.saturating_sub(1)).unwrap_or_default();
-                (Some(Token::Quoted(name.to_owned())), length)
-            }
-            _ if is_word(first) => {
-                let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-                let word = rest.get(..length).unwrap_or_default();
-                (Some(Token::Word(word.to_ascii_uppercase(), word.to_owned())), length)
-            }
-            _ => (Some(Token::Sign(first)), first.len_utf8()),
-        };
-        found.extend(token);
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    found
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
-}
-
-/// The length up to and with `end`, looked for from `from` on.
-fn until(text: &str, from: usize, end: &str) -> usize {
-    let found = text.get(from..).and_then(|tail| tail.find(end));
-    found.map_or(text.len(), |at| from + at + end.len())
-}
-
-/// A quoted thing with doubled quotes inside, and its length with the quotes.
-fn quoted(text: &str, quote: char) -> (String, usize) {
-    let mut name = String::new();
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != quote {
-            name.push(c);
-        } else if chars.next_if(|(_, next)| *next == quote).is_some() {
-            name.push(quote);
-        } else {
-            return (name, at + quote.len_utf8());
+    let mut kinds = head.clone().take(8);
+    let is_kind = match dialect {
+        Dialect::Sqlite => {
+            let next = head.find(|token| !token.is("TEMP") && !token.is("TEMPORARY"));
+            next.is_some_and(|token| token.is("TRIGGER"))
         }
-    }
-    (name, text.len())
-}
-
-/// Why a statement cannot be part of our transaction, if so.
-pub(crate) fn unfit(tokens: &[Token]) -> Option<String> {
-    let Some(Token::Word(first, _)) = tokens.first() else { return None };
-    if TRANSACTION.contains(&first.as_str()) {
-        return Some(format!(
-            "`{first}` controls the transaction itself; take it out, the migration is made in one \
-             transaction anyway"
-        ));
-    }
-    if OUTSIDE.contains(&first.as_str()) {
-        return Some(format!("`{first}` cannot be part of a transaction; do it in a step before"));
-    }
-    if first == "PRAGMA" {
-        let words = tokens.iter().filter_map(|token| match token {
-            Token::Word(upper, _) => Some(upper.as_str()),
-            Token::Quoted(_) | Token::Text | Token::Sign(_) => None,
-        });
-        let known = words.skip(1).take(2).any(|word| PRAGMAS.contains(&word));
-        if !known {
-            return Some(
-                "this PRAGMA has no effect, or fails, inside a transaction; take it out".to_owned(),
-            );
+        Dialect::Postgres => has_pair(placed, "BEGIN", "ATOMIC"),
+        Dialect::Mysql => {
+            let bodies = ["TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"];
+            let begins = placed.iter().any(|(token, _)| token.is("BEGIN"));
+            begins && kinds.any(|token| bodies.iter().any(|body| token.is(body)))
         }
-    }
-    None
+    };
+    is_kind && !is_body_ended(dialect, placed)
 }
 
-/// What a statement does to data that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// A table goes.
-    Table(String),
-    /// A column goes: table, column.
-    Column(String, String),
-    /// Rows of a table are deleted or changed.
-    Rows(&'static str, String),
-    /// Rows are added, which an undo does not take away.
-    Added,
+fn has_pair(placed: &[Placed], first: &str, second: &str) -> bool {
+    placed.windows(2).any(|pair| match pair {
+        [(a, _), (b, _)] => a.is(first) && b.is(second),
+        _ => false,
+    })
 }
 
-/// What a statement does to data that is there, if anything.
-pub(crate) fn loss(tokens: &[Token]) -> Option<Loss> {
-    let mut at = tokens.iter().filter(|token| !token.is("IF") && !token.is("EXISTS")).peekable();
-    let first = at.next()?;
-    if first.is("DROP") && at.next_if(|token| token.is("TABLE")).is_some() {
-        return name(&mut at).map(Loss::Table);
+/// MariaDB's bodies nest, and their tools send them whole: they end with the text.
+fn is_body_ended(dialect: Dialect, placed: &[Placed]) -> bool {
+    match placed {
+        [.., (before, _), (last, _)] if dialect != Dialect::Mysql => {
+            before.is_sign(';') && last.is("END")
+        }
+        _ => false,
     }
-    if first.is("ALTER") && at.next_if(|token| token.is("TABLE")).is_some() {
-        let table = name(&mut at)?;
-        at.next_if(|token| token.is("DROP"))?;
-        at.next_if(|token| token.is("COLUMN"));
-        return name(&mut at).map(|column| Loss::Column(table, column));
-    }
-    if first.is("DELETE") {
-        at.next_if(|token| token.is("FROM"));
-        return name(&mut at).map(|table| Loss::Rows("deletes", table));
-    }
-    if first.is("UPDATE") {
-        return name(&mut at).map(|table| Loss::Rows("changes", table));
-    }
-    if first.is("REPLACE") {
-        at.next_if(|token| token.is("INTO"));
-        return name(&mut at).map(|table| Loss::Rows("replaces", table));
-    }
-    (first.is("INSERT") || first.is("WITH")).then_some(Loss::Added)
-}
-
-/// A name, the schema before it left out.
-fn name<'a>(tokens: &mut std::iter::Peekable<impl Iterator<Item = &'a Token>>) -> Option<String> {
-    let mut name = tokens.next()?.name()?;
-    while tokens.next_if(|token| **token == Token::Sign('.')).is_some() {
-        name = tokens.next()?.name()?;
-    }
-    Some(name.to_owned())
 }
 
 #[cfg(test)]
@@ -219,12 +91,10 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::{Loss, loss, unfit};
+    use super::{deeds, outside, statements, unfit};
     use crate::tool::Dialect;
 
-    fn statements(text: &str) -> Vec<Vec<super::Token>> {
-        super::statements(Dialect::Sqlite, text)
-    }
+    const DIALECTS: [Dialect; 3] = [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite];
 
     const PIECES: [&str; 22] = [
         "'",
@@ -252,8 +122,12 @@ mod tests {
     ];
 
     fn check_read(text: &str) {
-        for statement in statements(text) {
-            drop((unfit(&statement), loss(&statement)));
+        for dialect in DIALECTS {
+            for statement in statements(dialect, text) {
+                assert!(text.contains(&statement.text), "{text:?}");
+                drop((unfit(dialect, &statement), outside(dialect, &statement)));
+                drop(deeds(dialect, &statement));
+            }
         }
     }
 
@@ -269,40 +143,58 @@ mod tests {
         }
     }
 
-    fn losses(text: &str) -> Vec<Loss> {
-        statements(text).iter().filter_map(|tokens| loss(tokens)).collect()
+    fn is_unfit(dialect: Dialect, text: &str) -> bool {
+        let mut found = statements(dialect, text).into_iter();
+        found.any(|one| unfit(dialect, &one).is_some() || outside(dialect, &one).is_some())
     }
 
     #[test]
-    fn drops_are_found_wherever_they_stand() {
-        let text = "-- DROP TABLE no;\nSELECT 'DROP TABLE no'; drop table if exists main.\"my tab\"; \
-                    ALTER TABLE [a b] DROP COLUMN `c`; alter table t drop d; DELETE FROM e; \
-                    CREATE TEMP TRIGGER x AFTER INSERT ON y BEGIN DELETE FROM no; END; DROP INDEX i";
-        assert_eq!(
-            losses(text),
-            [
-                Loss::Table("my tab".to_owned()),
-                Loss::Column("a b".to_owned(), "c".to_owned()),
-                Loss::Column("t".to_owned(), "d".to_owned()),
-                Loss::Rows("deletes", "e".to_owned()),
-            ]
-        );
-    }
-
-    #[test]
-    fn transaction_control_is_found_and_a_trigger_is_not_taken_for_it() {
-        for text in
-            ["BEGIN", "commit;", "/* x */ END", "SAVEPOINT a", "VACUUM", "pragma foreign_keys=off"]
-        {
-            assert!(statements(text).iter().any(|s| unfit(s).is_some()), "{text}");
-        }
-        for text in [
-            "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT CASE WHEN 1 THEN 2 END; END;",
-            "PRAGMA user_version = 3",
-            "PRAGMA main.table_info(a)",
-            "SELECT 'BEGIN'; SELECT \"COMMIT\" FROM a",
+    fn transaction_control_is_found() {
+        let (postgres, mysql, sqlite) = (Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite);
+        for (dialect, text) in [
+            (sqlite, "BEGIN"),
+            (postgres, "commit;"),
+            (mysql, "/* x */ END"),
+            (sqlite, "SAVEPOINT a"),
+            (sqlite, "VACUUM"),
+            (sqlite, "pragma foreign_keys=off"),
+            (postgres, "SELECT 1; START TRANSACTION"),
+            (postgres, "PREPARE TRANSACTION 'a'"),
+            (postgres, "/* /* */ */ ROLLBACK"),
+            (postgres, "SELECT E'\\''; COMMIT"),
+            (postgres, "CREATE INDEX CONCURRENTLY i ON t (a)"),
+            (postgres, "ALTER SYSTEM SET a = 1"),
+            (postgres, "COPY t FROM STDIN"),
+            (mysql, "set autocommit = 0"),
+            (mysql, "LOCK TABLES t WRITE"),
+            (mysql, "SELECT '\\''; COMMIT"),
         ] {
-            assert!(statements(text).iter().all(|s| unfit(s).is_none()), "{text}");
+            assert!(is_unfit(dialect, text), "{dialect:?} {text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_not_taken_for_it() {
+        let (postgres, mysql, sqlite) = (Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite);
+        for (dialect, text) in [
+            (
+                sqlite,
+                "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT CASE WHEN 1 THEN 2 END; END;",
+            ),
+            (sqlite, "PRAGMA user_version = 3"),
+            (sqlite, "PRAGMA main.table_info(a)"),
+            (sqlite, "SELECT 'BEGIN'; SELECT \"COMMIT\" FROM a"),
+            (
+                postgres,
+                "CREATE FUNCTION f() RETURNS int AS $$ BEGIN; COMMIT; END; $$ LANGUAGE plpgsql",
+            ),
+            (postgres, "DO $a$ BEGIN; END $$ COMMIT; $a$; SELECT $1"),
+            (postgres, "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; SELECT 2"),
+            (postgres, "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
+            (mysql, "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW BEGIN SET @a = 1; END"),
+            (mysql, "SELECT 1 # ; COMMIT"),
+        ] {
+            assert!(!is_unfit(dialect, text), "{dialect:?} {text}");
         }
     }
 }

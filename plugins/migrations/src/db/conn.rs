@@ -1,7 +1,8 @@
 //! A connection to any of the databases, as far as the plan needs one: SQL in, texts out.
 
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, Row as _, SqliteConnection,
+    AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, PgConnection, Row as _,
+    SqliteConnection,
 };
 
 use crate::tool::{Dialect, Row};
@@ -10,12 +11,14 @@ use crate::tool::{Dialect, Row};
 #[derive(Debug)]
 pub(crate) enum Conn {
     Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
 impl Conn {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
         }
     }
 
@@ -23,6 +26,7 @@ impl Conn {
     pub(crate) async fn rows(&mut self, sql: &str) -> sqlx::Result<Vec<Row>> {
         match self {
             Self::Sqlite(conn) => texts(conn, sql).await,
+            Self::Postgres(conn) => texts(conn, sql).await,
         }
     }
 
@@ -34,20 +38,45 @@ impl Conn {
     pub(crate) async fn close(self) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(conn) => conn.close().await,
+            Self::Postgres(conn) => conn.close().await,
         }
     }
 }
 
 /// Runs a text as it is, without preparing it: any statement goes, and every value comes as text.
-pub(crate) async fn texts<'c, DB, E>(executor: E, sql: &str) -> sqlx::Result<Vec<Row>>
+pub(crate) async fn texts<DB, C>(conn: &mut C, sql: &str) -> sqlx::Result<Vec<Row>>
 where
     DB: Database,
-    E: Executor<'c, Database = DB>,
+    C: Connection<Database = DB>,
+    for<'c> &'c mut C: Executor<'c, Database = DB>,
     usize: ColumnIndex<DB::Row>,
     for<'r> String: Decode<'r, DB>,
     for<'r> Option<String>: Decode<'r, DB>,
 {
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(executor).await?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut *conn).await?;
     let text = |row: &DB::Row, at: usize| row.try_get_unchecked::<Option<String>, _>(at);
     rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
+}
+
+/// Runs a text for its effect.
+pub(crate) async fn run<DB, C>(conn: &mut C, sql: &str) -> sqlx::Result<()>
+where
+    DB: Database,
+    C: Connection<Database = DB>,
+    for<'c> &'c mut C: Executor<'c, Database = DB>,
+{
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *conn).await.map(|_| ())
+}
+
+/// The first value of the first row.
+pub(crate) async fn value<DB, C>(conn: &mut C, sql: &str) -> sqlx::Result<Option<String>>
+where
+    DB: Database,
+    C: Connection<Database = DB>,
+    for<'c> &'c mut C: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'r> String: Decode<'r, DB>,
+    for<'r> Option<String>: Decode<'r, DB>,
+{
+    Ok(texts(conn, sql).await?.into_iter().next().and_then(|row| row.into_iter().next()?))
 }

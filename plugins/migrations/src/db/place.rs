@@ -1,11 +1,14 @@
 //! Where a database is: a path or a URL, read for one use.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use backout_plugin_api::{Context, PrepareFailure, SecretRef};
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 
-/// Where a database is.
-#[derive(Clone, Debug)]
+/// Where a database is. It may hold a password, so it has no `Debug`.
+#[derive(Clone)]
 pub(crate) enum Place {
     /// A file.
     Sqlite {
@@ -13,6 +16,10 @@ pub(crate) enum Place {
         /// Whether the URL's options say that foreign keys are enforced.
         foreign_keys: Option<bool>,
     },
+    /// PostgreSQL.
+    Postgres(Box<PgConnectOptions>),
+    /// MariaDB or MySQL.
+    Mysql(Box<MySqlConnectOptions>),
 }
 
 /// Resolves the database of an input.
@@ -27,7 +34,14 @@ pub(crate) async fn place(
             let secret = ctx.secret(reference).await;
             let secret = secret
                 .map_err(|error| PrepareFailure::Unreachable { reason: error.to_string() })?;
-            Ok(parse_url(secret.expose().trim()))
+            parse_url(secret.expose().trim()).ok_or_else(|| PrepareFailure::Refused {
+                reason: format!(
+                    "the value of {} is no URL of a database; write it as \
+                     postgres://USER:PASSWORD@HOST:5432/NAME?sslmode=verify-full, or mysql://, or \
+                     sqlite:PATH",
+                    reference.0
+                ),
+            })
         }
         _ => {
             let reason = "name the database by either `database` or `path`".to_owned();
@@ -36,8 +50,67 @@ pub(crate) async fn place(
     }
 }
 
-/// A path, or a URL as the tools and their drivers take them.
-fn parse_url(url: &str) -> Place {
+/// A path, or a URL as the tools and their drivers take them. Nothing where it cannot be read: an
+/// error's own text might hold a part of it.
+fn parse_url(url: &str) -> Option<Place> {
+    match url.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => {
+            let options = PgConnectOptions::from_str(&postgres_url(url)).ok()?;
+            Some(Place::Postgres(Box::new(options)))
+        }
+        Some(("mysql" | "mariadb", rest)) => {
+            let options = MySqlConnectOptions::from_str(&mysql_url(rest)).ok()?;
+            // The session is as the tool's own: the server's defaults.
+            let options = options.pipes_as_concat(false).no_engine_substitution(false);
+            Some(Place::Mysql(Box::new(options.timezone(None))))
+        }
+        _ => Some(parse_sqlite(url)),
+    }
+}
+
+/// Only what is known here: what is not would stand in a log.
+const POSTGRES_OPTIONS: [&str; 14] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "ssl-mode",
+    "ssl-root-cert",
+];
+
+const MYSQL_OPTIONS: [&str; 8] =
+    ["ssl-mode", "sslmode", "ssl-ca", "ssl-cert", "ssl-key", "charset", "collation", "socket"];
+
+fn postgres_url(url: &str) -> String {
+    let keep = |option: &&str| {
+        let name = option.split('=').next().unwrap_or_default();
+        POSTGRES_OPTIONS.contains(&name) || name.starts_with("options[")
+    };
+    // Go's drivers take a run-time parameter by its own name.
+    let (place, options) = url.split_once('?').unwrap_or((url, ""));
+    let path = options.split('&').find_map(|option| option.strip_prefix("search_path="));
+    let path = path.map(|path| format!("options[search_path]={path}"));
+    let kept = options.split('&').filter(keep).map(str::to_owned).chain(path);
+    format!("{place}?{}", kept.collect::<Vec<_>>().join("&"))
+}
+
+fn mysql_url(rest: &str) -> String {
+    let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let keep =
+        |option: &&str| MYSQL_OPTIONS.contains(&option.split('=').next().unwrap_or_default());
+    let kept: Vec<_> = options.split('&').filter(keep).collect();
+    format!("mysql://{place}?{}", kept.join("&"))
+}
+
+fn parse_sqlite(url: &str) -> Place {
     let (place, options) = url.split_once('?').unwrap_or((url, ""));
     let schemes = ["sqlite3://", "sqlite://", "sqlite3:", "sqlite:", "file:"];
     let path = schemes.iter().find_map(|scheme| place.strip_prefix(scheme)).unwrap_or(place);
@@ -58,15 +131,30 @@ mod tests {
     use super::{Place, parse_url};
 
     #[test]
-    fn urls_are_read_as_the_tools_write_them() {
+    fn files_are_read_as_the_tools_write_them() {
         for (url, wanted, keys) in [
             ("./shop.db", "./shop.db", None),
             ("sqlite:///var/shop.db?mode=rw", "/var/shop.db", None),
             ("file:shop.db?_pragma=foreign_keys(1)&x=y", "shop.db", Some(true)),
             ("shop.db?_fk=0", "shop.db", Some(false)),
         ] {
-            let Place::Sqlite { path, foreign_keys } = parse_url(url);
+            let Some(Place::Sqlite { path, foreign_keys }) = parse_url(url) else {
+                panic!("{url}")
+            };
             assert_eq!((path.to_str(), foreign_keys), (Some(wanted), keys), "{url}");
         }
+    }
+
+    #[test]
+    fn servers_are_read_as_the_tools_write_them() {
+        let url = "postgresql://u:p%2f@h:5433/shop?sslmode=disable&search_path=a&x-key=b";
+        let Some(Place::Postgres(options)) = parse_url(url) else { panic!("{url}") };
+        assert_eq!((options.get_host(), options.get_port()), ("h", 5433));
+        assert_eq!(options.get_database(), Some("shop"));
+        assert_eq!(options.get_options(), Some("-c search_path=a"));
+        let url = "mariadb://u:p@h/shop?parseTime=true";
+        let Some(Place::Mysql(options)) = parse_url(url) else { panic!("{url}") };
+        assert_eq!((options.get_host(), options.get_database()), ("h", Some("shop")));
+        assert!(parse_url("postgres://u@h:none/x").is_none());
     }
 }

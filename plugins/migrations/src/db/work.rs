@@ -87,6 +87,7 @@ pub(crate) async fn apply(work: Work<'_>) -> Outcome {
     let making = async {
         match &data.database {
             Database::Sqlite(file) => super::sqlite::apply(work, file).await,
+            Database::Postgres(server) => super::postgres::apply(work, server).await,
         }
     };
     let ended = tokio::select! {

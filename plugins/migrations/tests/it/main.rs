@@ -10,6 +10,7 @@
 mod contract;
 mod peer;
 mod plans;
+mod postgres;
 mod windows;
 
 use std::path::PathBuf;

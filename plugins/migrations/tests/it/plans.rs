@@ -180,7 +180,7 @@ async fn a_database_named_by_a_secret_leaves_no_trace_of_its_options() {
     let prepared = prepare("migrations.down", &input).await.unwrap();
     let text = serde_json::to_string(&prepared).unwrap();
     assert!(!text.contains("hunter2"));
-    assert_eq!(prepared.effects[0].data["database"]["foreign_keys"], json!(true));
+    assert_eq!(prepared.effects[0].data["database"]["sqlite"]["foreign_keys"], json!(true));
 }
 
 #[tokio::test]

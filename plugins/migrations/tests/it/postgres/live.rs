@@ -1,0 +1,1 @@
+//! Under live traffic.

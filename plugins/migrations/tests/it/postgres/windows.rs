@@ -1,0 +1,228 @@
+//! Every crash window of a migration: a stop in the same process, SIGKILL of another, and the end of
+//! the session by the server.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backout_plugin_api::{Action, Call, EffectKey, LockToken, Outcome, Prepared, Settled};
+use backout_plugin_migrations::{MigrationsShift, Point};
+use backout_test_targets::wait_until;
+use serde_json::Value;
+
+use super::{World, apply, call, context, execute, first, prepared, server};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+async fn settle_once(made: &Call) -> Settled {
+    MigrationsShift::down().settle(&context(), made).await
+}
+
+/// Settles; the server takes a moment to see that a client is gone.
+async fn settle(made: &Call) -> Settled {
+    let deadline = std::time::Instant::now() + WITHIN;
+    loop {
+        let settled = settle_once(made).await;
+        if !matches!(settled, Settled::Running { .. }) || std::time::Instant::now() > deadline {
+            return settled;
+        }
+    }
+}
+
+async fn check_settled(world: &World, made: &Call, point: Point) {
+    let is_made = point == Point::Committed;
+    for _ in 0..2 {
+        let settled = settle(made).await;
+        if is_made {
+            assert!(matches!(settled, Settled::Done { .. }), "{point:?}: {settled:?}");
+        } else {
+            assert_eq!(settled, Settled::NotDone, "{point:?}");
+        }
+    }
+    let versions = world.versions();
+    assert_eq!(versions.len(), if is_made { 4 } else { 5 }, "{point:?}");
+    let late = apply(made).await;
+    if is_made {
+        assert!(matches!(late, Outcome::Done { .. }), "{late:?}");
+    } else {
+        assert!(matches!(late, Outcome::Refused { .. }), "late: {late:?}");
+        assert_eq!(world.versions(), versions);
+        let mut again = made.clone();
+        again.fence.dispatch += 1;
+        let outcome = apply(&again).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    }
+    assert_eq!(world.versions(), ["0", "1", "2", "3"]);
+    assert_eq!(world.effects(), ["0123456789/s/1/0 done"]);
+}
+
+#[tokio::test]
+async fn each_window_is_settled_exactly() {
+    let Some(server) = server() else { return };
+    for point in Point::ALL {
+        let world = World::new(server);
+        let made = first(&world).await;
+        let down = MigrationsShift::down().with_fault(move |at| at == point);
+        let outcome = down.apply(&context(), &made).await;
+        assert!(matches!(outcome, Outcome::Unclear { .. }), "{outcome:?}");
+        check_settled(&world, &made, point).await;
+    }
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test]
+async fn child_that_kills_itself() {
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_POSTGRES") else { return };
+    let (at, text) = job.split_once(' ').unwrap();
+    let (input, prepared): (Value, Prepared) = serde_json::from_str(text).unwrap();
+    let at: usize = at.parse().unwrap();
+    let down = MigrationsShift::down().with_fault(move |point| {
+        if point == Point::ALL[at] {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+        false
+    });
+    down.apply(&context(), &call(&input, &Arc::new(prepared), 0, 1)).await;
+}
+
+#[tokio::test]
+async fn each_window_is_settled_after_sigkill() {
+    let Some(server) = server() else { return };
+    for (at, point) in Point::ALL.into_iter().enumerate() {
+        let world = World::new(server);
+        let (input, prepared) = prepared(&world, "2").await;
+        let job = serde_json::to_string(&(&input, &*prepared)).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "postgres::windows::child_that_kills_itself"])
+            .env("BACKOUT_TEST_KILL_POSTGRES", format!("{at} {job}"))
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), Some(9), "{point:?}");
+        check_settled(&world, &call(&input, &prepared, 0, 1), point).await;
+    }
+}
+
+/// The server ends our session after each sub-step, as an administrator or a crash of it does.
+#[tokio::test]
+async fn each_window_is_settled_when_the_server_ends_the_session() {
+    let Some(server) = server() else { return };
+    for point in Point::ALL {
+        let world = World::new(server);
+        let made = first(&world).await;
+        let (psql, database) = (world.server, world.database.clone());
+        let down = MigrationsShift::down().with_fault(move |at| {
+            if at == point {
+                let end = format!(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = \
+                     '{database}' AND application_name LIKE 'backout 0%'"
+                );
+                assert_eq!(psql.psql("postgres", &end).unwrap(), "t", "{at:?}");
+            }
+            false
+        });
+        let outcome = down.apply(&context(), &made).await;
+        if point == Point::Committed {
+            assert!(matches!(outcome, Outcome::Done { .. }), "{point:?}: {outcome:?}");
+        } else {
+            let is_known = matches!(outcome, Outcome::Refused { .. } | Outcome::Unclear { .. });
+            assert!(is_known, "{point:?}: {outcome:?}");
+        }
+        check_settled(&world, &made, point).await;
+    }
+}
+
+/// Waits until a session of ours is in the middle of its migration.
+fn wait_for_sleeper(world: &World) {
+    wait_until(WITHIN, || {
+        let query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND datname \
+                     = current_database()";
+        let found = world.rows(query);
+        if found.is_empty() { Err("nobody sleeps".to_owned()) } else { Ok(()) }
+    })
+    .unwrap();
+}
+
+/// While a transaction runs on the server the sending is running, and it is not done only when that
+/// ended: also the server sees that the client is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_in_its_middle_is_running() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00004_trigger.sql",
+        "-- +goose Up\n-- +goose Down\nSELECT pg_sleep(60);\nDROP TRIGGER no_name ON users;\n",
+    );
+    let made = first(&world).await;
+    let sent = made.clone();
+    let sending = tokio::spawn(async move { apply(&sent).await });
+    wait_for_sleeper(&world);
+    let settled = settle_once(&made).await;
+    let Settled::Running { evidence } = settled else { panic!("{settled:?}") };
+    for part in ["pg_sleep", "pid ", "backout 0123456789/s/1/0"] {
+        assert!(evidence.contains(part), "{part}: {evidence}");
+    }
+    sending.abort();
+    assert_eq!(settle(&made).await, Settled::NotDone);
+    assert_eq!(world.versions().len(), 5);
+    let late = apply(&made).await;
+    assert!(matches!(late, Outcome::Refused { .. }), "{late:?}");
+}
+
+#[tokio::test]
+async fn an_older_holder_of_the_lock_is_refused() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let (input, prepared) = prepared(&world, "2").await;
+    assert!(matches!(apply(&call(&input, &prepared, 0, 1)).await, Outcome::Done { .. }));
+    let mut older = call(&input, &prepared, 1, 1);
+    older.key = EffectKey::from_text("9999999999/s/1/1");
+    older.fence.token = LockToken(0);
+    let Outcome::Refused { reason } = apply(&older).await else { panic!() };
+    assert!(reason.contains("later holder"), "{reason}");
+    assert_eq!(world.effects().len(), 1, "what is refused leaves no row");
+}
+
+#[tokio::test]
+async fn another_database_under_the_same_reference_is_refused() {
+    let Some(server) = server() else { return };
+    let (world, other) = (World::new(server), World::new(server));
+    let made = first(&world).await;
+    world.write_url(&server.url(&other.database));
+    let Outcome::Refused { reason } = apply(&made).await else { panic!() };
+    assert!(reason.contains("another database"), "{reason}");
+    let settled = settle(&made).await;
+    assert!(matches!(settled, Settled::Unknown { .. }), "{settled:?}");
+}
+
+#[tokio::test]
+async fn a_deferred_constraint_that_refuses_the_commit_is_refused() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00004_trigger.sql",
+        "-- +goose Up\n-- +goose Down\nALTER TABLE orders ALTER CONSTRAINT orders_user_id_fkey \
+         DEFERRABLE INITIALLY DEFERRED;\nINSERT INTO orders (user_id) VALUES (99);\n",
+    );
+    let made = first(&world).await;
+    let Outcome::Refused { reason } = apply(&made).await else { panic!() };
+    assert!(reason.contains("the commit was refused"), "{reason}");
+    assert_eq!((world.versions().len(), world.effects().len()), (5, 0));
+}
+
+/// A key is sealed while an earlier sending sits in its transaction: it runs, and what it does late
+/// is refused or seen.
+#[tokio::test]
+async fn a_held_row_is_running_with_its_holder() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let made = first(&world).await;
+    assert_eq!(settle(&made).await, Settled::NotDone);
+    let mut other = world.connect().await;
+    execute(&mut other, "BEGIN; SELECT * FROM backout.effects FOR UPDATE").await;
+    let settled = settle_once(&made).await;
+    assert!(matches!(settled, Settled::Running { .. }), "{settled:?}");
+    execute(&mut other, "ROLLBACK").await;
+    assert_eq!(settle(&made).await, Settled::NotDone);
+}
