@@ -253,6 +253,8 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
     let (prepared, sent, outputs) = bench.make_all().await?;
     for (call, output) in sent.into_iter().zip(outputs).rev() {
         let reversibility = call.effect().map(|effect| effect.reversibility);
+        // An effect that wants what is there only looks, at what another one of the step made.
+        let is_a_look = call.effect().is_some_and(|effect| effect.before == effect.wanted);
         let made = whole(call, output);
         match bench.case.action().revert(&bench.context(VERB_TIMEOUT), &made).await {
             Reverted::By { action, input } => {
@@ -260,7 +262,7 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
                 let attempt = 3 + u32::try_from(made.effect).unwrap_or(0);
                 put_back(bench, &action, &input, attempt).await?;
             }
-            Reverted::Nothing if prepared.guarantee == Guarantee::ReadOnly => {}
+            Reverted::Nothing if prepared.guarantee == Guarantee::ReadOnly || is_a_look => {}
             Reverted::NotPossible { .. } if reversibility == Some(Reversibility::None) => {
                 return not_applicable("it says that it cannot be put back");
             }
