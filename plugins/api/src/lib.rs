@@ -36,11 +36,13 @@ pub mod conformance;
 
 mod claim;
 pub mod files;
+pub mod look;
 mod mask;
 mod secret;
 mod system_secret;
 #[cfg(feature = "web")]
 pub mod web;
+pub mod words;
 pub use claim::{
     Claim, Claimant, Claimed, Take, create_dir_durably, folder_name, sync_dir, write_durably,
 };

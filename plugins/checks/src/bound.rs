@@ -1,9 +1,8 @@
 //! What a value is held against.
 
 use backout_plugin_api::Checked;
+use backout_plugin_api::words::problem;
 use serde_json::Value;
-
-use crate::words::problem;
 
 /// What a value must be; all that is given must hold.
 #[derive(Clone, Copy, Debug, Default)]

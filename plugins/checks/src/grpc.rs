@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backout_plugin_api::look::{Check, Sample, Told, refused, unreachable};
 use backout_plugin_api::web::{self, Access};
+use backout_plugin_api::words::{fetched, problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, Masker, PrepareFailure, SecretRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,9 +16,6 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-
-use crate::gate::{Check, Sample, Told, refused, unreachable};
-use crate::words::{fetched, problem, quoted};
 
 /// Bytes of an answer that are taken: the protocol's own has two.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use backout_plugin_api::look::{Check, Sample, Told, refused};
 use backout_plugin_api::web::{self, Access, Answer, Ask};
+use backout_plugin_api::words::{fetched, has_expression, problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, PrepareFailure, SecretRef};
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::gate::{Check, Sample, Told, refused};
-use crate::words::{check_duration, duration, fetched, has_expression, millis, problem, quoted};
+use crate::words::{check_duration, duration, millis};
 
 /// Bytes of an answer that are read: what a health page says is short, and all of it is searched.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;

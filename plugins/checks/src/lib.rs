@@ -9,7 +9,6 @@ use std::sync::Arc;
 use backout_plugin_api::Action;
 
 mod bound;
-mod gate;
 mod grpc;
 mod http;
 mod prometheus;
@@ -17,7 +16,7 @@ mod sql;
 mod tcp;
 mod words;
 
-pub use gate::Gate;
+pub use backout_plugin_api::look::Gate;
 pub use grpc::GrpcCheck;
 pub use http::HttpCheck;
 pub use prometheus::PrometheusCheck;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use backout_plugin_api::look::{Check, Sample, Told, refused};
 use backout_plugin_api::web::{self, Access};
+use backout_plugin_api::words::{has_expression, problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, PrepareFailure, SecretRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::bound::Bound;
-use crate::gate::{Check, Sample, Told, refused};
-use crate::words::{check_time, has_expression, problem, quoted, rfc3339, time_ms};
+use crate::words::{check_time, rfc3339, time_ms};
 
 mod answer;
 mod baseline;

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backout_plugin_api::look::{Check, Sample, Told, refused, unreachable};
 use backout_plugin_api::web::check_secret;
+use backout_plugin_api::words::{fetched, has_expression, problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, Masker, PrepareFailure, Secret, SecretRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bound::Bound;
-use crate::gate::{Check, Sample, Told, refused, unreachable};
-use crate::words::{fetched, has_expression, problem, quoted};
 
 mod database;
 mod mariadb;

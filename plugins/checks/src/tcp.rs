@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use backout_plugin_api::look::{Check, Sample, Told, refused, unreachable};
+use backout_plugin_api::words::{has_expression, problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, PrepareFailure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::gate::{Check, Sample, Told, refused, unreachable};
-use crate::words::{check_duration, duration, has_expression, millis, problem, quoted};
+use crate::words::{check_duration, duration, millis};
 
 /// Bytes of a banner that are read: servers introduce themselves in a line.
 const BANNER_BYTES_MAX: usize = 4 * 1024;

@@ -1,8 +1,9 @@
-//! Small things that the checks share: durations, times, texts for a shell.
+//! Durations and times.
 
 use std::time::Duration;
 
-use backout_plugin_api::{Checked, InputProblem, SecretRef, limits};
+use backout_plugin_api::words::{has_expression, problem};
+use backout_plugin_api::{Checked, limits};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// `"90s"`, `"15m"`, `"1h"`.
@@ -36,11 +37,6 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether an expression is still to be filled in; `$${` is a literal.
-pub(crate) fn has_expression(text: &str) -> bool {
-    text.replace("$${", "").contains("${")
-}
-
 pub(crate) fn check_duration(checked: &mut Checked, at: &str, text: Option<&String>) {
     let Some(text) = text.filter(|text| !has_expression(text)) else { return };
     if let Err(message) = duration(text) {
@@ -52,28 +48,6 @@ pub(crate) fn check_time(checked: &mut Checked, at: &str, text: Option<&String>)
     let Some(text) = text.filter(|text| !has_expression(text)) else { return };
     if let Err(message) = time_ms(text) {
         problem(checked, at, message, "write it as 2026-11-20T14:00:00Z");
-    }
-}
-
-pub(crate) fn problem(checked: &mut Checked, at: &str, message: impl Into<String>, help: &str) {
-    checked.problems.push(InputProblem {
-        at: at.to_owned(),
-        message: message.into(),
-        help: Some(help.to_owned()),
-    });
-}
-
-/// A text as one word of a shell.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// A secret's reference as something that a shell can fetch; for `cmd:` its words are shown.
-pub(crate) fn fetched(reference: &SecretRef) -> String {
-    match reference.0.split_once(':') {
-        Some(("env", name)) => format!("${name}"),
-        Some(("file", path)) => format!("$(cat {})", quoted(path)),
-        _ => format!("$({})", reference.0),
     }
 }
 
@@ -91,12 +65,5 @@ mod tests {
         assert_eq!(rfc3339(ms), "2026-11-20T14:00:00Z");
         assert!(time_ms("yesterday").is_err());
         assert_eq!(rfc3339(i64::MAX), i64::MAX.to_string());
-    }
-
-    #[test]
-    fn secrets_are_fetched_where_they_are() {
-        let text = |reference: &str| fetched(&SecretRef(reference.to_owned()));
-        assert_eq!(text("env:TOKEN"), "$TOKEN");
-        assert_eq!(text("file:/run/it's"), r"$(cat '/run/it'\''s')");
     }
 }

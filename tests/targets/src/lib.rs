@@ -18,8 +18,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 mod account;
+pub mod docker;
+pub mod flags;
+pub mod podman;
 pub mod postgres;
 pub mod prometheus;
+pub mod registry;
+pub mod web;
 
 /// How long a system may take until it answers; the slowest here takes half a minute on a busy
 /// machine.

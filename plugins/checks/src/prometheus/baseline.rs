@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use backout_plugin_api::look::{refused, unreachable};
+use backout_plugin_api::words::problem;
 use backout_plugin_api::{Checked, PrepareFailure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gate::{refused, unreachable};
-use crate::words::{check_duration, check_time, duration, millis, problem, rfc3339, time_ms};
+use crate::words::{check_duration, check_time, duration, millis, rfc3339, time_ms};
 
 /// A week, milliseconds.
 const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;

@@ -3,11 +3,12 @@
 //! (<https://sre.google/workbook/alerting-on-slos/>).
 
 use backout_plugin_api::Checked;
+use backout_plugin_api::words::{has_expression, problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_open;
-use crate::words::{check_duration, has_expression, problem};
+use crate::words::check_duration;
 
 /// The rate at which the budget is not used up before its time.
 pub(super) const AT_MOST_DEFAULT: f64 = 1.0;

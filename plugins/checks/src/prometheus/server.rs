@@ -1,12 +1,12 @@
 //! Asking a Prometheus.
 
+use backout_plugin_api::look::{refused, unreachable};
 use backout_plugin_api::web::{self, Access, Ask};
 use backout_plugin_api::{Context, PrepareFailure};
 use reqwest::Url;
 
 use super::answer::{self, Nothing, Series};
 use super::baseline::Span;
-use crate::gate::{refused, unreachable};
 
 /// Bytes of an answer: a thousand series with all their labels.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

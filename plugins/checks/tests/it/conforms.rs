@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, SecretSource};
 use backout_plugin_checks::{Gate, HttpCheck, TcpCheck};
+use backout_test_targets::web::{Silent, Web, closed};
 use serde_json::{Value, json};
 
-use super::web::{Silent, Web, closed};
 use super::{Secrets, grpc, prometheus, sql};
 
 const SECRET: &str = "hunter2-of-the-checks";
@@ -68,7 +68,7 @@ impl Look {
         field: &str,
         at: impl Fn(&str) -> String,
     ) -> Self {
-        let silent = Silent::start();
+        let silent = Silent::start().unwrap();
         let put = |place: String| {
             let mut input = input.clone();
             input[field] = json!(place);
@@ -77,7 +77,7 @@ impl Look {
         Self {
             action,
             input: input.clone(),
-            unreachable: put(at(&closed())),
+            unreachable: put(at(&closed().unwrap())),
             silent: put(at(&silent.address())),
             secrets: Secrets::of("env:SECRET", SECRET),
             folder: tempfile::tempdir().unwrap(),
@@ -90,7 +90,7 @@ impl Look {
 #[tokio::test]
 async fn http_conforms() {
     check(async || {
-        let web = Web::start();
+        let web = Web::start().unwrap();
         web.say(200, "fine");
         let input = json!({"url": web.url("/"), "bearer": "env:SECRET", "contains": "fine"});
         Look::new(Arc::new(Gate(HttpCheck)), &input, "url", |at| format!("http://{at}/"))
@@ -102,7 +102,7 @@ async fn http_conforms() {
 #[tokio::test]
 async fn tcp_conforms() {
     check(async || {
-        let web = Web::start();
+        let web = Web::start().unwrap();
         let input = json!({"address": web.address(), "send": "GET / HTTP/1.0\r\n\r\n",
             "expect": "HTTP/1.1"});
         Look::new(Arc::new(Gate(TcpCheck)), &input, "address", str::to_owned)

@@ -12,9 +12,8 @@ use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Engine, Host, Options, SystemClock};
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
+use backout_test_targets::web::{Web, closed};
 use serde_json::{Value, json};
-
-use super::web::{Web, closed};
 
 /// How long a run may take to get where a test wants it.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -123,7 +122,7 @@ impl Bench {
 
 #[tokio::test]
 async fn a_gate_that_holds_lets_the_run_end_and_its_samples_are_kept() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     let bench = Bench::start(vec![gate(json!({"url": web.url("/")}), Some(1_000))]).await;
     tokio::time::timeout(WITHIN, bench.engine.wait(&bench.run)).await.unwrap().unwrap();
     assert_eq!(bench.state().status(), RunStatus::Succeeded);
@@ -134,8 +133,8 @@ async fn a_gate_that_holds_lets_the_run_end_and_its_samples_are_kept() {
 
 #[tokio::test]
 async fn a_gate_that_fails_while_it_soaks_asks_a_person() {
-    let web = Web::start();
-    let bench = Bench::start(vec![gate(json!({"url": web.url("/")}), Some(600_000))]).await;
+    let web = Web::start().unwrap();
+    let bench = Bench::start(vec![gate(json!({"url": web.url("/")}), Some(10_000))]).await;
     bench.until(|state| matches!(state, StepState::Waiting(Wait::Soak { .. }))).await;
     web.say(500, "broken again");
     bench.until(|state| *state == StepState::Unverified).await;
@@ -144,7 +143,7 @@ async fn a_gate_that_fails_while_it_soaks_asks_a_person() {
 
 #[tokio::test]
 async fn a_gate_that_sees_nothing_while_it_soaks_counts_nothing_and_goes_on_looking() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     let bench = Bench::start(vec![gate(json!({"url": web.url("/")}), Some(1_500))]).await;
     let covered = |state: &StepState| match state {
         StepState::Waiting(Wait::Soak { covered_ms, sampled, .. }) => Some((*covered_ms, *sampled)),
@@ -166,9 +165,10 @@ async fn a_gate_that_sees_nothing_while_it_soaks_counts_nothing_and_goes_on_look
 
 #[tokio::test]
 async fn a_step_that_does_not_hold_or_sees_nothing_asks_a_person_after_its_retries() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     web.say(500, "broken");
-    for (url, why) in [(web.url("/"), "answered 500"), (format!("http://{}/", closed()), "no conn")]
+    for (url, why) in
+        [(web.url("/"), "answered 500"), (format!("http://{}/", closed().unwrap()), "no conn")]
     {
         let bench = Bench::start(vec![gate(json!({ "url": url }), None)]).await;
         bench.until(|state| matches!(state, StepState::Waiting(Wait::Person { .. }))).await;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, GrpcCheck};
+use backout_test_targets::web::{Silent, Web, closed};
 use serde_json::json;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::web::{Silent, Web, closed};
 use super::{Secrets, look, look_with};
 
 pub(crate) const CHECK: Gate<GrpcCheck> = Gate(GrpcCheck);
@@ -40,13 +40,15 @@ async fn it_holds_while_the_service_says_that_it_serves() {
 
 #[tokio::test]
 async fn what_does_not_speak_it_is_unknown() {
-    look(&CHECK, &json!({"url": format!("http://{}", closed())})).await.unknown("no connection");
-    let silent = Silent::start();
+    look(&CHECK, &json!({"url": format!("http://{}", closed().unwrap())}))
+        .await
+        .unknown("no connection");
+    let silent = Silent::start().unwrap();
     let input = json!({"url": format!("http://{}", silent.address())});
     let wait = Duration::from_millis(600);
     let said = look_with(&CHECK, &input, Arc::new(Secrets::default()), wait).await;
     said.unknown("no answer within");
-    let web = Web::start();
+    let web = Web::start().unwrap();
     look(&CHECK, &json!({"url": web.url("")})).await.unknown("");
     let (_, url) = server().await;
     let tls = url.replace("http://", "https://");

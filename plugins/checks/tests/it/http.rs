@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, HttpCheck};
+use backout_test_targets::web::{Silent, Web, closed};
 use serde_json::json;
 
-use super::web::{Silent, Web, closed};
 use super::{Secrets, look, look_with};
 
 const CHECK: Gate<HttpCheck> = Gate(HttpCheck);
 
 #[tokio::test]
 async fn an_answer_holds_or_not_and_silence_is_unknown() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     let input = json!({"url": web.url("/healthz"), "json": {"/version": "1.4.2"}});
     web.say(200, r#"{"version": "1.4.2"}"#);
     let seen = look(&CHECK, &input).await.holds();
@@ -22,9 +22,9 @@ async fn an_answer_holds_or_not_and_silence_is_unknown() {
     look(&CHECK, &input).await.wrong("/version is \"1.5.0\", not \"1.4.2\"");
     web.say(503, "going down");
     look(&CHECK, &input).await.wrong("answered 503: going down");
-    let nobody = json!({"url": format!("http://{}/", closed())});
+    let nobody = json!({"url": format!("http://{}/", closed().unwrap())});
     look(&CHECK, &nobody).await.unknown("no connection");
-    let silent = Silent::start();
+    let silent = Silent::start().unwrap();
     let input = json!({"url": format!("http://{}/", silent.address())});
     let wait = Duration::from_millis(300);
     let said = look_with(&CHECK, &input, Arc::new(Secrets::default()), wait).await;
@@ -33,7 +33,7 @@ async fn an_answer_holds_or_not_and_silence_is_unknown() {
 
 #[tokio::test]
 async fn a_slow_answer_does_not_hold_and_a_redirect_is_an_answer() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     web.wait(Duration::from_millis(60));
     let input = json!({"url": web.url("/"), "within": "50ms"});
     look(&CHECK, &input).await.wrong("longer than 50ms");
@@ -46,7 +46,7 @@ async fn a_slow_answer_does_not_hold_and_a_redirect_is_an_answer() {
 
 #[tokio::test]
 async fn a_token_is_sent_and_never_told() {
-    let web = Web::start();
+    let web = Web::start().unwrap();
     web.say(401, "hunter2 is not welcome");
     let input = json!({"url": web.url("/"), "bearer": "env:TOKEN"});
     let secrets = Secrets::of("env:TOKEN", "hunter2");

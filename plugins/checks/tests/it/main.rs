@@ -14,7 +14,6 @@ mod http;
 mod prometheus;
 mod sql;
 mod tcp;
-mod web;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use backout_plugin_checks::{Gate, SqlCheck};
 use backout_test_targets::postgres::{GUARDED, Postgres};
+use backout_test_targets::web::{Silent, closed};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
 
-use super::web::{Silent, closed};
 use super::{Says, Secrets, look_with};
 
 pub(crate) const CHECK: Gate<SqlCheck> = Gate(SqlCheck);
@@ -88,11 +88,11 @@ async fn postgres_gives_a_value_and_is_not_written() {
 
 #[tokio::test]
 async fn who_does_not_answer_is_unknown_and_no_password_is_told() {
-    let port = closed();
+    let port = closed().unwrap();
     let url = format!("postgres://shop:hunter2@{port}/shop");
     ask(&url, "SELECT 1", json!({"at_most": 1})).await.unknown("refused");
     ask("oracle://hunter2@x/y", "SELECT 1", json!({"at_most": 1})).await.unknown("none of");
-    let silent = Silent::start();
+    let silent = Silent::start().unwrap();
     for scheme in ["postgres", "mysql"] {
         let url = format!("{scheme}://shop:hunter2@{}/shop", silent.address());
         let input = json!({"url": "env:URL", "query": "SELECT 1", "at_most": 1});

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, TcpCheck};
+use backout_test_targets::web::{Silent, Web, closed};
 use serde_json::json;
 
-use super::web::{Silent, Web, closed};
 use super::{Secrets, look, look_with};
 
 const CHECK: Gate<TcpCheck> = Gate(TcpCheck);
 
 #[tokio::test]
 async fn open_closed_and_silent_are_told_apart() {
-    let silent = Silent::start();
+    let silent = Silent::start().unwrap();
     look(&CHECK, &json!({"address": silent.address()})).await.holds();
     look(&CHECK, &json!({"address": silent.address(), "closed": true}))
         .await
         .wrong("something listens still");
-    let nobody = closed();
+    let nobody = closed().unwrap();
     look(&CHECK, &json!({"address": nobody, "closed": true})).await.holds();
     look(&CHECK, &json!({"address": nobody})).await.wrong("connection refused");
     look(&CHECK, &json!({"address": "no.such.name.invalid:1"})).await.unknown("no connection");
@@ -42,7 +42,7 @@ async fn a_banner_and_an_answer_are_read() {
     });
     look(&CHECK, &json!({"address": address, "expect": "220"})).await.holds();
     look(&CHECK, &json!({"address": address, "expect": "SSH"})).await.wrong("said \"220 mail\"");
-    let web = Web::start();
+    let web = Web::start().unwrap();
     let input =
         json!({"address": web.address(), "send": "GET / HTTP/1.0\r\n\r\n", "expect": "200 Said"});
     look(&CHECK, &input).await.holds();

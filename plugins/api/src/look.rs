@@ -1,4 +1,4 @@
-//! One look as an action.
+//! One look as an action, for all that reads only: checks, assertions.
 //!
 //! | a look | `prepare` answers | a soak | a step |
 //! |---|---|---|---|
@@ -6,12 +6,12 @@
 //! | does not hold | not satisfied, and why | ends and asks a person | is looked at again by `retry`, then asks a person |
 //! | sees nothing | unreachable or refused | counts nothing and goes on looking | is looked at again by `retry`, then asks a person |
 
-use async_trait::async_trait;
-use backout_plugin_api::{
+use crate::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, MadeEffect, Manifest,
     Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted, Satisfied, Settled,
     parse_input, settled_by_look,
 };
+use async_trait::async_trait;
 use schemars::{JsonSchema, schema_for};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -72,12 +72,12 @@ pub trait Check: Send + Sync + 'static {
 pub struct Gate<C>(pub C);
 
 /// Nothing was seen, since nobody answered.
-pub(crate) fn unreachable(reason: impl Into<String>) -> PrepareFailure {
+pub fn unreachable(reason: impl Into<String>) -> PrepareFailure {
     PrepareFailure::Unreachable { reason: reason.into() }
 }
 
 /// Nothing was seen, and looking again will not help by itself.
-pub(crate) fn refused(reason: impl Into<String>) -> PrepareFailure {
+pub fn refused(reason: impl Into<String>) -> PrepareFailure {
     PrepareFailure::Refused { reason: reason.into() }
 }
 

@@ -1,0 +1,117 @@
+//! The conformance suite: a file from a file, a folder from a web server.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::files::sha256_hex;
+use backout_plugin_api::{Action, Secret, SecretError, SecretRef, SecretSource};
+use backout_plugin_config::ConfigRestore;
+use backout_test_targets::web::{Silent, Web, closed};
+use serde_json::{Value, json};
+
+use super::{NEW, OLD, Place};
+
+const SECRET: &str = "hunter2-of-the-store";
+
+struct Token;
+
+impl SecretSource for Token {
+    fn resolve(&self, _: &SecretRef) -> Result<Secret, SecretError> {
+        Ok(Secret::new(SECRET.to_owned()))
+    }
+}
+
+struct ConfigCase {
+    place: Place,
+    input: Value,
+    silent: Silent,
+    action: ConfigRestore,
+}
+
+impl ConfigCase {
+    fn new(place: Place, input: Value) -> Self {
+        Self { place, input, silent: Silent::start().unwrap(), action: ConfigRestore::default() }
+    }
+
+    fn from_store(&self, address: &str) -> Value {
+        let mut input = self.input.clone();
+        input["from"] = json!(format!("http://{address}/{{sha256}}"));
+        input
+    }
+}
+
+#[async_trait]
+impl Case for ConfigCase {
+    fn action(&self) -> &dyn Action {
+        &self.action
+    }
+
+    fn input(&self) -> Value {
+        self.input.clone()
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.place.path().join("scratch")
+    }
+
+    async fn observe(&self) -> Value {
+        let inode = self.place.path().join("etc/app.toml").metadata().unwrap().ino();
+        json!({"text": self.place.text("etc/app.toml"), "inode": inode})
+    }
+
+    async fn image(&self) -> Value {
+        json!(self.place.text("etc/app.toml"))
+    }
+
+    fn secrets(&self) -> Arc<dyn SecretSource> {
+        Arc::new(Token)
+    }
+
+    fn secret_values(&self) -> Vec<String> {
+        // What stands in the files may be secret too.
+        vec![SECRET.to_owned(), OLD.trim().to_owned(), NEW.trim().to_owned()]
+    }
+
+    async fn interfere(&self) -> bool {
+        self.place.put("etc/app.toml", "timeout = 7\n");
+        true
+    }
+
+    fn unreachable(&self) -> Option<Value> {
+        Some(self.from_store(&closed().unwrap()))
+    }
+
+    fn silent(&self) -> Option<Value> {
+        Some(self.from_store(&self.silent.address()))
+    }
+}
+
+#[tokio::test]
+async fn a_file_from_a_file_conforms() {
+    check(async || {
+        let place = Place::new();
+        let input = place.file();
+        ConfigCase::new(place, input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn a_folder_from_a_store_conforms() {
+    let web = Web::start().unwrap();
+    web.say(404, "no such blob");
+    web.put(&format!("/{}", sha256_hex(OLD.as_bytes())), OLD.as_bytes());
+    check(async || {
+        let place = Place::new();
+        let mut input = place.folder();
+        input["from"] = json!(web.url("/{sha256}"));
+        input["bearer"] = json!("env:STORE_TOKEN");
+        ConfigCase::new(place, input)
+    })
+    .await
+    .assert_kept();
+}
