@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::{Call, Context, PrepareFailure, Settled, TargetId};
+use backout_plugin_api::{Call, Context, MadeEffect, PrepareFailure, Settled, TargetId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,9 +16,11 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod work;
 
+pub(crate) use catalogue::columns;
 pub(crate) use conn::Conn;
 pub(crate) use look::Look;
-pub(crate) use place::{Place, place};
+pub(crate) use place::{Place, place, place_of};
+pub(crate) use postgres::keep::{self, Keep};
 pub use work::Point;
 pub(crate) use work::{Fault, Work, apply};
 
@@ -99,6 +101,10 @@ pub(crate) struct Data {
     pub(crate) lock_timeout_ms: u64,
     /// How long a statement may run, in milliseconds.
     pub(crate) statement_timeout_ms: u64,
+    /// What is copied before it goes.
+    pub(crate) keep: Vec<Keep>,
+    /// Keys whose copies are put back.
+    pub(crate) put_back: Vec<String>,
 }
 
 /// The data of releases before PostgreSQL: goose on SQLite.
@@ -139,6 +145,8 @@ impl From<DataV1> for Data {
             marked: true,
             lock_timeout_ms: 0,
             statement_timeout_ms: 0,
+            keep: Vec::new(),
+            put_back: Vec::new(),
         }
     }
 }
@@ -212,6 +220,20 @@ pub(crate) async fn in_time<T>(
         seen = look => seen,
         () = tokio::time::sleep(ctx.timeout) => late(format!("no answer within {:?}", ctx.timeout)),
         () = ctx.cancel.cancelled() => late("it was cancelled".to_owned()),
+    }
+}
+
+/// Removes what an effect left for its undo; lines for people.
+pub(crate) async fn tidy(
+    ctx: &Context,
+    made: &MadeEffect,
+    data: &Data,
+) -> Result<Vec<String>, String> {
+    match &data.database {
+        Database::Postgres(server) if !data.keep.is_empty() => {
+            postgres::tidy(ctx, made, server).await
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

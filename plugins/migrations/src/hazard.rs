@@ -1,31 +1,34 @@
-//! What the statements of a migration cost: rows, counted now.
+//! What the statements of a migration cost: rows, locks and waiting, as they are now.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::db::Conn;
-use crate::sql::{self, Deed, Name};
 use backout_plugin_api::{Hazard, Reversibility};
 use serde_json::{Map, Value, json};
 
-/// How long all counting may take: a plan has seconds for a target, and "not counted" is an answer.
+use crate::db::{Conn, Keep, keep};
+use crate::sql::{self, Blocks, Deed, Name};
+use crate::tool::{Dialect, Tool};
+
+mod refused;
+
+/// How long one count may take: a plan has seconds for a target, and "not counted" is an answer.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A transaction that is older is one that we would wait for: most take milliseconds.
+const LONG_TRANSACTION: Duration = Duration::from_secs(5);
 
 /// Rows up to which a hazard gives the exact number. Above, it gives the first digit only, so that
 /// a person's consent survives the rows that arrive meanwhile; the exact number is in `seen`.
 const EXACT_ROWS_MAX: i64 = 1_000;
-
-/// Counts rows until one count takes too long.
-pub(crate) struct Counter<'a> {
-    conn: &'a mut Conn,
-    late: bool,
-    pub(crate) counts: Map<String, Value>,
-}
 
 /// What one migration costs.
 #[derive(Debug, Default)]
 pub(crate) struct Cost {
     pub(crate) hazards: Vec<Hazard>,
     pub(crate) loses_data: bool,
+    /// What is copied before it goes.
+    pub(crate) keep: Vec<Keep>,
 }
 
 impl Cost {
@@ -36,66 +39,256 @@ impl Cost {
             (true, false) => Reversibility::Exact,
         }
     }
+
+    fn hazard(&mut self, code: &str, text: String) {
+        self.hazards.push(Hazard { code: code.to_owned(), text });
+    }
 }
 
-impl<'a> Counter<'a> {
-    pub(crate) fn new(conn: &'a mut Conn) -> Self {
-        Self { conn, late: false, counts: Map::new() }
+/// Looks at what migrations cost. Counts until one count takes too long.
+pub(crate) struct Survey<'a> {
+    conn: &'a mut Conn,
+    late: bool,
+    tool: Tool,
+    /// The ledger's table in its quotes.
+    ledger: String,
+    /// Bytes that may still be kept; nothing where nothing is kept.
+    budget: Option<u64>,
+    pub(crate) counts: Map<String, Value>,
+}
+
+impl<'a> Survey<'a> {
+    pub(crate) fn new(conn: &'a mut Conn, tool: Tool, table: &str, keep: Option<u64>) -> Self {
+        let dialect = conn.dialect();
+        let budget = keep.filter(|_| dialect == Dialect::Postgres);
+        let ledger = dialect.table(table);
+        Self { conn, late: false, tool, ledger, budget, counts: Map::new() }
     }
 
-    /// What some statements cost.
-    pub(crate) async fn cost(&mut self, statements: &[String]) -> Cost {
+    /// What the statements of a migration cost.
+    pub(crate) async fn cost(&mut self, statements: &[String], version: &str) -> Cost {
         let mut cost = Cost::default();
         let dialect = self.conn.dialect();
         let parsed = statements.iter().flat_map(|text| sql::statements(dialect, text));
-        for deed in parsed.flat_map(|statement| sql::deeds(dialect, &statement)) {
-            self.add(&mut cost, deed).await;
+        let deeds: Vec<_> = parsed.flat_map(|statement| sql::deeds(dialect, &statement)).collect();
+        for deed in &deeds {
+            self.add(&mut cost, deed, version).await;
+        }
+        if dialect != Dialect::Sqlite {
+            self.waits(&mut cost, &deeds).await;
         }
         cost
     }
 
-    async fn add(&mut self, cost: &mut Cost, deed: Deed) {
-        let (code, text, rows) = match deed {
-            Deed::DropTable { table, .. } => {
-                let rows = self.count(&table, None).await;
-                ("drops-table", format!("table `{}` goes, with {}", table.said(), said(rows)), rows)
+    async fn add(&mut self, cost: &mut Cost, deed: &Deed, version: &str) {
+        match deed {
+            Deed::DropTable { table, cascade } => {
+                let what = format!("table `{}` goes, with", table.said());
+                self.drops(cost, ("drops-table", what), table, None, version).await;
+                dependents(cost, *cascade, &table.said());
             }
-            Deed::DropColumn { table, column, .. } => {
-                let rows = self.count(&table, Some(&column)).await;
-                let (table, said) = (table.said(), said(rows));
-                let text = format!("column `{table}.{column}` goes, with values in {said}");
-                ("drops-column", text, rows)
+            Deed::DropColumn { table, column, cascade } => {
+                let name = format!("{}.{column}", table.said());
+                let what = format!("column `{name}` goes, with values in");
+                self.drops(cost, ("drops-column", what), table, Some(column), version).await;
+                dependents(cost, *cascade, &name);
             }
             Deed::Rows { verb, table } => {
                 let table = table.said();
                 let text = format!("it {verb} rows of `{table}`; an undo does not bring them back");
-                ("changes-rows", text, None)
-            }
-            Deed::Added => {
+                cost.hazard("changes-rows", text);
                 cost.loses_data = true;
-                return;
             }
-            _ => return,
+            Deed::Added => cost.loses_data = true,
+            Deed::Rewrite { table, why } => {
+                let text = format!("table `{}` is written anew: {why}", table.said());
+                cost.hazard("rewrites-table", text);
+            }
+            Deed::Lock { .. } | Deed::IndexLock { .. } => {}
+            Deed::NotNull { .. }
+            | Deed::Check { .. }
+            | Deed::Unique { .. }
+            | Deed::ForeignKey { .. }
+            | Deed::ColumnType { .. }
+            | Deed::RequiredColumn { .. } => self.refused_rows(cost, deed).await,
+        }
+    }
+
+    /// A table or a column that goes: how many rows, how many of them new, and whether it is kept.
+    async fn drops(
+        &mut self,
+        cost: &mut Cost,
+        (code, what): (&str, String),
+        table: &Name,
+        column: Option<&str>,
+        version: &str,
+    ) {
+        let rows = self.rows(table, column).await;
+        let new = self.written_since(table, column, version).await;
+        let new = match new {
+            Some(new) if rows != Some(0) => {
+                let were = if new == 1 { "row was" } else { "rows were" };
+                format!("; {} {were} written since {version} was applied", coarse(new))
+            }
+            _ => String::new(),
         };
-        cost.loses_data |= rows != Some(0);
-        cost.hazards.push(Hazard { code: code.to_owned(), text });
+        let kept = self.keep(cost, table, column).await;
+        let end = if kept { "; a copy is kept" } else { "" };
+        cost.loses_data |= rows != Some(0) && !kept;
+        cost.hazard(code, format!("{what} {}{new}{end}", said(rows)));
+    }
+
+    /// Keeps a table or a column where it may be; whether it is.
+    async fn keep(&mut self, cost: &mut Cost, table: &Name, column: Option<&str>) -> bool {
+        let (Some(left), Conn::Postgres(conn)) = (self.budget, &mut *self.conn) else {
+            return false;
+        };
+        let found = keep::find(conn, table, column).await;
+        match found {
+            Ok(Ok((_, bytes))) if bytes > left => {
+                let name =
+                    column.map_or(table.said(), |column| format!("{}.{column}", table.said()));
+                let text = format!(
+                    "`{name}` is not kept: about {} bytes, and `keep_data` leaves {left}; allow \
+                     more, or accept that an undo does not bring it back",
+                    coarse(i64::try_from(bytes).unwrap_or(i64::MAX))
+                );
+                cost.hazard("data-not-kept", text);
+                false
+            }
+            Ok(Ok((keep, bytes))) => {
+                self.budget = Some(left - bytes);
+                cost.keep.push(keep);
+                true
+            }
+            Ok(Err(why)) => {
+                cost.hazard("data-not-kept", format!("`{}` is not kept: {why}", table.said()));
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     /// Rows of a table, or those with a value in a column; nothing where it cannot be counted.
-    async fn count(&mut self, table: &Name, column: Option<&str>) -> Option<i64> {
-        if self.late {
-            return None;
-        }
+    async fn rows(&mut self, table: &Name, column: Option<&str>) -> Option<i64> {
         let dialect = self.conn.dialect();
         let what = column.map_or_else(|| "*".to_owned(), |column| dialect.name(column));
         let query = format!("SELECT count({what}) FROM {}", table.quoted(dialect));
-        let rows = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(&query)).await;
-        self.late = rows.is_err();
-        let rows: i64 = rows.ok()?.ok()??.parse().ok()?;
+        let rows = self.count(&query).await?;
         let name = table.said();
         let name = column.map_or_else(|| name.clone(), |column| format!("{name}.{column}"));
         self.counts.insert(name, json!(rows));
         Some(rows)
+    }
+
+    /// Rows written after the transaction that wrote the ledger's row of this version: PostgreSQL
+    /// keeps with each row which transaction wrote it.
+    async fn written_since(
+        &mut self,
+        table: &Name,
+        column: Option<&str>,
+        version: &str,
+    ) -> Option<i64> {
+        let dialect = self.conn.dialect();
+        let row = self.tool.driver().ledger_row(version)?;
+        if dialect != Dialect::Postgres {
+            return None;
+        }
+        let value = column
+            .map(|column| format!(" AND t.{} IS NOT NULL", dialect.name(column)))
+            .unwrap_or_default();
+        let query = format!(
+            "SELECT count(*) FROM {} t, (SELECT xmin AS writer FROM {} WHERE {row} LIMIT 1) l \
+             WHERE age(t.xmin) < age(l.writer){value}",
+            table.quoted(dialect),
+            self.ledger
+        );
+        self.count(&query).await
+    }
+
+    async fn count(&mut self, query: &str) -> Option<i64> {
+        if self.late {
+            return None;
+        }
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(query)).await;
+        self.late = counted.is_err();
+        counted.ok()?.ok()??.parse().ok()
+    }
+
+    /// Who waits for us, and for whom we would wait.
+    async fn waits(&mut self, cost: &mut Cost, deeds: &[Deed]) {
+        let mut locks: BTreeMap<Name, Blocks> = BTreeMap::new();
+        for deed in deeds {
+            let (table, blocks) = match deed {
+                Deed::Lock { table, blocks } => (Some(table.clone()), *blocks),
+                Deed::IndexLock { index } => (self.table_of(index).await, Blocks::Readers),
+                _ => continue,
+            };
+            let Some(table) = table else { continue };
+            if self.exists(&table).await {
+                let held = locks.entry(table).or_insert(blocks);
+                *held = blocks.max(*held);
+            }
+        }
+        for (code, wanted, who) in [
+            ("blocks-readers", Blocks::Readers, "nobody reads or writes"),
+            ("blocks-writers", Blocks::Writers, "nobody writes"),
+        ] {
+            let held = locks.iter().filter(|(_, blocks)| **blocks == wanted);
+            let names: Vec<_> = held.map(|(table, _)| format!("`{}`", table.said())).collect();
+            if !names.is_empty() {
+                cost.hazard(code, format!("while it runs {who} {}", names.join(", ")));
+            }
+        }
+        for table in locks.keys() {
+            self.long_transactions(cost, table).await;
+        }
+    }
+
+    async fn long_transactions(&mut self, cost: &mut Cost, table: &Name) {
+        let found = match self.conn {
+            Conn::Postgres(conn) => {
+                crate::db::postgres::long_transactions(conn, table, LONG_TRANSACTION).await
+            }
+            _ => Ok(Vec::new()),
+        };
+        for who in found.unwrap_or_default() {
+            let text = format!("it would wait for a long transaction on `{}`: {who}", table.said());
+            cost.hazard("long-transaction", text);
+        }
+    }
+
+    async fn exists(&mut self, table: &Name) -> bool {
+        let said = table.said();
+        let columns = crate::db::columns(self.conn, &said).await;
+        columns.is_ok_and(|columns| !columns.is_empty())
+    }
+
+    async fn table_of(&mut self, index: &Name) -> Option<Name> {
+        if self.conn.dialect() != Dialect::Postgres {
+            return None;
+        }
+        let quoted = Dialect::Postgres.text(&index.quoted(Dialect::Postgres));
+        let query = format!(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON \
+             c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE \
+             i.indexrelid = to_regclass({quoted})"
+        );
+        let mut rows = self.conn.rows(&query).await.ok()?.into_iter().next()?.into_iter();
+        let schema = rows.next()??;
+        // A plain name, as the statements mostly write it.
+        let schema = (schema != "public").then_some(schema);
+        Some(Name { schema, name: rows.next()?? })
+    }
+}
+
+fn dependents(cost: &mut Cost, cascade: bool, what: &str) {
+    if cascade {
+        let text = format!(
+            "`CASCADE`: whatever depends on `{what}` goes with it; an undo does not bring that back"
+        );
+        cost.hazard("drops-dependents", text);
+        cost.loses_data = true;
     }
 }
 
@@ -103,12 +296,17 @@ fn said(rows: Option<i64>) -> String {
     match rows {
         None => "an unknown number of rows (not counted)".to_owned(),
         Some(1) => "1 row".to_owned(),
-        Some(rows) if rows < EXACT_ROWS_MAX => format!("{rows} rows"),
-        Some(rows) => {
-            let unit = 10_i64.pow(rows.ilog10());
-            format!("at least {} rows", rows / unit * unit)
-        }
+        Some(rows) => format!("{} rows", coarse(rows)),
     }
+}
+
+/// A number for people: exact where it is small.
+fn coarse(number: i64) -> String {
+    if number < EXACT_ROWS_MAX {
+        return number.to_string();
+    }
+    let unit = 10_i64.pow(number.ilog10());
+    format!("at least {}", number / unit * unit)
 }
 
 #[cfg(test)]

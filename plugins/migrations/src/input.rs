@@ -65,6 +65,57 @@ pub(crate) struct ShiftInput {
     /// How long one statement may run, `30s` by default.
     #[serde(default)]
     pub(crate) statement_timeout: Option<String>,
+    /// `migrations.down` on PostgreSQL: whether dropped tables and columns are copied into the
+    /// schema `backout_kept`, so that an undo puts them back; or up to which size, `64MiB` by
+    /// default.
+    #[serde(default)]
+    pub(crate) keep_data: Option<KeepData>,
+    /// `migrations.up`, as an undo calls it: the keys of the effects whose copies are put back.
+    #[serde(default)]
+    pub(crate) put_back: Option<Vec<String>>,
+}
+
+/// What of the data that goes is kept.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum KeepData {
+    /// Up to the default size, or nothing.
+    Whether(bool),
+    /// Up to this size: `10GiB`.
+    UpTo(String),
+}
+
+/// Bytes of dropped tables and columns that are kept by default: copied in about a second, while
+/// nobody reads the table.
+const KEEP_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes to keep; nothing where nothing is kept.
+pub(crate) fn keep(wanted: Option<&KeepData>) -> Result<Option<u64>, PrepareFailure> {
+    match wanted {
+        None | Some(KeepData::Whether(true)) => Ok(Some(KEEP_BYTES)),
+        Some(KeepData::Whether(false)) => Ok(None),
+        Some(KeepData::UpTo(size)) => bytes(size).map(Some).ok_or_else(|| {
+            let reason = format!("`{size}` is no size; write it as in `64MiB` or `10GiB`");
+            PrepareFailure::Refused { reason }
+        }),
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// How long a statement waits for a lock by default: users notice more than a second.
@@ -145,6 +196,12 @@ pub(crate) fn check(input: &Value, guarantee: Guarantee) -> Checked {
         let help = "letters, digits and `_` only, as in `goose_db_version` or `ops.ledger`";
         problem("table", message, help);
     }
+    if let Some(size) = text("keep_data").filter(|size| !open(size))
+        && bytes(size).is_none()
+    {
+        let help = "a number and a unit, as in `64MiB`; or true, or false";
+        problem("keep_data", format!("`{size}` is no size"), help);
+    }
     for name in ["lock_timeout", "statement_timeout"] {
         let written = text(name).filter(|text| !open(text)).map(str::to_owned);
         if let Some(Err(failure)) = written.map(|text| millis(Some(&text), LOCK_TIMEOUT)) {
@@ -172,7 +229,19 @@ pub(crate) fn is_table_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{VersionText, is_table_name};
+    use super::{VersionText, bytes, is_table_name};
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, size) in [
+            ("7", Some(7)),
+            ("64 MiB", Some(67_108_864)),
+            ("1gb", Some(1_000_000_000)),
+            ("x", None),
+        ] {
+            assert_eq!(bytes(text), size, "{text}");
+        }
+    }
 
     #[test]
     fn versions_are_texts() {

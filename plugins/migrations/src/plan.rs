@@ -8,7 +8,7 @@ use backout_plugin_api::{
 use serde_json::{Value, json};
 
 use crate::db::{DATA_VERSION, Data, Database, Look, Place};
-use crate::hazard::{Cost, Counter};
+use crate::hazard::{Cost, Survey};
 use crate::sql;
 use crate::tool::{
     Applied, Change, Dialect, Direction, Ledger, Migration, NOTHING, Names, Script, Tool,
@@ -33,6 +33,10 @@ pub(crate) struct Wish {
     pub(crate) to: String,
     pub(crate) lock_timeout_ms: u64,
     pub(crate) statement_timeout_ms: u64,
+    /// Bytes of dropped tables and columns that are kept; nothing where none are.
+    pub(crate) keep: Option<u64>,
+    /// Keys whose kept data is put back.
+    pub(crate) put_back: Vec<String>,
 }
 
 fn refused(reason: String) -> PrepareFailure {
@@ -56,7 +60,8 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
         database: look.database.clone(),
         marked: look.can_mark,
     };
-    let mut counter = Counter::new(&mut look.conn);
+    let keep = wish.keep.filter(|_| look.can_mark && wish.direction == Direction::Down);
+    let mut survey = Survey::new(&mut look.conn, wish.tool, &wish.table, keep);
     let mut effects = Vec::new();
     let mut bytes = 0;
     for (wave, step) in steps.iter().enumerate() {
@@ -67,13 +72,13 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
                 "more SQL than SQL_BYTES_MAX ({SQL_BYTES_MAX} bytes); split the step by versions"
             )));
         }
-        let cost = counter.cost(&data.statements).await;
+        let cost = survey.cost(&data.statements, &data.version).await;
         effects.push(effect(wave, data, cost)?);
     }
     if effects.is_empty() {
         effects.push(nothing_to_do(&ledger));
     }
-    let rows = counter.counts;
+    let rows = survey.counts;
     let seen =
         json!({ "database": look.name, "version": version_value(ledger.current()), "rows": rows });
     let prepared = prepared(&look, effects, seen);
@@ -292,6 +297,8 @@ impl Maker<'_> {
             marked: self.marked,
             lock_timeout_ms: wish.lock_timeout_ms,
             statement_timeout_ms: wish.statement_timeout_ms,
+            keep: Vec::new(),
+            put_back: wish.put_back.clone(),
         })
     }
 }
@@ -315,7 +322,8 @@ fn check_script(dialect: Dialect, script: &Script, direction: Direction) -> Resu
     Ok(())
 }
 
-fn effect(wave: usize, data: Data, cost: Cost) -> Result<PreparedEffect, PrepareFailure> {
+fn effect(wave: usize, mut data: Data, cost: Cost) -> Result<PreparedEffect, PrepareFailure> {
+    data.keep.clone_from(&cost.keep);
     let word = data.direction.word();
     let title = format!("{} {word}: version {} -> {}", data.file, data.from, data.to);
     let lines = data.statements.iter().flat_map(|statement| statement.lines());

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, MadeEffect, Manifest, Outcome,
-    PrepareFailure, Prepared, Reverted, Satisfied, Settled, parse_input,
+    PrepareFailure, Prepared, Reverted, Satisfied, Settled, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde::Deserialize;
@@ -58,6 +58,8 @@ impl MigrationsShift {
                 input.statement_timeout.as_ref(),
                 STATEMENT_TIMEOUT,
             )?,
+            keep: input::keep(input.keep_data.as_ref())?,
+            put_back: input.put_back.unwrap_or_default(),
         })
     }
 
@@ -128,6 +130,24 @@ impl Action for MigrationsShift {
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         revert(made)
     }
+
+    async fn tidy(&self, ctx: &Context, made: &MadeEffect) -> Tidied {
+        let effect = made.prepared.effects.get(made.effect);
+        let data = effect.map(|effect| Data::read(made.prepared.data_version, &effect.data));
+        let Some(Ok(data)) = data else { return Tidied::default() };
+        let removed = tokio::time::timeout(ctx.timeout, db::tidy(ctx, made, &data)).await;
+        let removed = removed.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        match removed {
+            Ok(removed) => Tidied { removed, left: Vec::new() },
+            Err(why) => Tidied {
+                removed: Vec::new(),
+                left: vec![format!(
+                    "copies in the schema backout_kept: {why}; `DROP SCHEMA backout_kept CASCADE` \
+                     removes all of them"
+                )],
+            },
+        }
+    }
 }
 
 /// The same migration in the other direction. Where it turns out not to be made, that is satisfied
@@ -155,6 +175,10 @@ fn revert(made: &MadeEffect) -> Reverted {
     let mut input = made.input.clone();
     if let Some(fields) = input.as_object_mut() {
         fields.insert("to".to_owned(), json!(data.from));
+        fields.remove("put_back");
+        if !data.keep.is_empty() {
+            fields.insert("put_back".to_owned(), json!([made.key]));
+        }
     }
     Reverted::By { action: ActionName::new(action), input }
 }

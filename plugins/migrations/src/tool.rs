@@ -281,6 +281,12 @@ pub(crate) trait Driver: Sync {
         change: &Change<'_>,
     ) -> Result<LedgerChange, String>;
 
+    /// The condition that finds the ledger's row of a version, where it was written by the
+    /// transaction that made the migration.
+    fn ledger_row(&self, _version: &str) -> Option<String> {
+        None
+    }
+
     /// The locks to hold meanwhile, all of them.
     fn locks(&self, _dialect: Dialect, _names: &Names<'_>) -> Vec<ToolLock> {
         Vec::new()

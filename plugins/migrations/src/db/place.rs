@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use backout_plugin_api::{Context, PrepareFailure, SecretRef};
+use serde_json::Value;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
@@ -48,6 +49,12 @@ pub(crate) async fn place(
             Err(PrepareFailure::Refused { reason })
         }
     }
+}
+
+/// Where the database of a step is now, by its input.
+pub(crate) async fn place_of(ctx: &Context, input: &Value) -> Result<Place, PrepareFailure> {
+    let text = |name: &str| input.get(name).and_then(Value::as_str).map(str::to_owned);
+    place(ctx, text("database").map(SecretRef).as_ref(), text("path").as_ref()).await
 }
 
 /// A path, or a URL as the tools and their drivers take them. Nothing where it cannot be read: an

@@ -10,12 +10,13 @@ use sqlx::{ConnectOptions, PgConnection};
 use super::conn::{run, value};
 
 mod effects;
+pub(crate) mod keep;
 mod locks;
 mod transaction;
 
 pub(crate) use effects::can_mark;
 pub(crate) use locks::long_transactions;
-pub(crate) use transaction::{apply, settle};
+pub(crate) use transaction::{apply, settle, tidy};
 
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backout_plugin_api::{Call, Context, Outcome, SecretRef};
+use backout_plugin_api::{Call, Context, Outcome};
 
 use super::{Data, Database};
 
@@ -71,14 +71,6 @@ pub(crate) struct Work<'a> {
     pub(crate) call: &'a Call,
     pub(crate) data: &'a Data,
     pub(crate) fault: &'a Fault,
-}
-
-impl Work<'_> {
-    /// The database of the step, as a secret.
-    pub(crate) fn secret(&self) -> Option<SecretRef> {
-        let reference = self.call.input.get("database")?.as_str()?;
-        Some(SecretRef(reference.to_owned()))
-    }
 }
 
 /// Makes one migration.

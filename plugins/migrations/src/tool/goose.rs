@@ -93,6 +93,10 @@ impl Driver for Goose {
         Ok(self::change(dialect, table, version, change.direction))
     }
 
+    fn ledger_row(&self, version: &str) -> Option<String> {
+        Some(format!("version_id = {version} AND is_applied"))
+    }
+
     fn locks(&self, dialect: Dialect, _: &Names<'_>) -> Vec<ToolLock> {
         if dialect != Dialect::Postgres {
             return Vec::new();

@@ -9,8 +9,13 @@
 
 mod contract;
 mod peer;
+mod peers_binaries;
+mod peers_common;
+mod peers_layouts;
+mod peers_libraries;
 mod plans;
 mod postgres;
+mod tools_refusals;
 mod windows;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The actions on a real PostgreSQL, one server for all tests, a database for each.
 
 mod contract;
+mod keep;
 mod live;
 mod peer;
 mod plans;
@@ -69,7 +70,7 @@ const SCHEMA: &str = "
     ORDER BY 1";
 
 /// The server of this process; nothing where PostgreSQL is missing and that is no failure.
-fn server() -> Option<&'static Postgres> {
+pub(super) fn server() -> Option<&'static Postgres> {
     static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
     let start = || Postgres::is_here().then(|| Postgres::start().unwrap());
     SERVER.get_or_init(start).as_ref()

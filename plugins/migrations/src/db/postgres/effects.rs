@@ -38,7 +38,7 @@ pub(crate) async fn create(conn: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// Somebody else made it between the look and the making.
-fn raced(made: sqlx::Result<()>) -> sqlx::Result<()> {
+pub(super) fn raced(made: sqlx::Result<()>) -> sqlx::Result<()> {
     const TWICE: [&str; 4] = ["23505", "42P06", "42P07", "42710"];
     match made {
         Err(error) if code(&error).is_some_and(|code| TWICE.contains(&code.as_str())) => Ok(()),

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::{Call, Emit, Settled};
+use backout_plugin_api::{Call, Context, Emit, MadeEffect, Settled};
+use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
-use super::{Server, address, connect, effects, identity, is_answer, is_locked, locks};
+use super::{Server, address, connect, effects, identity, is_answer, is_locked, keep, locks};
 use crate::db::conn::{run, texts, value};
 use crate::db::work::{Point, Stop, Work};
-use crate::db::{Data, Place, place};
+use crate::db::{Data, Place, place_of};
 use crate::sql::{self, Deed, Name};
 use crate::tool::{Dialect, Ledger};
 
@@ -56,9 +57,8 @@ fn application(call: &Call) -> String {
     format!("backout {}", call.key.as_str()).chars().take(63).collect()
 }
 
-async fn options(work: Work<'_>) -> Result<Box<PgConnectOptions>, String> {
-    let path = None;
-    match place(work.ctx, work.secret().as_ref(), path).await {
+async fn options(ctx: &Context, input: &Value) -> Result<Box<PgConnectOptions>, String> {
+    match place_of(ctx, input).await {
         Ok(Place::Postgres(options)) => Ok(options),
         Ok(_) => Err("`database` names no PostgreSQL database any more".to_owned()),
         Err(failure) => Err(failure.reason().to_owned()),
@@ -69,7 +69,7 @@ async fn options(work: Work<'_>) -> Result<Box<PgConnectOptions>, String> {
 pub(crate) async fn apply(work: Work<'_>, server: &Server) -> Result<(), Stop> {
     let end = Instant::now() + work.ctx.timeout.saturating_sub(RESERVE);
     let unmade = |why: String| refused(format!("{why}; nothing was changed"));
-    let options = options(work).await.map_err(unmade)?;
+    let options = options(work.ctx, &work.call.input).await.map_err(unmade)?;
     let name = application(work.call);
     let mut conn = connect(&options, &name, work.ctx.timeout / 2).await.map_err(unmade)?;
     let found = identity(&mut conn, &options).await.map_err(|error| unmade(error.to_string()))?;
@@ -84,6 +84,11 @@ pub(crate) async fn apply(work: Work<'_>, server: &Server) -> Result<(), Stop> {
     if work.data.marked {
         effects::create(&mut conn).await.map_err(|error| {
             refused(format!("cannot make the table backout.effects: {error}; nothing was changed"))
+        })?;
+    }
+    if !work.data.keep.is_empty() {
+        keep::create(&mut conn).await.map_err(|error| {
+            refused(format!("cannot make the schema backout_kept: {error}; nothing was changed"))
         })?;
     }
     loop {
@@ -147,9 +152,15 @@ async fn once(work: Work<'_>, conn: &mut PgConnection, version: u32) -> Result<(
     fault.pass(Point::Recorded)?;
     take_locks(work, conn).await?;
     data.check_before(&ledger(conn, data).await?).map_err(refused)?;
+    let kept = keep::copy(conn, call, &data.version, &data.keep).await;
+    kept.map_err(before_commit("copy what goes"))?;
     for (at, statement) in data.statements.iter().enumerate() {
         let what = format!("run statement {} of {}", at + 1, data.file);
         run(&mut *conn, statement).await.map_err(before_commit(&what))?;
+    }
+    for key in &data.put_back {
+        let put = keep::put_back(conn, key, &data.version).await;
+        put.map_err(before_commit("put back what was kept"))?;
     }
     fault.pass(Point::Migrated)?;
     for statement in &data.ledger.after {
@@ -248,7 +259,7 @@ pub(crate) async fn settle(work: Work<'_>, server: &Server) -> Settled {
 
 async fn try_settle(work: Work<'_>, server: &Server) -> Result<Settled, String> {
     let said = |error: sqlx::Error| error.to_string();
-    let options = options(work).await?;
+    let options = options(work.ctx, &work.call.input).await?;
     let mut conn = connect(&options, "backout settle", work.ctx.timeout / 2).await?;
     let found = identity(&mut conn, &options).await.map_err(said)?;
     if !found.is(server) {
@@ -301,6 +312,23 @@ async fn seal(conn: &mut PgConnection, work: Work<'_>) -> sqlx::Result<Settled> 
     }
     run(&mut *conn, "COMMIT").await?;
     Ok(Settled::NotDone)
+}
+
+/// Removes the copies of a key, once nobody asks for an undo any more.
+pub(crate) async fn tidy(
+    ctx: &Context,
+    made: &MadeEffect,
+    server: &Server,
+) -> Result<Vec<String>, String> {
+    let said = |error: sqlx::Error| error.to_string();
+    let options = options(ctx, &made.input).await?;
+    let mut conn = connect(&options, "backout tidy", ctx.timeout / 2).await?;
+    if !identity(&mut conn, &options).await.map_err(said)?.is(server) {
+        return Err("another database has its name now".to_owned());
+    }
+    let count = keep::remove(&mut conn, made.key.as_str()).await.map_err(said)?;
+    let line = format!("{count} kept copies in the schema backout_kept of {}", server.address);
+    Ok(if count == 0 { Vec::new() } else { vec![line] })
 }
 
 /// Without a row of our own only the ledger tells, and not who changed it.
