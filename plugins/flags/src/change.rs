@@ -1,5 +1,6 @@
 //! A change of some flags of one file: prepared, swapped in, settled.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,24 +14,27 @@ use backout_plugin_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::input::format_of;
-use crate::tree::{Document, Edit, Plain, edited};
+use crate::check::format_of;
+use crate::document::Document;
+use crate::input::System;
+use crate::kept::{self, Kept};
+use crate::tree::{Edit, Layout, Plain, edited};
 
-/// The version of [`Data`].
-pub(crate) const DATA_VERSION: u32 = 1;
 /// How long the file may take to look as wanted after the swap: it is a local file.
 const CONVERGE: Duration = Duration::ZERO;
 
-/// What `apply`, `settle` and `revert` need.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What `apply`, `settle` and `revert` of a file need; data version 1 was this alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
+    #[serde(default)]
+    pub(crate) system: System,
     pub(crate) swap: SwapPlan,
     pub(crate) edits: Vec<Edit>,
     pub(crate) flags: Vec<Block>,
 }
 
 /// The text of one flag in the file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Block {
     pub(crate) name: String,
     pub(crate) before: String,
@@ -41,15 +45,23 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) name: String,
+    /// The bytes of the file that the edits stay in.
+    pub(crate) block: Range<usize>,
+    /// What everybody gets afterwards, where that is one variation.
+    pub(crate) variation: Option<String>,
+    /// That variation's value.
+    pub(crate) value: Option<Value>,
     pub(crate) edits: Vec<Edit>,
     pub(crate) difference: Vec<String>,
     pub(crate) hazards: Vec<Hazard>,
+    /// What the flag means afterwards.
     pub(crate) wanted: Plain,
 }
 
 /// A file of flags as it was read.
 #[derive(Debug)]
 pub(crate) struct Source {
+    pub(crate) system: System,
     pub(crate) path: PathBuf,
     pub(crate) look: Look,
     pub(crate) document: Document,
@@ -60,8 +72,8 @@ fn refused(reason: String) -> PrepareFailure {
 }
 
 /// Reads a file of flags. Blocks.
-pub(crate) fn read(file: &str) -> Result<Source, PrepareFailure> {
-    let format = format_of(file).map_err(refused)?;
+pub(crate) fn read(system: System, file: &str) -> Result<Source, PrepareFailure> {
+    let (format, layout) = format_of(system, file).map_err(refused)?;
     let failed = |error: std::io::Error| {
         let reason = format!("cannot read {file}: {error}");
         match error.kind() {
@@ -74,27 +86,30 @@ pub(crate) fn read(file: &str) -> Result<Source, PrepareFailure> {
     let text = String::from_utf8(look.content.clone())
         .map_err(|error| refused(format!("{file} is not UTF-8: {error}")))?;
     let document =
-        Document::parse(text, format).map_err(|why| refused(format!("{file}: {why}")))?;
-    Ok(Source { path, look, document })
+        Document::parse(text, format, layout).map_err(|why| refused(format!("{file}: {why}")))?;
+    Ok(Source { system, path, look, document })
 }
 
 /// Turns planned flags into the one effect of the file.
 pub(crate) fn prepared(
     source: &Source,
-    planned: Vec<Planned>,
+    planned: &[Planned],
     what: &str,
 ) -> Result<Prepared, PrepareFailure> {
     let path = source.path.display();
-    let mut edits: Vec<Edit> = planned.iter().flat_map(|flag| flag.edits.iter().cloned()).collect();
+    let mut edits: Vec<Edit> = Vec::new();
+    for flag in planned {
+        edits.extend(edits_within(&source.document.text, flag).map_err(refused)?);
+    }
     edits.sort_by_key(|edit| edit.start);
     let text = edited(&source.document.text, &edits).map_err(refused)?;
-    let after = verify(source, &text, &planned)
+    let after = verify(source, &text, planned)
         .map_err(|why| refused(format!("{path}: {why}; nothing was changed")))?;
     let satisfied = edits.is_empty();
     if !satisfied {
         check_writable(&source.path)?;
     }
-    let flags = blocks(&source.document, &after, &planned).map_err(refused)?;
+    let flags = blocks(&source.document, &after, planned, &edits).map_err(refused)?;
     let image = |text: fn(&Block) -> &String| {
         let blocks = flags.iter().map(|flag| (flag.name.clone(), json!(text(flag))));
         Image::Plain(Value::Object(blocks.collect::<Map<_, _>>()))
@@ -108,7 +123,7 @@ pub(crate) fn prepared(
         wanted: image(|block| &block.after),
         difference: planned.iter().flat_map(|flag| flag.difference.iter().cloned()).collect(),
         reversibility: Reversibility::Exact,
-        hazards: planned.into_iter().flat_map(|flag| flag.hazards).collect(),
+        hazards: planned.iter().flat_map(|flag| flag.hazards.iter().cloned()).collect(),
         data: Value::Null,
     };
     let swap = SwapPlan {
@@ -117,7 +132,7 @@ pub(crate) fn prepared(
         before: source.look.stamp.clone(),
         wanted_sha256: sha256_hex(text.as_bytes()),
     };
-    with_data(effect, Data { swap, edits, flags }, &source.path)
+    with_data(effect, Data { system: source.system, swap, edits, flags }, &source.path)
 }
 
 fn with_data(
@@ -126,9 +141,9 @@ fn with_data(
     path: &Path,
 ) -> Result<Prepared, PrepareFailure> {
     let seen = json!({ "file": path, "sha256": data.swap.before.sha256 });
-    effect.data = serde_json::to_value(data).map_err(|error| refused(error.to_string()))?;
+    effect.data = Kept::File(data).to_value().map_err(refused)?;
     Ok(Prepared {
-        data_version: DATA_VERSION,
+        data_version: kept::DATA_VERSION,
         guarantee: Guarantee::Conditional,
         remembered_ms: None,
         locks: vec![TargetId::new(format!("file:{}", path.display()))],
@@ -155,9 +170,11 @@ fn check_writable(path: &Path) -> Result<(), PrepareFailure> {
 /// Reads the edited text again: the flags named must mean what was wanted, and nothing else may
 /// have changed.
 fn verify(source: &Source, text: &str, planned: &[Planned]) -> Result<Document, String> {
-    let after = Document::parse(text.to_owned(), source.document.format)
+    let document = &source.document;
+    let after = Document::parse(text.to_owned(), document.format, document.layout)
         .map_err(|why| format!("the edit would make the file unreadable: {why}"))?;
-    let (old, new) = (source.document.root.entries(), after.root.entries());
+    check_around(document, &after)?;
+    let (old, new) = (document.flags().entries(), after.flags().entries());
     if old.len() != new.len() {
         return Err("the edit would add or lose a flag".to_owned());
     }
@@ -174,12 +191,63 @@ fn verify(source: &Source, text: &str, planned: &[Planned]) -> Result<Document, 
     Ok(after)
 }
 
-fn blocks(before: &Document, after: &Document, planned: &[Planned]) -> Result<Vec<Block>, String> {
+/// What stands beside the map of flags stays as it is.
+fn check_around(before: &Document, after: &Document) -> Result<(), String> {
+    let Layout::Under(flags) = before.layout else { return Ok(()) };
+    let rest = |document: &Document| -> Vec<Plain> {
+        let others = document.root.entries().iter().filter(|entry| entry.name() != flags);
+        others.flat_map(|entry| [entry.key.plain(), entry.value.plain()]).collect()
+    };
+    if rest(before) == rest(after) {
+        return Ok(());
+    }
+    Err(format!("the edit would change more than `{flags}`"))
+}
+
+/// A flag's edits, so that none reaches beyond its block: a line that goes at the block's end takes
+/// the newline before it, and leaves the one after.
+fn edits_within(text: &str, flag: &Planned) -> Result<Vec<Edit>, String> {
+    let mut limit = flag.block.end;
+    let mut edits = flag.edits.clone();
+    for edit in edits.iter_mut().rev() {
+        let beyond = edit.end.saturating_sub(limit);
+        let (start, end) = (edit.start.saturating_sub(beyond), edit.end - beyond);
+        let same = text.get(start..edit.start) == text.get(end..edit.end);
+        if beyond > 0 && (!same || start < flag.block.start) {
+            return Err(format!("an edit of flag `{}` would reach beyond it", flag.name));
+        }
+        (edit.start, edit.end) = (start, end);
+        limit = if beyond > 0 { start } else { usize::MAX };
+    }
+    Ok(edits)
+}
+
+/// The text of each flag before, and what stands in the place of those bytes after.
+fn blocks(
+    before: &Document,
+    after: &Document,
+    planned: &[Planned],
+    edits: &[Edit],
+) -> Result<Vec<Block>, String> {
+    let moved = |at: usize, counts: &dyn Fn(&Edit) -> bool| {
+        let counted = edits.iter().filter(|edit| counts(edit));
+        counted.fold(at, |at, edit| (at + edit.text.len()).saturating_sub(edit.end - edit.start))
+    };
     let block = |flag: &Planned| {
+        let was = &flag.block;
+        let start = moved(was.start, &|edit| edit.end <= was.start);
+        let end = moved(was.end, &|edit| edit.start < was.end);
+        let text = |document: &Document, start, end| {
+            document
+                .text
+                .get(start..end)
+                .map(str::to_owned)
+                .ok_or("an edit is not where it was meant")
+        };
         Ok(Block {
             name: flag.name.clone(),
-            before: before.flag_block(before.flag(&flag.name)?).to_owned(),
-            after: after.flag_block(after.flag(&flag.name)?).to_owned(),
+            before: text(before, was.start, was.end)?,
+            after: text(after, start, end)?,
         })
     };
     planned.iter().map(block).collect()
@@ -197,11 +265,7 @@ impl Changer {
         Self { faults: Faults::at(fault), method: Method::default() }
     }
 
-    pub(crate) async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        let data = match data(call) {
-            Ok(data) => data,
-            Err(reason) => return Outcome::Refused { reason },
-        };
+    pub(crate) async fn apply(&self, ctx: &Context, call: &Call, data: Data) -> Outcome {
         let (this, key, fence) = (self.clone(), call.key.clone(), call.fence.clone());
         let patience = Patience::of(ctx);
         let work = move || {
@@ -216,11 +280,7 @@ impl Changer {
             .unwrap_or_else(|error| Outcome::Unclear { reason: error.to_string() })
     }
 
-    pub(crate) async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        let data = match data(call) {
-            Ok(data) => data,
-            Err(evidence) => return Settled::Unknown { evidence },
-        };
+    pub(crate) async fn settle(&self, ctx: &Context, call: &Call, data: Data) -> Settled {
         let (this, key, dispatch) = (self.clone(), call.key.clone(), call.fence.dispatch);
         let patience = Patience::of(ctx);
         let work = move || this.swap(&data, &key, &patience).settle(dispatch);
@@ -237,15 +297,6 @@ impl Changer {
             "sha256": data.swap.wanted_sha256,
         });
         Swap { plan: &data.swap, key, output, patience, method: self.method, faults: &self.faults }
-    }
-}
-
-fn data(call: &Call) -> Result<Data, String> {
-    if call.prepared.data_version == DATA_VERSION {
-        call.data()
-    } else {
-        let version = call.prepared.data_version;
-        Err(format!("flag data of version {version} is not known to this release"))
     }
 }
 

@@ -4,15 +4,21 @@ use async_trait::async_trait;
 use backout_plugin_api::files::{Method, Point};
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, MadeEffect, Manifest, Outcome,
-    PrepareFailure, Prepared, Reverted, Satisfied, Settled, parse_input,
+    PrepareFailure, Prepared, Reverted, Settled, parse_input,
 };
 use schemars::schema_for;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::change::{self, Changer, DATA_VERSION, Data, Planned};
-use crate::goff;
-use crate::input::{self, OffInput, SetInput, Wish, format_of};
-use crate::tree::Format;
+use crate::api::Api;
+use crate::by_hand;
+use crate::change::{self, Planned, Source};
+use crate::check::{self, Kind};
+use crate::input::{OffInput, Place, Server, SetInput, System, Wish};
+use crate::kept::DATA_VERSIONS;
+use crate::proof::Expected;
+use crate::server::{self, ServerPoint};
+use crate::step::{self, Maker};
+use crate::{flagd, goff};
 
 const OFF_DOCS: &str = include_str!("docs/off.md");
 const SET_DOCS: &str = include_str!("docs/set.md");
@@ -27,31 +33,41 @@ enum Verb {
 #[derive(Clone, Debug)]
 pub struct FlagsForce {
     verb: Verb,
-    changer: Changer,
+    maker: Maker,
 }
 
 impl FlagsForce {
     /// `flags.off`.
     pub fn off() -> Self {
-        Self { verb: Verb::Off, changer: Changer::default() }
+        Self { verb: Verb::Off, maker: Maker::default() }
     }
 
     /// `flags.set`.
     pub fn set() -> Self {
-        Self { verb: Verb::Set, changer: Changer::default() }
+        Self { verb: Verb::Set, maker: Maker::default() }
     }
 
-    /// The same, disturbed after each sub-step of `apply`; for tests.
+    /// The same, disturbed after each sub-step of a file's swap; for tests.
     #[must_use]
     pub fn with_fault(mut self, fault: impl Fn(Point) -> bool + Send + Sync + 'static) -> Self {
-        self.changer = Changer { method: self.changer.method, ..Changer::at(fault) };
+        self.maker = self.maker.stopped_at(fault);
         self
     }
 
-    /// The same with another way to exchange the names; for tests.
+    /// The same with another way to exchange a file's names; for tests.
     #[must_use]
     pub fn with_method(mut self, method: Method) -> Self {
-        self.changer.method = method;
+        self.maker = self.maker.by(method);
+        self
+    }
+
+    /// The same, disturbed after each sub-step on a server; for tests.
+    #[must_use]
+    pub fn with_server_fault(
+        mut self,
+        stop: impl Fn(ServerPoint) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.maker = self.maker.server_stopped_at(stop);
         self
     }
 
@@ -71,7 +87,7 @@ impl Action for FlagsForce {
                 "flags.off",
                 "Gives everybody the off variation of some flags.",
                 OFF_DOCS,
-                r#"(file: "/etc/shop/flags.yaml", flags: ["new_checkout", "fast_pay"])"#,
+                include_str!("docs/off.ron"),
             ),
             Verb::Set => (
                 "flags.set",
@@ -91,120 +107,116 @@ impl Action for FlagsForce {
             example,
             guarantee: Guarantee::Conditional,
             pure: false,
-            data_versions: &[DATA_VERSION],
+            data_versions: DATA_VERSIONS,
         }
     }
 
     fn check(&self, input: &Value) -> Checked {
-        input::check(input, Guarantee::Conditional)
+        check::check(input, Kind::Force)
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
-        by_hand(&Wish::guess(input))
+        by_hand::force(&Wish::guess(input))
     }
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
         let wish = self.wish(input)?;
-        let now_ms = ctx.now_ms;
-        change::blocking(move || prepare(&wish, now_ms)).await
+        check::check(input, Kind::Force).accepted()?;
+        let (prepared, expected) = match &wish.place {
+            Place::File(_) => in_file(ctx, &wish).await?,
+            Place::Server(server) => on_server(ctx, &wish, server).await?,
+            Place::Nowhere => return Err(refuse("neither `file` nor `server` is named")),
+        };
+        let unknown = step::unknown_flags(&wish.flags, wish.known.as_deref());
+        step::completed(ctx, prepared, unknown, wish.prove.as_ref(), expected).await
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        self.changer.apply(ctx, call).await
+        self.maker.apply(ctx, call).await
     }
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        self.changer.settle(ctx, call).await
+        self.maker.settle(ctx, call).await
     }
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
-        revert(made)
+        step::revert(made)
     }
 }
 
-fn prepare(wish: &Wish, now_ms: i64) -> Result<Prepared, PrepareFailure> {
-    let refuse = |reason: String| PrepareFailure::Refused { reason };
-    if wish.flags.is_empty() {
-        return Err(refuse("no flag is named".to_owned()));
-    }
-    let source = change::read(&wish.file)?;
-    let in_file = |why: String| refuse(format!("{}: {why}", wish.file));
-    let mut planned = Vec::new();
-    let mut variations: Vec<String> = Vec::new();
-    for name in &wish.flags {
-        let flag = source.document.flag(name).map_err(in_file)?;
-        let change = goff::force(&source.document, flag, wish.variation.as_deref(), now_ms)
-            .map_err(in_file)?;
-        if !variations.contains(&change.variation) {
-            variations.push(change.variation.clone());
+fn refuse(reason: impl Into<String>) -> PrepareFailure {
+    PrepareFailure::Refused { reason: reason.into() }
+}
+
+type Forced = (Prepared, Vec<Expected>);
+
+async fn in_file(ctx: &Context, wish: &Wish) -> Result<Forced, PrepareFailure> {
+    let (wish, now_ms) = (wish.clone(), ctx.now_ms);
+    change::blocking(move || {
+        let source = change::read(wish.system, wish.file())?;
+        let planned = plan_in_file(&source, &wish, now_ms)?;
+        let mut variations: Vec<&str> = Vec::new();
+        for variation in planned.iter().filter_map(|flag| flag.variation.as_deref()) {
+            if !variations.contains(&variation) {
+                variations.push(variation);
+            }
         }
-        planned.push(Planned {
-            name: name.clone(),
-            edits: change.edits,
-            difference: change.difference,
-            hazards: change.hazards,
-            wanted: change.wanted,
-        });
-    }
-    change::prepared(&source, planned, &format!("{} for everybody", variations.join(" or ")))
+        let what = format!("{} for everybody", variations.join(" or "));
+        let prepared = change::prepared(&source, &planned, &what)?;
+        Ok((prepared, planned.into_iter().map(expected_in_file).collect()))
+    })
+    .await
 }
 
-/// The flags' own text from before, put back by `flags.restore`.
-pub(crate) fn revert(made: &MadeEffect) -> Reverted {
-    let effect = made.prepared.effects.get(made.effect);
-    let Some(effect) = effect.filter(|effect| effect.satisfied != Satisfied::Yes) else {
-        return Reverted::Nothing;
+/// What every flag of the wish becomes in its file.
+pub(crate) fn plan_in_file(
+    source: &Source,
+    wish: &Wish,
+    now_ms: i64,
+) -> Result<Vec<Planned>, PrepareFailure> {
+    let in_file = |why: String| refuse(format!("{}: {why}", wish.file()));
+    let plan = |name: &String| {
+        let flag = source.document.flag(name)?;
+        match wish.system {
+            System::Flagd => flagd::force(&source.document, flag, wish.variation.as_deref()),
+            System::GoFeatureFlag | System::Unleash | System::LaunchDarkly => {
+                goff::force(&source.document, flag, wish.variation.as_deref(), now_ms)
+            }
+        }
     };
-    let Ok(data) = serde_json::from_value::<Data>(effect.data.clone()) else {
-        let why = "the record of what was there is not readable by this release".to_owned();
-        return Reverted::NotPossible { why };
-    };
-    let texts = |text: fn(&change::Block) -> &String| -> Value {
-        data.flags.iter().map(|flag| (flag.name.clone(), json!(text(flag)))).collect()
-    };
-    Reverted::By {
-        action: ActionName::new("flags.restore"),
-        input: json!({
-            "file": data.swap.target,
-            "blocks": texts(|block| &block.before),
-            "left": texts(|block| &block.after),
-        }),
-    }
+    wish.flags.iter().map(|name| plan(name).map_err(in_file)).collect()
 }
 
-fn by_hand(wish: &Wish) -> ByHand {
-    let file = &wish.file;
-    let (yq, show) = match format_of(file) {
-        Ok(Format::Json) => ("yq -i -o=json", "yq -o=json"),
-        _ => ("yq -i", "yq"),
-    };
-    let variation = wish.variation.as_deref().unwrap_or("off");
-    let edit = |name: &String| {
-        format!(
-            "{yq} '.[\"{name}\"] |= (.defaultRule = {{\"variation\": \"{variation}\"}} | \
-             del(.targeting, .scheduledRollout, .experimentation, .disable, .bucketingKey))' \
-             '{file}'"
-        )
-    };
-    let mut commands = vec![format!("cp -p '{file}' '{file}.before'")];
-    if wish.variation.is_none() {
-        commands.push(format!(
-            "{show} '.[] | .variations' '{file}'  # if no variation is named off, use its own name"
-        ));
+/// What the proof expects of a flag that was planned.
+pub(crate) fn expected_in_file(planned: Planned) -> Expected {
+    Expected { flag: planned.name, variation: planned.variation, value: planned.value }
+}
+
+async fn on_server(ctx: &Context, wish: &Wish, server: &Server) -> Result<Forced, PrepareFailure> {
+    let planned = plan_on_server(ctx, wish, server).await?;
+    let expected = planned.iter().map(expected_on_server).collect();
+    Ok((server::prepared(wish.system, server, planned)?, expected))
+}
+
+/// What every flag of the wish becomes on its server.
+pub(crate) async fn plan_on_server(
+    ctx: &Context,
+    wish: &Wish,
+    server: &Server,
+) -> Result<Vec<server::Planned>, PrepareFailure> {
+    let api = Api::new(ctx, wish.system, server).await.map_err(refuse)?;
+    let mut planned = Vec::new();
+    for flag in &wish.flags {
+        let seen = api.look(flag).await.map_err(server::not_seen)?;
+        let wanted = api.forced(flag, &seen, wish.variation.as_deref()).map_err(refuse)?;
+        planned.push(server::Planned { flag: flag.clone(), seen, wanted });
     }
-    commands.extend(wish.flags.iter().map(edit));
-    let names = wish.flags.join(", ");
-    ByHand {
-        does: format!(
-            "gives everybody the variation `{variation}` of {names} in {file}; never by \
-             `disable: true`, which gives the code's own default"
-        ),
-        commands,
-        verify: wish
-            .flags
-            .iter()
-            .map(|name| format!("{show} '.[\"{name}\"]' '{file}'"))
-            .chain([format!("diff '{file}.before' '{file}'")])
-            .collect(),
-    }
+    Ok(planned)
+}
+
+/// What the proof expects of a flag that was planned.
+pub(crate) fn expected_on_server(planned: &server::Planned) -> Expected {
+    let server::Planned { flag, wanted, .. } = planned;
+    let (variation, value) = (wanted.variation.clone(), wanted.value.clone());
+    Expected { flag: flag.clone(), variation, value }
 }

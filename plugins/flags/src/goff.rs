@@ -3,7 +3,10 @@
 use backout_plugin_api::Hazard;
 use chrono::DateTime;
 
-use crate::tree::{Document, Edit, Entry, Node, Plain, Scalar};
+use crate::change::Planned;
+use crate::document::{Document, check_editable, described, positions};
+use crate::tree::{Edit, Entry, Format, Node, Plain, Scalar, Shape, is_flow};
+use crate::{toml, variation};
 
 /// Keys of a flag that may give somebody another variation than the default rule, or the code's
 /// own default, now or later. A `bucketingKey` is one of them: an evaluation whose context lacks
@@ -14,32 +17,21 @@ const STEERING: [&str; 5] =
 /// Keys of a rule that come before its `variation`, or set it aside.
 const RULE_STEERING: [&str; 3] = ["percentage", "progressiveRollout", "disable"];
 
-/// Variations that mean off by their name, the most telling first.
-const OFF_NAMES: [&str; 3] = ["off", "disabled", "false"];
-
-/// What has to change in one flag.
-#[derive(Debug)]
-pub(crate) struct Change {
-    pub(crate) variation: String,
-    pub(crate) edits: Vec<Edit>,
-    pub(crate) difference: Vec<String>,
-    pub(crate) hazards: Vec<Hazard>,
-    /// What the flag means afterwards.
-    pub(crate) wanted: Plain,
-}
-
 /// What to change so that everybody gets `variation`; absent is the flag's off variation.
 pub(crate) fn force(
     document: &Document,
     flag: &Entry,
-    variation: Option<&str>,
+    wanted: Option<&str>,
     now_ms: i64,
-) -> Result<Change, String> {
+) -> Result<Planned, String> {
     let name = flag.name();
     let refuse = |why: String| format!("flag `{name}`: {why}");
-    check_editable(&flag.value).map_err(refuse)?;
-    let key = variation_key(&flag.value, variation).map_err(refuse)?;
     let rule = flag.value.get("defaultRule").filter(|rule| rule.value.is_map());
+    for map in [Some(&flag.value), rule.map(|rule| &rule.value)].into_iter().flatten() {
+        check_editable(map).map_err(refuse)?;
+    }
+    let chosen = variation::choose(&flag.value, "variations", wanted).map_err(refuse)?;
+    let key = &chosen.key;
     let rule = rule.ok_or_else(|| {
         refuse("it has no `defaultRule` map, which go-feature-flag refuses to load".to_owned())
     })?;
@@ -47,65 +39,15 @@ pub(crate) fn force(
     let mut edits = document.removal(&flag.value, &drop).map_err(refuse)?;
     edits.extend(rule_edits(document, &rule.value, key).map_err(refuse)?);
     edits.sort_by_key(|edit| edit.start);
-    Ok(Change {
-        variation: key.text().unwrap_or_default().to_owned(),
+    Ok(Planned {
+        name: name.to_owned(),
+        block: document.block(flag, document.flags()),
+        variation: Some(chosen.name().to_owned()),
+        value: Some(chosen.value.to_json()),
         difference: difference(flag, &rule.value, key, &drop),
-        hazards: schedule_hazards(flag, now_ms),
-        wanted: wanted(&flag.value, key),
+        hazards: hazards(flag, &rule.value, now_ms),
+        wanted: wanted_flag(&flag.value, key),
         edits,
-    })
-}
-
-/// Constructs whose meaning stands elsewhere in the file.
-fn check_editable(flag: &Node) -> Result<(), String> {
-    let rule = flag.get("defaultRule").map(|rule| &rule.value);
-    for map in [Some(flag), rule].into_iter().flatten() {
-        let inside =
-            |node: &Node| node.span.start >= map.span.start && node.span.end <= map.span.end;
-        if !map.entries().iter().all(|entry| inside(&entry.key) && inside(&entry.value)) {
-            return Err("it is an alias of another part of the file; write it out first".to_owned());
-        }
-        if map.get("<<").is_some() {
-            return Err("it uses a merge key (`<<`); write its fields out first".to_owned());
-        }
-        for (at, entry) in map.entries().iter().enumerate() {
-            if map.entries().iter().skip(at + 1).any(|other| other.name() == entry.name()) {
-                return Err(format!("`{}` stands in it twice", entry.name()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The key of the wanted variation, as the flag writes it.
-fn variation_key<'a>(flag: &'a Node, wanted: Option<&str>) -> Result<&'a Node, String> {
-    let variations = flag.get("variations").map_or(&[][..], |entry| entry.value.entries());
-    let by_name = |name: &str| {
-        variations.iter().find(|entry| entry.name().eq_ignore_ascii_case(name)).map(|e| &e.key)
-    };
-    let exact = |name: &str| variations.iter().find(|e| e.name() == name).map(|e| &e.key);
-    let found = match wanted {
-        Some(name) => exact(name),
-        None => OFF_NAMES.into_iter().find_map(by_name),
-    };
-    found.ok_or_else(|| {
-        let names: Vec<_> = variations.iter().map(Entry::name).collect();
-        let names = names.join(", ");
-        let off: Vec<_> = variations
-            .iter()
-            .filter(|entry| entry.value.is_plain_text("false"))
-            .map(Entry::name)
-            .collect();
-        match wanted {
-            Some(name) => format!("it has no variation `{name}`; it has: {names}"),
-            None if off.is_empty() => {
-                format!("none of its variations is named off; say `off_variation`: one of {names}")
-            }
-            None => format!(
-                "none of its variations is named off; say `off_variation`: of {names}, `{}` is false",
-                off.join("`, `")
-            ),
-        }
     })
 }
 
@@ -118,11 +60,6 @@ fn steering(flag: &Node) -> Vec<usize> {
     positions(flag, steers)
 }
 
-fn positions(map: &Node, wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
-    let entries = map.entries().iter().enumerate();
-    entries.filter(|(_, entry)| wanted(entry)).map(|(at, _)| at).collect()
-}
-
 fn rule_steering(rule: &Node) -> Vec<usize> {
     positions(rule, |entry| RULE_STEERING.contains(&entry.name()))
 }
@@ -130,11 +67,7 @@ fn rule_steering(rule: &Node) -> Vec<usize> {
 /// The edits that make a default rule give one variation.
 fn rule_edits(document: &Document, rule: &Node, key: &Node) -> Result<Vec<Edit>, String> {
     let mut drop = rule_steering(rule);
-    let written = document.text.get(key.span.clone()).unwrap_or_default();
-    let field = match document.format {
-        crate::tree::Format::Yaml => format!("variation: {written}"),
-        crate::tree::Format::Json => format!("\"variation\": {written}"),
-    };
+    let field = field(document, key);
     let set = match rule.get("variation") {
         Some(now) if now.value.text() == key.text() => None,
         Some(now) => Some(Edit {
@@ -145,6 +78,9 @@ fn rule_edits(document: &Document, rule: &Node, key: &Node) -> Result<Vec<Edit>,
         None if drop.is_empty() => {
             return Err("its `defaultRule` has neither variation nor percentage".to_owned());
         }
+        None if document.format == Format::Toml && !is_flow(rule) => {
+            Some(toml_field(document, rule, &mut drop, &field)?)
+        }
         None => {
             let entry = rule.entries().get(drop.remove(0)).ok_or("no such entry")?;
             let block = document.block(entry, rule);
@@ -154,6 +90,42 @@ fn rule_edits(document: &Document, rule: &Node, key: &Node) -> Result<Vec<Edit>,
     let mut edits = document.removal(rule, &drop)?;
     edits.extend(set);
     Ok(edits)
+}
+
+/// The default rule's `variation` as the file writes it.
+fn field(document: &Document, key: &Node) -> String {
+    let written = document.text.get(key.span.clone()).unwrap_or_default();
+    match document.format {
+        Format::Yaml => format!("variation: {written}"),
+        Format::Json => format!("\"variation\": {written}"),
+        Format::Toml => format!("variation = {}", toml::quoted(key.text().unwrap_or_default())),
+    }
+}
+
+/// In TOML a field must stand in its own table: right after the table's header, else where the
+/// first entry that goes had its line, or its header.
+fn toml_field(
+    document: &Document,
+    rule: &Node,
+    drop: &mut Vec<usize>,
+    field: &str,
+) -> Result<Edit, String> {
+    if let Shape::Map { header: Some(header), .. } = &rule.shape {
+        let at = document.line_end(header.end);
+        return Ok(Edit { start: at, end: at, text: format!("{}{field}", document.newline()) });
+    }
+    let entry = rule.entries().get(drop.remove(0)).ok_or("no such entry")?;
+    let block = document.block(entry, rule);
+    // The path to the rule: `f.defaultRule.` of a dotted key, `[f.defaultRule.` of a header.
+    let path = document.text.get(block.start..entry.key.span.start).unwrap_or_default();
+    let text = match path.strip_prefix('[') {
+        Some(path) => {
+            let path = path.trim_end().trim_end_matches('.').trim_end();
+            format!("[{path}]{}{field}", document.newline())
+        }
+        None => format!("{path}{field}"),
+    };
+    Ok(Edit { start: block.start, end: block.end, text })
 }
 
 fn difference(flag: &Entry, rule: &Node, key: &Node, drop: &[usize]) -> Vec<String> {
@@ -173,13 +145,31 @@ fn difference(flag: &Entry, rule: &Node, key: &Node, drop: &[usize]) -> Vec<Stri
     lines
 }
 
-fn described(entry: &Entry) -> String {
-    match (entry.value.text(), entry.value.items().len()) {
-        (Some(text), _) => format!("{}: {text}", entry.name()),
-        (None, 0) => entry.name().to_owned(),
-        (None, 1) => format!("{} (1 entry)", entry.name()),
-        (None, count) => format!("{} ({count} entries)", entry.name()),
+/// What somebody had planned for the flag, or relied on, and what is taken out of it.
+fn hazards(flag: &Entry, rule: &Node, now_ms: i64) -> Vec<Hazard> {
+    let mut hazards = schedule_hazards(flag, now_ms);
+    let name = flag.name();
+    let mut say = |code: &str, text: String| {
+        hazards.push(Hazard { code: code.to_owned(), text: format!("flag `{name}` {text}") });
+    };
+    let targeting = flag.value.get("targeting").map_or(&[][..], |entry| entry.value.items());
+    let progressive = |rule: &Node| rule.get("progressiveRollout").is_some();
+    if progressive(rule) || targeting.iter().any(progressive) {
+        let text = "has a progressive rollout, which would go on giving it to more people; it is \
+                    removed";
+        say("progressive-rollout", text.to_owned());
     }
+    if flag.value.get("experimentation").is_some() {
+        let text = "has an experiment, outside of which users get the code's own default; it is \
+                    removed, and the experiment's figures end here";
+        say("experimentation", text.to_owned());
+    }
+    if flag.value.get("disable").is_some_and(|entry| entry.value.is_plain_text("true")) {
+        let text = "is disabled: users get the code's own default now, and will get the variation \
+                    instead";
+        say("was-disabled", text.to_owned());
+    }
+    hazards
 }
 
 /// A schedule that would change the flag again later. It is removed; a person should know that
@@ -208,7 +198,7 @@ fn schedule_hazards(flag: &Entry, now_ms: i64) -> Vec<Hazard> {
 
 /// What the flag means afterwards, worked out from the tree and not from the text, so that the
 /// edited text can be checked against it.
-fn wanted(flag: &Node, key: &Node) -> Plain {
+fn wanted_flag(flag: &Node, key: &Node) -> Plain {
     let drop = steering(flag);
     let entries = flag.entries().iter().enumerate().filter(|(at, _)| !drop.contains(at));
     let entries = entries.map(|(_, entry)| {

@@ -35,7 +35,7 @@ fn node(text: &str, value: &Value<'_>, depth: usize) -> Result<Node, String> {
                 Ok(Entry { key, value: node(text, &prop.value, depth + 1)? })
             };
             let entries = object.properties.iter().map(entry).collect::<Result<_, String>>()?;
-            Shape::Map { entries, flow: true }
+            Shape::Map { entries, flow: true, header: None }
         }
         Value::Array(array) => {
             let items = array.elements.iter().map(|item| node(text, item, depth + 1));

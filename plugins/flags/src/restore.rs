@@ -1,6 +1,6 @@
-//! `flags.restore`: puts the text of some flags back.
+//! `flags.restore`: puts some flags back as they were.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use backout_plugin_api::files::Point;
@@ -8,46 +8,43 @@ use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Hazard, MadeEffect, Manifest,
     Outcome, PrepareFailure, Prepared, Reverted, Settled, parse_input,
 };
-use schemars::{JsonSchema, schema_for};
-use serde::Deserialize;
+use schemars::schema_for;
 use serde_json::Value;
 
-use crate::change::{self, Changer, DATA_VERSION, Planned, Source};
-use crate::force::revert;
-use crate::input::{self, System, Wish};
-use crate::tree::{Document, Edit, Plain, edited};
+use crate::api::Api;
+use crate::by_hand;
+use crate::change::{self, Planned, Source};
+use crate::check::{self, Kind};
+use crate::document::Document;
+use crate::input::{Place, Prove, RestoreInput, Server, place};
+use crate::kept::DATA_VERSIONS;
+use crate::proof::Expected;
+use crate::server::{self, ServerPoint};
+use crate::step::{self, Maker};
+use crate::tree::{Edit, Entry, Plain, edited};
 
 const DOCS: &str = include_str!("docs/restore.md");
-
-/// What `flags.restore` takes.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RestoreInput {
-    /// The flag system.
-    #[serde(default, rename = "system")]
-    _system: System,
-    /// The file that holds the flags: `.yaml`, `.yml` or `.json`.
-    file: String,
-    /// For each flag the text that it shall have in the file, its name included, as the file
-    /// itself writes it.
-    blocks: BTreeMap<String, String>,
-    /// For each flag the text that we left behind: where the file has another now, somebody
-    /// changed the flag since, and that is a hazard.
-    #[serde(default)]
-    left: BTreeMap<String, String>,
-}
 
 /// The action `flags.restore`.
 #[derive(Clone, Debug, Default)]
 pub struct FlagsRestore {
-    changer: Changer,
+    maker: Maker,
 }
 
 impl FlagsRestore {
-    /// The same, disturbed after each sub-step of `apply`; for tests.
+    /// The same, disturbed after each sub-step of a file's swap; for tests.
     #[must_use]
     pub fn with_fault(self, fault: impl Fn(Point) -> bool + Send + Sync + 'static) -> Self {
-        Self { changer: Changer::at(fault) }
+        Self { maker: self.maker.stopped_at(fault) }
+    }
+
+    /// The same, disturbed after each sub-step on a server; for tests.
+    #[must_use]
+    pub fn with_server_fault(
+        self,
+        stop: impl Fn(ServerPoint) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { maker: self.maker.server_stopped_at(stop) }
     }
 }
 
@@ -56,7 +53,7 @@ impl Action for FlagsRestore {
     fn manifest(&self) -> Manifest {
         Manifest {
             name: ActionName::new("flags.restore"),
-            summary: "Puts the text of some flags back into their file.",
+            summary: "Puts some flags back as they were.",
             docs: DOCS,
             input: schema_for!(RestoreInput),
             example: concat!(
@@ -65,83 +62,148 @@ impl Action for FlagsRestore {
             ),
             guarantee: Guarantee::Conditional,
             pure: false,
-            data_versions: &[DATA_VERSION],
+            data_versions: DATA_VERSIONS,
         }
     }
 
     fn check(&self, input: &Value) -> Checked {
-        input::check(input, Guarantee::Conditional)
+        check::check(input, Kind::Restore)
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
-        by_hand(input)
+        by_hand::restore(input)
     }
 
-    async fn prepare(&self, _: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
+    async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
+        check::check(input, Kind::Restore).accepted()?;
         let input: RestoreInput = parse_input(input)?;
-        change::blocking(move || prepare(&input)).await
+        let names: Vec<String> = match input.system.is_file() {
+            true => input.blocks.keys().cloned().collect(),
+            false => input.states.keys().cloned().collect(),
+        };
+        let unknown = step::unknown_flags(&names, input.known_flags.as_deref());
+        let prove = input.prove.clone();
+        let expected = prove.as_ref().map(|prove| expected(&names, prove)).unwrap_or_default();
+        let prepared = match place(input.system, input.file.clone(), input.server.clone()) {
+            Place::File(file) => change::blocking(move || in_file(&input, &file)).await?,
+            Place::Server(server) => on_server(ctx, &input, &server).await?,
+            Place::Nowhere => return Err(refuse("neither `file` nor `server` is named")),
+        };
+        step::completed(ctx, prepared, unknown, prove.as_ref(), expected).await
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        self.changer.apply(ctx, call).await
+        self.maker.apply(ctx, call).await
     }
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        self.changer.settle(ctx, call).await
+        self.maker.settle(ctx, call).await
     }
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
-        revert(made)
+        step::revert(made)
     }
 }
 
-fn prepare(input: &RestoreInput) -> Result<Prepared, PrepareFailure> {
-    let refuse = |reason: String| PrepareFailure::Refused { reason };
-    if input.blocks.is_empty() {
-        return Err(refuse("no flag is named".to_owned()));
+fn refuse(reason: impl Into<String>) -> PrepareFailure {
+    PrepareFailure::Refused { reason: reason.into() }
+}
+
+fn expected(names: &[String], prove: &Prove) -> Vec<Expected> {
+    let expected = |name: &String| Expected {
+        flag: name.clone(),
+        variation: prove.expect.get(name).cloned(),
+        value: None,
+    };
+    names.iter().map(expected).collect()
+}
+
+fn changed_since(name: &str) -> Hazard {
+    Hazard {
+        code: "changed-since".to_owned(),
+        text: format!("flag `{name}` was changed by somebody since; that change is lost"),
     }
-    let source = change::read(&input.file)?;
+}
+
+async fn on_server(
+    ctx: &Context,
+    input: &RestoreInput,
+    server: &Server,
+) -> Result<Prepared, PrepareFailure> {
+    let api = Api::new(ctx, input.system, server).await.map_err(refuse)?;
+    let mut planned = Vec::new();
+    for (flag, state) in &input.states {
+        let seen = api.look(flag).await.map_err(server::not_seen)?;
+        let mut wanted = api.restored(flag, &seen, state).map_err(refuse)?;
+        let left = input.left.get(flag).and_then(Value::as_object);
+        let changed = left.into_iter().flatten().any(|(part, left)| {
+            let now = seen.state.get(part).unwrap_or(&Value::Null);
+            wanted.state.contains_key(part) && !Api::same(input.system, part, left, now)
+        });
+        if changed {
+            wanted.hazards.push(changed_since(flag));
+        }
+        planned.push(server::Planned { flag: flag.clone(), seen, wanted });
+    }
+    server::prepared(input.system, server, planned)
+}
+
+fn in_file(input: &RestoreInput, file: &str) -> Result<Prepared, PrepareFailure> {
+    let source = change::read(input.system, file)?;
     let plan = |(name, text): (&String, &String)| {
-        plan(&source, name, text, input.left.get(name))
-            .map_err(|why| refuse(format!("{}: {why}", input.file)))
+        let left = input.left.get(name).and_then(Value::as_str);
+        plan(&source, name, text, left).map_err(|why| refuse(format!("{file}: {why}")))
     };
     let planned = input.blocks.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
-    change::prepared(&source, planned, "as before")
+    change::prepared(&source, &planned, "as before")
 }
 
-fn plan(source: &Source, name: &str, text: &str, left: Option<&String>) -> Result<Planned, String> {
-    // A block in the file ends before its line does; a text written by hand often ends with it.
-    let text = text.trim_end_matches('\n');
+fn plan(source: &Source, name: &str, text: &str, left: Option<&str>) -> Result<Planned, String> {
     let document = &source.document;
     let flag = document
         .flag(name)
         .map_err(|why| format!("{why}; to put it back by hand, insert this:\n{text}"))?;
-    let now = document.flag_block(flag);
-    let block = document.block(flag, &document.root);
+    let block = replaced(document, flag, left);
+    let now = document.text.get(block.clone()).unwrap_or_default();
+    // A block in the file ends before its line does; a text written by hand often ends with it.
+    let text = if left.is_some() { text } else { text.trim_end_matches('\n') };
     let same = now == text;
     let edit = Edit { start: block.start, end: block.end, text: text.to_owned() };
     let wanted = wanted(document, name, &edit)?;
     let changed = left.is_some_and(|left| left != now) && !same;
-    let hazard = Hazard {
-        code: "changed-since".to_owned(),
-        text: format!("flag `{name}` was changed by somebody since; that change is lost"),
-    };
     Ok(Planned {
         name: name.to_owned(),
+        variation: None,
+        block,
+        value: None,
         edits: if same { Vec::new() } else { vec![edit] },
         difference: if same { Vec::new() } else { difference(name, now, text) },
-        hazards: if changed { vec![hazard] } else { Vec::new() },
+        hazards: if changed { vec![changed_since(name)] } else { Vec::new() },
         wanted,
     })
+}
+
+/// The bytes that are replaced: what we left, where it is still there (lines at the end of a flag
+/// may go, and empty lines or comments before them stay, which no parser counts to the flag), else
+/// the flag's own.
+fn replaced(document: &Document, flag: &Entry, left: Option<&str>) -> Range<usize> {
+    let block = document.block(flag, document.flags());
+    let tail = document.text.get(block.start..).unwrap_or_default();
+    match left {
+        Some(left) if tail.starts_with(left) && left.len() > block.len() => {
+            block.start..block.start + left.len()
+        }
+        _ => block,
+    }
 }
 
 /// What the text means in its place, where the anchors of the rest of the file are known; it must
 /// hold this one flag and nothing else.
 fn wanted(document: &Document, name: &str, edit: &Edit) -> Result<Plain, String> {
     let text = edited(&document.text, std::slice::from_ref(edit))?;
-    let after = Document::parse(text, document.format)
+    let after = Document::parse(text, document.format, document.layout)
         .map_err(|why| format!("the text given for flag `{name}` cannot be read: {why}"))?;
-    if after.root.entries().len() != document.root.entries().len() {
+    if after.flags().entries().len() != document.flags().entries().len() {
         return Err(format!("the text given for `{name}` holds more than that flag"));
     }
     after.flag(name).map(|flag| flag.value.plain())
@@ -156,21 +218,4 @@ fn difference(name: &str, now: &str, text: &str) -> Vec<String> {
         lines.push(format!("{name}: order of lines"));
     }
     lines
-}
-
-fn by_hand(input: &Value) -> ByHand {
-    let file = Wish::guess(input).file;
-    let blocks = input.get("blocks").and_then(Value::as_object);
-    let mut commands = vec![format!("cp -p '{file}' '{file}.before'")];
-    for (name, text) in blocks.into_iter().flatten() {
-        let text = text.as_str().unwrap_or_default();
-        commands.push(format!("# in {file}, flag {name} shall read:"));
-        commands.extend(text.lines().map(|line| format!("#   {line}")));
-    }
-    commands.push(format!("\"${{EDITOR:-vi}}\" '{file}'"));
-    ByHand {
-        does: format!("puts the text of some flags back into {file}"),
-        commands,
-        verify: vec![format!("diff '{file}.before' '{file}'")],
-    }
 }

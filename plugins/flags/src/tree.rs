@@ -4,8 +4,7 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-
-use crate::{json, yaml};
+use serde_json::Value;
 
 /// Nodes of one file, aliases written out: beyond, a file multiplies itself.
 pub(crate) const NODES_MAX: usize = 500_000;
@@ -16,6 +15,16 @@ pub(crate) const NODES_MAX: usize = 500_000;
 pub(crate) enum Format {
     Yaml,
     Json,
+    Toml,
+}
+
+/// Where in a file the flags stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// The file is a map of flags.
+    Root,
+    /// The map of flags is this field of the file.
+    Under(&'static str),
 }
 
 /// One value and the bytes that it stands in.
@@ -29,10 +38,11 @@ pub(crate) struct Node {
 pub(crate) enum Shape {
     Scalar(Scalar),
     List(Vec<Node>),
-    /// `flow` is `{a: b}`; else one entry a line.
+    /// `flow` is `{a: b}`; else one entry a line. `header` is TOML's `[a.b]`, where it is written.
     Map {
         entries: Vec<Entry>,
         flow: bool,
+        header: Option<Range<usize>>,
     },
 }
 
@@ -101,6 +111,21 @@ impl Node {
         }
     }
 
+    /// What it means as data.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.shape {
+            Shape::Scalar(Scalar { text, plain: true }) => {
+                serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
+            }
+            Shape::Scalar(Scalar { text, plain: false }) => Value::String(text.clone()),
+            Shape::List(items) => items.iter().map(Self::to_json).collect(),
+            Shape::Map { entries, .. } => {
+                let entries = entries.iter().map(|e| (e.name().to_owned(), e.value.to_json()));
+                Value::Object(entries.collect())
+            }
+        }
+    }
+
     /// Nodes in it, itself included.
     pub(crate) fn count(&self) -> usize {
         match &self.shape {
@@ -127,6 +152,10 @@ impl Plain {
         }
     }
 
+    pub(crate) fn is_text(&self, text: &str) -> bool {
+        matches!(self, Self::Scalar(scalar) if scalar.text == text)
+    }
+
     fn same_text(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Scalar(a), Self::Scalar(b)) => a.text == b.text,
@@ -140,113 +169,6 @@ impl Entry {
     pub(crate) fn name(&self) -> &str {
         self.key.text().unwrap_or_default()
     }
-}
-
-/// A file of flags: text and tree.
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) text: String,
-    pub(crate) format: Format,
-    pub(crate) root: Node,
-}
-
-impl Document {
-    /// Reads a text; the error says where.
-    pub(crate) fn parse(text: String, format: Format) -> Result<Self, String> {
-        let root = match format {
-            Format::Yaml => yaml::parse(&text)?,
-            Format::Json => json::parse(&text)?,
-        };
-        if !root.is_map() {
-            return Err("the file is no map of flags".to_owned());
-        }
-        Ok(Self { text, format, root })
-    }
-
-    /// The one flag of this name.
-    pub(crate) fn flag(&self, name: &str) -> Result<&Entry, String> {
-        let mut found = self.root.entries().iter().filter(|entry| entry.name() == name);
-        let entry = found.next().ok_or_else(|| self.no_such_flag(name))?;
-        if found.next().is_some() {
-            return Err(format!("flag `{name}` stands in the file twice"));
-        }
-        if !entry.value.is_map() {
-            return Err(format!("flag `{name}` is no map"));
-        }
-        Ok(entry)
-    }
-
-    fn no_such_flag(&self, name: &str) -> String {
-        /// Names in the message: more do not fit a screen.
-        const NAMED_MAX: usize = 20;
-        let names: Vec<_> = self.root.entries().iter().take(NAMED_MAX).map(Entry::name).collect();
-        format!("there is no flag `{name}`; the file has: {}", names.join(", "))
-    }
-
-    /// The bytes of an entry: in block style to the end of its last line, a comment there included.
-    pub(crate) fn block(&self, entry: &Entry, in_map: &Node) -> Range<usize> {
-        let end = entry.value.span.end.max(entry.key.span.end);
-        let end = if is_flow(in_map) { end } else { self.line_end(end) };
-        entry.key.span.start..end
-    }
-
-    /// The text of a flag's block.
-    pub(crate) fn flag_block(&self, flag: &Entry) -> &str {
-        self.text.get(self.block(flag, &self.root)).unwrap_or_default()
-    }
-
-    /// The edits that take entries out of a map, the separators with them.
-    pub(crate) fn removal(&self, map: &Node, drop: &[usize]) -> Result<Vec<Edit>, String> {
-        if is_flow(map) {
-            return Ok(flow_removal(map.entries(), drop));
-        }
-        let mut edits = Vec::new();
-        for entry in drop.iter().filter_map(|at| map.entries().get(*at)) {
-            let block = self.block(entry, map);
-            let start = self.line_start(block.start);
-            let indent = self.text.get(start..block.start).unwrap_or("?");
-            if !indent.bytes().all(|byte| byte == b' ') {
-                return Err(format!(
-                    "`{}` does not begin its line; write it on a line of its own",
-                    entry.name()
-                ));
-            }
-            let end = (block.end + self.newline_at(block.end)).min(self.text.len());
-            edits.push(Edit { start, end, text: String::new() });
-        }
-        Ok(edits)
-    }
-
-    fn line_start(&self, at: usize) -> usize {
-        self.text.get(..at).and_then(|head| head.rfind('\n')).map_or(0, |newline| newline + 1)
-    }
-
-    fn line_end(&self, at: usize) -> usize {
-        let tail = self.text.get(at..).unwrap_or_default();
-        let end = at + tail.find('\n').unwrap_or(tail.len());
-        if self.text.get(at..end).is_some_and(|line| line.ends_with('\r')) { end - 1 } else { end }
-    }
-
-    fn newline_at(&self, at: usize) -> usize {
-        let tail = self.text.get(at..).unwrap_or_default();
-        if tail.starts_with("\r\n") { 2 } else { usize::from(tail.starts_with('\n')) }
-    }
-}
-
-fn flow_removal(entries: &[Entry], drop: &[usize]) -> Vec<Edit> {
-    let end_of = |at: usize| entries.get(at).map_or(0, |e| e.value.span.end.max(e.key.span.end));
-    let kept_before = |at: usize| (0..at).any(|other| !drop.contains(&other));
-    let edit = |at: usize| {
-        let entry = entries.get(at)?;
-        let (start, end) = if kept_before(at) {
-            (end_of(at.checked_sub(1)?), end_of(at))
-        } else {
-            let next = entries.get(at + 1).map(|next| next.key.span.start);
-            (entry.key.span.start, next.unwrap_or_else(|| end_of(at)))
-        };
-        Some(Edit { start, end, text: String::new() })
-    };
-    drop.iter().filter_map(|at| edit(*at)).collect()
 }
 
 pub(crate) fn is_flow(map: &Node) -> bool {

@@ -87,7 +87,7 @@ impl Builder<'_> {
         let last = open.nodes.iter().map(|node| node.span.end).max().unwrap_or(open.start);
         let span = open.start..if flow { end.end } else { last };
         let shape = if open.is_map {
-            Shape::Map { entries: pairs(open.nodes), flow }
+            Shape::Map { entries: pairs(open.nodes), flow, header: None }
         } else {
             Shape::List(open.nodes)
         };

@@ -253,8 +253,7 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
     let (prepared, sent, outputs) = bench.make_all().await?;
     for (call, output) in sent.into_iter().zip(outputs).rev() {
         let reversibility = call.effect().map(|effect| effect.reversibility);
-        // An effect that wants what is there only looks, at what another one of the step made.
-        let is_a_look = call.effect().is_some_and(|effect| effect.before == effect.wanted);
+        let is_a_look = is_a_look(&call);
         let made = whole(call, output);
         match bench.case.action().revert(&bench.context(VERB_TIMEOUT), &made).await {
             Reverted::By { action, input } => {
@@ -263,6 +262,8 @@ async fn revert_restores(bench: &Bench<'_>) -> Checked {
                 put_back(bench, &action, &input, attempt).await?;
             }
             Reverted::Nothing if prepared.guarantee == Guarantee::ReadOnly || is_a_look => {}
+            // An undo has nothing to do where the image is as it was: seen below.
+            Reverted::Nothing if reversibility == Some(Reversibility::Exact) => {}
             Reverted::NotPossible { .. } if reversibility == Some(Reversibility::None) => {
                 return not_applicable("it says that it cannot be put back");
             }
@@ -307,6 +308,11 @@ async fn tidy_all(bench: &Bench<'_>, made: &[MadeEffect]) -> Tidied {
         all.left.extend(one.left);
     }
     all
+}
+
+/// An effect that wants what is there only looks, at what another one of the step made.
+fn is_a_look(call: &Call) -> bool {
+    call.effect().is_some_and(|effect| effect.before == effect.wanted)
 }
 
 async fn put_back(
@@ -358,7 +364,11 @@ async fn answer_in_time(bench: &Bench<'_>, input: &serde_json::Value) -> Result<
     let call = call.ok_or_else(|| "prepare says that there is nothing to do".to_owned())?;
     match in_time(action.apply(&ctx, &call)).await? {
         Outcome::Refused { reason } | Outcome::Unclear { reason } => Ok(reason),
-        Outcome::Failed { reason, .. } if prepared.guarantee == Guarantee::ReadOnly => Ok(reason),
+        Outcome::Failed { reason, .. }
+            if prepared.guarantee == Guarantee::ReadOnly || is_a_look(&call) =>
+        {
+            Ok(reason)
+        }
         other => Err(Stop::Broken(format!("apply gave {other:?}"))),
     }
 }

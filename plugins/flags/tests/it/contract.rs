@@ -9,7 +9,7 @@ use backout_plugin_api::{Action, ActionName, Guarantee};
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore};
 use serde_json::{Value, json};
 
-use super::{Folder, JSON, YAML};
+use super::{Folder, JSON, TOML, YAML};
 
 struct FileCase {
     folder: Folder,
@@ -97,6 +97,17 @@ async fn set_on_json_conforms() {
         let input =
             json!({"file": folder.file(), "flags": ["new_checkout", "first"], "variation": "off"});
         FileCase::new(folder, FlagsForce::set(), input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn off_on_toml_conforms() {
+    check(async || {
+        let folder = Folder::new("flags.toml", TOML);
+        let input = folder.off();
+        FileCase::new(folder, FlagsForce::off(), input)
     })
     .await
     .assert_kept();

@@ -52,8 +52,8 @@ async fn yaml_keeps_every_other_byte() {
         ]
     );
     let hazards: Vec<_> = prepared.all_hazards().collect();
-    assert_eq!(hazards.len(), 1);
-    assert_eq!(hazards[0].code, "future-schedule");
+    let codes: Vec<_> = hazards.iter().map(|hazard| hazard.code.as_str()).collect();
+    assert_eq!(codes, ["future-schedule", "was-disabled"]);
     assert!(hazards[0].text.contains("2027-03-01T00:00:00Z"));
 }
 
@@ -151,6 +151,38 @@ async fn what_cannot_be_done_truly_is_refused_with_the_reason() {
     }
     let unnamed = refusal("f: {a: 1}", |folder| json!({"file": folder.file()})).await;
     assert!(unnamed.contains("no flag is named"), "{unnamed}");
+}
+
+#[tokio::test]
+async fn what_would_change_a_flag_again_is_a_hazard() {
+    let flag = |more: &str| {
+        format!("f:\n  variations: {{off: 1, on: 2}}\n  defaultRule: {{variation: on}}\n{more}")
+    };
+    let cases = [
+        (flag(""), Vec::new()),
+        (flag("  disable: true\n"), vec!["was-disabled"]),
+        (flag("  experimentation: {start: 2020-01-01T00:00:00Z}\n"), vec!["experimentation"]),
+        (flag("  scheduledRollout: [{date: 2099-01-01T00:00:00Z}]\n"), vec!["future-schedule"]),
+        (flag("  scheduledRollout: [{date: 2020-01-01T00:00:00Z}]\n"), Vec::new()),
+        (flag("  targeting: [{progressiveRollout: {a: 1}}]\n"), vec!["progressive-rollout"]),
+        (
+            flag("").replace("{variation: on}", "{progressiveRollout: {a: 1}}"),
+            vec!["progressive-rollout"],
+        ),
+    ];
+    for (text, wanted) in cases {
+        let folder = Folder::new("flags.yaml", &text);
+        let input = json!({"file": folder.file(), "flag": "f", "known_flags": ["f"]});
+        let prepared = prepare(&*action("flags.off"), &input).await.unwrap();
+        let codes: Vec<_> = prepared.all_hazards().map(|hazard| hazard.code.as_str()).collect();
+        assert_eq!(codes, wanted, "{text}");
+    }
+    let folder = Folder::new("flags.yaml", YAML);
+    let input = json!({"file": folder.file(), "flag": "first-flag", "off_variation": "no",
+        "known_flags": ["new_checkout"]});
+    let prepared = prepare(&*action("flags.off"), &input).await.unwrap();
+    let codes: Vec<_> = prepared.all_hazards().map(|hazard| hazard.code.as_str()).collect();
+    assert_eq!(codes, ["unknown-to-release"]);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
-use super::{Folder, JSON, YAML, action, call, context, prepare};
+use super::{FLAGD, Folder, JSON, TOML, YAML, action, call, context, prepare};
 
-/// What has a meaning in these files, in YAML or in JSON.
-const PIECES: [&str; 28] = [
+/// What has a meaning in these files, in YAML, JSON or TOML.
+const PIECES: [&str; 36] = [
     "\n",
     "\r\n",
     "  ",
@@ -38,6 +38,14 @@ const PIECES: [&str; 28] = [
     "~",
     "disable: true\n",
     "variation: on\n",
+    "disable = true\n",
+    "[new_checkout.x]\n",
+    "[[new_checkout.targeting]]\n",
+    "new_checkout.defaultRule.name = 1\n",
+    "[other]\n",
+    "\"\"\"",
+    " = ",
+    "\"targeting\": {}, ",
 ];
 
 /// One change to a text.
@@ -106,9 +114,9 @@ fn differs_in(before: &str, after: &str, was: &str, is: &str) -> bool {
     })
 }
 
-async fn put_back(folder: &Folder, prepared: &Prepared) -> Outcome {
+async fn put_back(folder: &Folder, input: &Value, prepared: &Prepared) -> Outcome {
     let made = MadeEffect {
-        input: folder.off(),
+        input: input.clone(),
         effect: 0,
         key: call(&Value::Null, prepared.clone(), 1).key,
         prepared: prepared.clone().into(),
@@ -124,33 +132,45 @@ async fn put_back(folder: &Folder, prepared: &Prepared) -> Outcome {
     restore.apply(&context(folder.dir.path()), &back).await
 }
 
-async fn check(name: &'static str, text: &str) -> Result<(), TestCaseError> {
+/// Where the file has the flag's variation, and where its other flags are.
+fn places(system: &str) -> (&'static str, &'static str) {
+    match system {
+        "flagd" => ("/flags/new_checkout/defaultVariant", "/flags"),
+        _ => ("/new_checkout/defaultRule/variation", ""),
+    }
+}
+
+async fn check(system: &str, name: &'static str, text: &str) -> Result<(), TestCaseError> {
     let folder = Folder::new(name, text);
-    let assert = json!({"file": folder.file(), "flags": ["new_checkout"], "variation": "off"});
+    let mut input = folder.off();
+    input["system"] = json!(system);
+    let mut assert = input.clone();
+    assert["variation"] = json!("off");
     drop(prepare(&*action("flags.assert"), &assert).await);
     let off = action("flags.off");
-    let Ok(prepared) = prepare(&*off, &folder.off()).await else { return Ok(()) };
+    let Ok(prepared) = prepare(&*off, &input).await else { return Ok(()) };
     let effect = prepared.effects[0].clone();
     if effect.satisfied == Satisfied::Yes {
         return Ok(());
     }
-    let made = call(&folder.off(), prepared.clone(), 1);
+    let made = call(&input, prepared.clone(), 1);
     let outcome = off.apply(&context(folder.dir.path()), &made).await;
     prop_assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     let after = folder.text();
     let (was, is) = (block(&effect.before), block(&effect.wanted));
     prop_assert!(differs_in(text, &after, was, is), "{was:?} -> {is:?} in {after:?}");
     if name.ends_with("json") {
+        let (variation, flags) = places(system);
         let mut parsed: [Value; 2] = [text, &after].map(|t| serde_json::from_str(t).unwrap());
-        prop_assert_eq!(&parsed[1]["new_checkout"]["defaultRule"]["variation"], &json!("off"));
-        for flags in &mut parsed {
-            flags.as_object_mut().unwrap().remove("new_checkout");
+        prop_assert_eq!(parsed[1].pointer(variation), Some(&json!("off")));
+        for whole in &mut parsed {
+            whole.pointer_mut(flags).unwrap().as_object_mut().unwrap().remove("new_checkout");
         }
         prop_assert_eq!(&parsed[0], &parsed[1]);
     }
-    let again = prepare(&*off, &folder.off()).await.unwrap();
+    let again = prepare(&*off, &input).await.unwrap();
     prop_assert_eq!(again.effects[0].satisfied, Satisfied::Yes);
-    let back = put_back(&folder, &prepared).await;
+    let back = put_back(&folder, &input, &prepared).await;
     prop_assert!(matches!(back, Outcome::Done { .. }), "{back:?}");
     prop_assert_eq!(folder.text(), text);
     Ok(())
@@ -165,21 +185,53 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases: wanted.unwrap_or(cases), ..ProptestConfig::default() }
 }
 
+/// flagd's file as YAML.
+const FLAGD_YAML: &str = "flags:
+  first: {state: ENABLED, variants: {a: 1}, defaultVariant: a}
+  new_checkout:
+    state: ENABLED # on since May
+    variants:
+      on: true
+      off: false
+    targeting:
+      if: [{==: [1, 1]}, on]
+    # who is not targeted
+    defaultVariant: on
+metadata: {version: 1}
+";
+
+const GOFF: &str = "go-feature-flag";
+
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(config(120))]
 
     #[test]
     fn a_changed_yaml_file_is_edited_truly_or_not_at_all(
         changes in prop::collection::vec(change(), 0..4),
     ) {
-        now(check("flags.yaml", &changed(YAML, &changes)))?;
+        now(check(GOFF, "flags.yaml", &changed(YAML, &changes)))?;
     }
 
     #[test]
     fn a_changed_json_file_is_edited_truly_or_not_at_all(
         changes in prop::collection::vec(change(), 0..3),
     ) {
-        now(check("flags.json", &changed(JSON, &changes)))?;
+        now(check(GOFF, "flags.json", &changed(JSON, &changes)))?;
+    }
+
+    #[test]
+    fn a_changed_toml_file_is_edited_truly_or_not_at_all(
+        changes in prop::collection::vec(change(), 0..4),
+    ) {
+        now(check(GOFF, "flags.toml", &changed(TOML, &changes)))?;
+    }
+
+    #[test]
+    fn a_changed_file_of_flagd_is_edited_truly_or_not_at_all(
+        changes in prop::collection::vec(change(), 0..3),
+    ) {
+        now(check("flagd", "flags.json", &changed(FLAGD, &changes)))?;
+        now(check("flagd", "flags.yaml", &changed(FLAGD_YAML, &changes)))?;
     }
 
     #[test]
@@ -187,8 +239,13 @@ proptest! {
         text in ".{0,60}",
         pieces in prop::collection::vec(select(&PIECES[..]), 0..30),
     ) {
-        let text = format!("new_checkout: {text}{}", pieces.concat());
-        now(check("flags.yaml", &text))?;
-        now(check("flags.json", &text))?;
+        for head in ["new_checkout: ", "[new_checkout]\n", "flags: {new_checkout: "] {
+            let text = format!("{head}{text}{}", pieces.concat());
+            now(check(GOFF, "flags.yaml", &text))?;
+            now(check(GOFF, "flags.json", &text))?;
+            now(check(GOFF, "flags.toml", &text))?;
+            now(check("flagd", "flags.yaml", &text))?;
+            now(check("flagd", "flags.json", &text))?;
+        }
     }
 }

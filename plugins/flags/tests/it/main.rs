@@ -9,7 +9,14 @@
 
 mod contract;
 mod edits;
+mod fake;
+mod flagd;
 mod fuzz;
+mod launchdarkly;
+mod old_data;
+mod proof;
+mod toml;
+mod unleash;
 mod windows;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +78,64 @@ const JSON: &str = r#"{
     "disable": true
   },
   "last":   {"variations": {"on": 1}, "defaultRule": {"variation": "on"}}
+}
+"#;
+
+/// The same flag with its tables in the three ways that people write them.
+const TOML: &str = r#"# the shop's flags
+[first]
+variations = { on = true, off = false }   # inline
+defaultRule = { variation = "on" }
+
+# the new checkout of spring
+[new_checkout]
+disable = true
+bucketingKey = "teamId" # teams
+version = "7"
+
+[new_checkout.variations]
+on = true
+off = false
+
+# beta users first
+[[new_checkout.targeting]]
+name = "beta"
+query = 'beta eq true'
+variation = "on"
+
+[[new_checkout.targeting]]
+query = "targetingKey eq \"u9\""
+variation = "on"
+
+# everybody else
+[new_checkout.defaultRule.percentage]
+on = 80   # raised on Tuesday
+off = 20
+
+[[new_checkout.scheduledRollout]]
+date = 2027-03-01T00:00:00Z
+[new_checkout.scheduledRollout.defaultRule]
+variation = "on"
+
+# last
+[last]
+variations.a = "x"
+variations.b = "y"
+defaultRule.variation = "a" # end
+"#;
+
+const FLAGD: &str = r#"{
+  "$schema": "https://flagd.dev/schema/v0/flags.json",
+  "flags": {
+    "first": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"},
+    "new_checkout": {
+      "state": "DISABLED",
+      "variants": { "on": true,  "off": false },
+      "targeting": { "if": [ { ">": [ { "var": "$flagd.timestamp" }, 1 ] }, "on", "off" ] }
+    }
+  },
+  "$evaluators": {"beta": {"==": [{"var": "beta"}, true]}},
+  "metadata": { "version":  "3" }
 }
 "#;
 

@@ -199,3 +199,58 @@ async fn a_sending_still_at_work_is_running_and_an_older_holder_is_refused() {
     let outcome = off.apply(&ctx, &older).await;
     assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
 }
+
+/// An editor that writes again and again while we swap: every one of their changes is in the file
+/// or beside it under the name that the answer gives, and ours is there where we say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_racing_editor_loses_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const ROUNDS: usize = 40;
+    let (mut done, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        let folder = Folder::new("flags.yaml", YAML);
+        let (file, stop) = (folder.file(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let editor = std::thread::spawn(move || {
+            let mut written = Vec::new();
+            for change in 0.. {
+                if stopped.load(Ordering::Relaxed) || change > 200 {
+                    break;
+                }
+                // As editors save: read, change, write beside it, rename over it.
+                let text = std::fs::read_to_string(&file).unwrap();
+                let text = format!("{text}# change {change}\n");
+                std::fs::write(file.with_extension("new"), &text).unwrap();
+                std::fs::rename(file.with_extension("new"), &file).unwrap();
+                written.push(format!("# change {change}\n"));
+                std::thread::sleep(std::time::Duration::from_millis(round as u64 % 5));
+            }
+            written
+        });
+        let off = FlagsForce::off();
+        let input = folder.off();
+        let mut outcome = None;
+        if let Ok(prepared) = prepare(&off, &input).await {
+            outcome =
+                Some(off.apply(&context(folder.dir.path()), &call(&input, prepared, 1)).await);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let written = editor.join().unwrap();
+        // What the editor read before our swap and renamed after it has our edit undone: that is
+        // theirs to see. What we answer for is that no text of theirs is gone.
+        let kept: String = std::fs::read_dir(folder.dir.path())
+            .unwrap()
+            .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+            .collect();
+        for change in &written {
+            assert!(kept.contains(change.as_str()), "round {round}: {change} is lost");
+        }
+        match outcome {
+            Some(Outcome::Done { .. }) => done += 1,
+            // Two changes at once in the last moment: the later one is kept beside the file.
+            Some(Outcome::Refused { .. } | Outcome::Unclear { .. }) | None => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(done + refused, ROUNDS);
+}
