@@ -2,20 +2,27 @@
 //! page. After a change of the rules: `UPDATE_RULES=1 cargo test -p backout-core --test it rules`,
 //! then read what changed.
 
+mod approvals;
 mod asks;
 mod effects;
+mod exhausted;
 mod runs;
 mod settles;
 mod steps;
+mod undoes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use backout_core::event::{Cause, Event, Recorded};
 use backout_core::id::{Epoch, RunId, Seq, Timestamp};
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
 use backout_core::{IllegalEvent, evolve};
+
+/// The page, while it is written anew: every test writes its own part of it.
+static PAGE: Mutex<()> = Mutex::new(());
 
 pub(crate) const AT: Timestamp = Timestamp(1_000);
 
@@ -72,6 +79,7 @@ pub(crate) fn check_table(name: &str, head: &[&str], rows: &[Vec<String>]) {
     let rule: Vec<String> = head.iter().map(|_| "---".to_owned()).collect();
     let lines = [words, rule];
     let table: String = lines.iter().chain(rows).map(|cells| line(cells)).collect();
+    let _one_at_a_time = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let text = std::fs::read_to_string(page()).unwrap();
     let open = format!("<!-- table: {name} -->\n");
     let (before, rest) = text.split_once(&open).unwrap_or_else(|| panic!("no table {name}"));
