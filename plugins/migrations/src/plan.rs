@@ -45,9 +45,9 @@ fn refused(reason: String) -> PrepareFailure {
 
 /// Reads files and ledger and plans one effect for each migration.
 pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, PrepareFailure> {
-    let files = list(wish).await?;
     let mut look = Look::at(ctx, &wish.place, wish.foreign_keys).await?;
     let mut ledger = look.ledger(wish.tool, &wish.table).await?;
+    let files = list(wish).await?;
     check(&files, &mut ledger, wish)?;
     let steps = steps(&files, &ledger, wish).map_err(refused)?;
     check_made_by_us(&steps, wish)?;

@@ -2,8 +2,8 @@
 //! no lock.
 //!
 //! It has no way down. Ours are files beside its own, `V3__name.down.sql` for `V3__name.sql`: its
-//! reader goes through folders recursively, so a `V3__name.sql` in any folder below would be a second
-//! version 3 to it, while a name with two dots is none of its own (it logs a warning). Its `U` files
+//! reader goes through folders recursively and runs a second `V3__name.sql` with other SQL as one more
+//! migration, while a name with two dots is none of its own (it logs a warning). Its `U` files
 //! are migrations without an order, no undo.
 
 use std::hash::{Hash, Hasher};
@@ -308,7 +308,8 @@ fn checksum(name: &str, version: impl Hash, sql: &str) -> u64 {
 
 /// The name of the file that we look for beside a way up.
 fn down_file(up: &str) -> String {
-    format!("{}.{}.sql", up.trim_end_matches(".sql"), Direction::Down.word())
+    let stem = up.rsplit_once('.').map_or(up, |(stem, _)| stem);
+    format!("{stem}.{}.sql", Direction::Down.word())
 }
 
 #[cfg(test)]
