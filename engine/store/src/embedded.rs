@@ -30,12 +30,11 @@ use crate::memory::{never, too_large};
 use crate::options::{SEGMENT_BYTES_MIN, StoreOptions};
 use crate::owner::{self, Owner, rfc3339};
 use crate::portable::{self, Imported};
-use crate::queue::Queue;
 use crate::reader::Reader;
 use crate::recover::{Recovered, Recovery, has_home};
 use crate::shared::{Shared, Spare};
 use crate::watches::{Watches, locked};
-use crate::writer::{Message, Request, Start, Writer};
+use crate::writer::{Appender, Message, Request, Start, Writer};
 
 /// What opening a store found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    queue: Arc<Queue<Message>>,
+    appender: Arc<Appender>,
     threads: Vec<JoinHandle<()>>,
     seed: [u8; 32],
     salted: AtomicU64,
@@ -84,10 +83,10 @@ impl EmbeddedStore {
         let opened = opened(&recovered);
         let index = options.index.then(|| Index::new(&layout.index()));
         let parts = Parts { disk, layout, store, segment_bytes };
-        let (shared, queue, threads) = start(parts, recovered);
+        let (shared, appender, threads) = start(parts, recovered);
         let store = Self {
             shared,
-            queue,
+            appender,
             threads,
             seed: options.entropy,
             salted: AtomicU64::new(0),
@@ -104,7 +103,7 @@ impl EmbeddedStore {
     }
 
     fn finish(&mut self) {
-        self.queue.close();
+        self.appender.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(
@@ -225,8 +224,7 @@ impl EmbeddedStore {
 
     /// Forgets a run that was removed.
     pub(crate) fn forget(&self, run: &RunId) {
-        // A closed queue has no writer that could know the run.
-        let _sent = self.queue.push(Message::Forget(run.clone()));
+        self.appender.push(Message::Forget(run.clone()));
     }
 
     fn salt(&self) -> [u8; 16] {
@@ -280,7 +278,7 @@ struct Parts {
     segment_bytes: u64,
 }
 
-type Running = (Arc<Shared>, Arc<Queue<Message>>, Vec<JoinHandle<()>>);
+type Running = (Arc<Shared>, Arc<Appender>, Vec<JoinHandle<()>>);
 
 /// Starts the threads.
 fn start(parts: Parts, recovered: Recovered) -> Running {
@@ -300,7 +298,6 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         spare_changed: Condvar::new(),
         stopped: Mutex::default(),
     });
-    let queue = Arc::new(Queue::default());
     let (keeper, stored) = channel();
     let (maker, asked) = channel();
     // The receivers live in the threads started below.
@@ -310,15 +307,16 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
     }
     let next = segment.number + 1;
     let start =
-        Start { shared: shared.clone(), queue: queue.clone(), keeper, maker, segment, frame };
+        Start { shared: shared.clone(), queue: Arc::default(), keeper, maker, segment, frame };
     let (for_spares, for_segments) = (shared.clone(), shared.clone());
-    let writer = Writer::new(start);
+    let appender = Arc::new(Appender::new(Writer::new(start)));
+    let writer = appender.clone();
     let threads = vec![
         std::thread::spawn(move || writer.run()),
         std::thread::spawn(move || keeper::make_spares(&for_spares, &asked, next, segment_bytes)),
         std::thread::spawn(move || keeper::store_segments(&for_segments, &stored, archive)),
     ];
-    (shared, queue, threads)
+    (shared, appender, threads)
 }
 
 fn opened(recovered: &Recovered) -> Opened {
@@ -341,9 +339,8 @@ impl JournalStore for EmbeddedStore {
             Err(why) => return Box::pin(std::future::ready(AppendResult::Refused { why })),
         };
         let (answer, answered) = oneshot::channel();
-        let request = Box::new(Request { append, sealed, answer });
-        // A queue that is closed drops the request, and the answer below says so.
-        let _sent = self.queue.push(Message::Append(request));
+        // A store that is closed drops the request, and the answer below says so.
+        self.appender.append(Box::new(Request { append, sealed, answer }));
         Box::pin(async move {
             answered
                 .await
@@ -354,7 +351,7 @@ impl JournalStore for EmbeddedStore {
     fn read(&self, run: &RunId, from: Seq, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let Shared { disk, layout, .. } = &*self.shared;
         let path = layout.journal(run);
-        let log = self.shared.log_records(run);
+        let log = self.shared.log_records(run, from);
         let log = log.map_err(|error| io_error("reading", &layout.log(), &error))?;
         let known = is_run_name(run.as_str());
         let file = known.then(|| disk.open(&path, OpenMode::Read).ok()).flatten();

@@ -43,6 +43,7 @@ pub(crate) struct HomeReader<'a> {
 pub(crate) struct HomeFrame<'a> {
     /// Where it begins in the file.
     pub(crate) offset: u64,
+    pub(crate) first: Seq,
     pub(crate) last: Seq,
     /// Its records; absent where it was skipped.
     pub(crate) records: Option<&'a [u8]>,
@@ -70,13 +71,13 @@ impl<'a> HomeReader<'a> {
         self.last = Some(last);
         self.at = offset + header.len() as u64;
         if last < from {
-            return Ok(Some(HomeFrame { offset, last, records: None }));
+            return Ok(Some(HomeFrame { offset, first, last, records: None }));
         }
         let path = self.path;
         let bytes = self.fill(offset, header.len())?;
         match frame::parse(bytes) {
             Parsed::Whole(Frame { body, .. }) => {
-                Ok(Some(HomeFrame { offset, last, records: Some(body) }))
+                Ok(Some(HomeFrame { offset, first, last, records: Some(body) }))
             }
             Parsed::BadBody(..) | Parsed::Bad => {
                 Err(damaged(path, offset, "the records' checksum does not fit"))
@@ -126,11 +127,12 @@ pub(crate) struct LogRecords {
 }
 
 /// What a reading gives: pieces of records in order.
-pub(crate) type Visit<'v> = dyn FnMut(&[u8]) -> Result<bool, StoreError> + 'v;
+pub(crate) type Visit<'v> = dyn FnMut(Seq, &[u8]) -> Result<bool, StoreError> + 'v;
 
 /// Goes through the records of a run from `from` on: those at home, then those in the log. The log
 /// must have been read first, so that no record can slip from one to the other in between.
-/// `visit` gets frames' worth of lines, which may begin before `from`, and says whether to go on.
+/// `visit` gets the position of the first of some lines, which may be before `from`, and the lines,
+/// and says whether to go on.
 pub(crate) fn visit(
     home: Option<(&dyn DiskFile, &Path)>,
     log: &[LogRecords],
@@ -145,7 +147,7 @@ pub(crate) fn visit(
             let Some(frame) = reader.next(from)? else { break };
             last = frame.last;
             if let Some(records) = frame.records
-                && !visit(records)?
+                && !visit(frame.first, records)?
             {
                 return Ok(());
             }
@@ -161,7 +163,7 @@ pub(crate) fn visit(
             return Err(damaged(path, 0, why));
         }
         last = records.last;
-        if records.last >= from && !visit(&records.bytes)? {
+        if records.last >= from && !visit(records.first, &records.bytes)? {
             return Ok(());
         }
     }
@@ -188,8 +190,10 @@ pub(crate) fn read_part(
 ) -> (Vec<Recorded>, Option<StoreError>) {
     let path = home.map_or_else(|| Path::new("log"), |(_, path)| path);
     let mut records: Vec<Recorded> = Vec::new();
-    let visited = visit(home, log, from, &mut |bytes| {
-        for line in envelope::lines(bytes) {
+    let visited = visit(home, log, from, &mut |first, bytes| {
+        // A line is a record: those before `from` need not be understood.
+        let passed = usize::try_from(from.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
+        for line in envelope::lines(bytes).skip(passed) {
             if records.len() >= limit {
                 return Ok(false);
             }

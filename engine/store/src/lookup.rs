@@ -21,7 +21,7 @@ pub(crate) fn load_meta(shared: &Shared, run: &RunId) -> Result<Option<RunMeta>,
         Err(error) => return Err(home::io_error("opening", &path, &error)),
     };
     let mut meta = RunMeta::default();
-    home::visit(Some((&*file, &path)), &[], Seq(1), &mut |records| {
+    home::visit(Some((&*file, &path)), &[], Seq(1), &mut |_, records| {
         fold_lines(&mut meta, records).map_err(|why| home::damaged(&path, 0, why))?;
         Ok(true)
     })?;
@@ -40,12 +40,12 @@ pub(crate) fn fold_lines(meta: &mut RunMeta, records: &[u8]) -> Result<(), Strin
 /// Looks for an append in its run's journal.
 pub(crate) fn find_append(shared: &Shared, append: &Append) -> Option<AppendResult> {
     let path = shared.layout.journal(&append.run);
-    let log = shared.log_records(&append.run).ok()?;
+    let log = shared.log_records(&append.run, append.expected_seq.next()).ok()?;
     let file = shared.disk.open(&path, OpenMode::Read).ok();
     let home = file.as_deref().map(|file| (file, path.as_path()));
     let mut found: Option<(Seq, Vec<Grant>)> = None;
     let from = append.expected_seq.next();
-    let visited = home::visit(home, &log, from, &mut |records| {
+    let visited = home::visit(home, &log, from, &mut |_, records| {
         for line in envelope::lines(records) {
             let Ok((head, _)) = envelope::read_head(line) else { return Ok(false) };
             if head.seq < from {

@@ -199,7 +199,7 @@ fn journal_of(reader: &Reader, run: &RunId, redacted: bool) -> Result<(Seq, Vec<
     let home = file.as_deref().map(|file| (file, path.as_path()));
     let (mut last, mut journal) = (Seq(0), Vec::new());
     let mut builder = FrameBuilder::default();
-    home::visit(home, in_log, Seq(1), &mut |records| {
+    home::visit(home, in_log, Seq(1), &mut |_, records| {
         let first = last.next();
         builder.clear();
         for line in envelope::lines(records) {

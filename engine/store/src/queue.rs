@@ -30,8 +30,17 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Puts an item at the end; gives it back where the queue is closed.
+    /// Puts an item at the end and wakes the writer's thread; gives it back where the queue is
+    /// closed.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        if self.put(item)? == 1 {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Puts an item at the end without waking anybody: for who takes it out again at once.
+    pub(crate) fn put(&self, item: T) -> Result<usize, T> {
         let mut state = locked(&self.state);
         while state.items.len() >= QUEUE_MAX && !state.closed {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -40,21 +49,23 @@ impl<T> Queue<T> {
             return Err(item);
         }
         state.items.push_back(item);
-        if state.items.len() == 1 {
-            self.filled.notify_one();
-        }
-        Ok(())
+        Ok(state.items.len())
     }
 
-    /// Waits for items and takes all. Nothing is left only where the queue is closed and empty.
-    pub(crate) fn drain(&self, into: &mut VecDeque<T>) {
+    /// Waits until there is something to take. False where the queue is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = locked(&self.state);
         while state.items.is_empty() && !state.closed {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::swap(&mut state.items, into);
-        drop(state);
+        !state.items.is_empty()
+    }
+
+    /// Takes all there is.
+    pub(crate) fn take(&self) -> VecDeque<T> {
+        let items = std::mem::take(&mut locked(&self.state).items);
         self.drained.notify_all();
+        items
     }
 
     /// Lets nothing more in.

@@ -63,17 +63,18 @@ pub(crate) struct Shared {
 const SPARE_WAIT: Duration = Duration::from_secs(10);
 
 impl Shared {
-    /// The durable records of a run that are still in the log.
-    pub(crate) fn log_records(&self, run: &RunId) -> std::io::Result<Vec<LogRecords>> {
-        let extents = locked(&self.extents).get(run).cloned().unwrap_or_default();
-        let mut records: Vec<LogRecords> = Vec::with_capacity(extents.len());
+    /// The durable records of a run that are still in the log. Those before `from` are only named,
+    /// not read.
+    pub(crate) fn log_records(&self, run: &RunId, from: Seq) -> std::io::Result<Vec<LogRecords>> {
+        let (passed, extents) = self.extents_of(run, from);
+        let mut records: Vec<LogRecords> = passed.into_iter().collect();
         for Extent { file, offset, len, first, last, .. } in extents {
             let mut bytes = vec![0; len];
             if read_upto(&*file, &mut bytes, offset)? < len {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             match records.last_mut() {
-                Some(before) if before.last.next() == first => {
+                Some(before) if before.last.next() == first && !before.bytes.is_empty() => {
                     before.last = last;
                     before.bytes.extend_from_slice(&bytes);
                 }
@@ -81,6 +82,20 @@ impl Shared {
             }
         }
         Ok(records)
+    }
+
+    /// Where the records of a run from `from` on are, and which ones before it are in the log.
+    fn extents_of(&self, run: &RunId, from: Seq) -> (Option<LogRecords>, Vec<Extent>) {
+        let extents = locked(&self.extents);
+        let all = extents.get(run).map(Vec::as_slice).unwrap_or_default();
+        let (passed, wanted) = all.split_at(all.partition_point(|extent| extent.last < from));
+        let ends = passed.first().zip(passed.last());
+        let passed = ends.map(|(first, last)| LogRecords {
+            first: first.first,
+            last: last.last,
+            bytes: Vec::new(),
+        });
+        (passed, wanted.to_vec())
     }
 
     /// Forgets where records were that are stored away now.

@@ -1,9 +1,12 @@
-//! The one thread that writes the log: drain the queue, one write, one sync, acknowledge all. After
-//! any failed or short write or failed sync it stops for good and never tries that file again.
+//! What writes the log: drain the queue, one write, one sync, acknowledge all. After any failed or
+//! short write or failed sync it stops for good and never tries that file again.
+//!
+//! One at a time holds the writer. It has a thread of its own; where that is at rest, who appends a
+//! little writes it itself, and is spared being woken by another thread.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backout_core::event::Grant;
 use backout_core::id::{RunId, Seq};
@@ -36,6 +39,10 @@ const GROW_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of records in one batch at the most: a batch is one write, and what it holds waits for all
 /// of it.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Events of an append that its caller may write itself: more of them are worth a thread of their
+/// own, so that the caller goes on meanwhile.
+const WRITTEN_HERE_MAX: usize = 16;
+
 /// An append on its way to the writer.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -50,6 +57,65 @@ pub(crate) enum Message {
     Append(Box<Request>),
     /// Forget a run that was removed.
     Forget(RunId),
+}
+
+/// The writer, and the queue before it.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    queue: Arc<Queue<Message>>,
+    /// Absent once the store is closed.
+    writer: Mutex<Option<Writer>>,
+}
+
+impl Appender {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self { queue: writer.queue.clone(), writer: Mutex::new(Some(writer)) }
+    }
+
+    /// Writes an append, here where it is small and nobody else writes, else by the writer's thread.
+    pub(crate) fn append(&self, request: Box<Request>) {
+        let message = Message::Append(request);
+        let Some(mut held) = self.free_for(&message) else { return self.push(message) };
+        if self.queue.put(message).is_ok()
+            && let Some(writer) = held.as_mut()
+        {
+            writer.work();
+        }
+    }
+
+    /// The writer, where it is at rest and has room at hand for a small append.
+    fn free_for(&self, message: &Message) -> Option<MutexGuard<'_, Option<Writer>>> {
+        let Message::Append(request) = message else { return None };
+        if request.append.events.len() > WRITTEN_HERE_MAX {
+            return None;
+        }
+        let held = self.writer.try_lock().ok()?;
+        let free = held.as_ref().is_some_and(|writer| writer.has_room(request));
+        free.then_some(held)
+    }
+
+    /// Gives the writer's thread something to do. A closed queue drops it, and whoever waits for an
+    /// answer hears so.
+    pub(crate) fn push(&self, message: Message) {
+        let _sent = self.queue.push(message);
+    }
+
+    /// The writer's thread: works until the queue is closed and empty.
+    pub(crate) fn run(&self) {
+        while self.queue.wait() {
+            if let Some(writer) = locked(&self.writer).as_mut() {
+                writer.work();
+            }
+        }
+        if let Some(writer) = locked(&self.writer).take() {
+            writer.end();
+        }
+    }
+
+    /// Lets nothing more in.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
 }
 
 /// The writer.
@@ -102,18 +168,23 @@ impl Writer {
         writer
     }
 
-    /// Works until the queue is closed and empty. Then hands the segment over to be stored away.
-    pub(crate) fn run(mut self) {
-        let mut waiting = VecDeque::new();
-        loop {
-            self.queue.drain(&mut waiting);
-            if waiting.is_empty() {
-                break;
-            }
-            while !waiting.is_empty() {
-                self.batch(&mut waiting);
-            }
+    /// Writes all that waits in the queue. Whoever holds the writer takes from the queue, so that
+    /// appends keep their order.
+    fn work(&mut self) {
+        let mut waiting = self.queue.take();
+        while !waiting.is_empty() {
+            self.batch(&mut waiting);
         }
+    }
+
+    /// Whether an append can be written at once, without waiting for room to be made.
+    fn has_room(&self, request: &Request) -> bool {
+        let bytes = HEADER as u64 + batch::size_of(request);
+        self.fits(bytes) && bytes + self.reserve(&request.append) <= self.room()
+    }
+
+    /// Hands the segment over to be stored away.
+    fn end(self) {
         if self.shared.stop_reason().is_none() {
             // The keeper is gone only where it panicked; then the segment stays in the log.
             let _sent = self.keeper.send(Job(self.segment.number));
