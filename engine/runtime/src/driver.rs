@@ -9,17 +9,15 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use backout_core::command::{Ask, Report};
-use backout_core::contract::Guarantee;
-use backout_core::drive::{Run, Turn, TurnError};
-use backout_core::event::{Cause, Event, Recorded, Sending, Wait};
-use backout_core::id::{CommandId, Epoch, RunId, Seq, StepId, TargetId, Timestamp};
+use backout_core::drive::{Run, TurnError};
+use backout_core::event::{Cause, Recorded, Sending, Wait};
+use backout_core::id::{Epoch, RunId, Seq, StepId, TargetId, Timestamp};
 use backout_core::snapshot;
 use backout_core::state::{Phase, RunState, StepState};
-use backout_core::{Command, Wanted, claims, effects, next_due};
-use backout_plugin_api::CancellationToken;
-use backout_store::journal::{Append, AppendResult, JournalStore, NewEvent, Pending};
+use backout_core::{Command, next_due};
+use backout_store::journal::{AppendResult, JournalStore, Pending};
+use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Clock;
@@ -27,15 +25,18 @@ use crate::call::Calls;
 use crate::crash::{CrashPoint, Window};
 use crate::handle::EngineError;
 
+mod journal;
+mod room;
+mod world;
+
+pub(crate) use world::Name;
+use world::UnderWay;
+
 /// Messages waiting for one driver: more than a run's parallel steps can send at once, so that a
 /// report seldom waits; a sender beyond it waits, and nothing is lost.
 pub(crate) const INBOX_MAX: usize = 2_048;
 /// Messages taken in one go, so that their events share an append.
 const TAKEN_AT_ONCE: usize = 1_024;
-/// Events between two kept folds of a run: reading so many takes a few milliseconds.
-const FOLD_EVERY: u64 = 2_000;
-/// Milliseconds between two attempts to go on after the store had no room.
-const ROOM_POLL_MS: u64 = 2_000;
 
 /// What reaches a driver.
 pub(crate) enum Message {
@@ -45,48 +46,6 @@ pub(crate) enum Message {
     Answer { name: Name, report: Report },
     /// Let go in order.
     Stop { why: String, deadline: Timestamp },
-}
-
-/// Names something under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Name {
-    Prepare(StepId, u32, u32),
-    Watch(StepId, u32, bool),
-    Apply(Sending),
-    Settle(Sending, u32),
-    Revert(StepId, usize),
-}
-
-fn name(wanted: &Wanted) -> Name {
-    match wanted {
-        Wanted::Prepare { step, attempt, look, .. } => Name::Prepare(step.clone(), *attempt, *look),
-        Wanted::Watch(watch) => Name::Watch(watch.step.clone(), watch.look, watch.last),
-        Wanted::Apply(dispatch) => Name::Apply(dispatch.sending.clone()),
-        Wanted::Settle(dispatch) => Name::Settle(dispatch.sending.clone(), dispatch.look),
-        Wanted::Revert { step, made, .. } => Name::Revert(step.clone(), *made),
-    }
-}
-
-fn not_before(wanted: &Wanted) -> Timestamp {
-    match wanted {
-        Wanted::Prepare { not_before, .. } => *not_before,
-        Wanted::Watch(watch) => watch.not_before,
-        Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
-        Wanted::Revert { .. } => Timestamp::default(),
-    }
-}
-
-/// Ends a call that is no longer wanted.
-struct UnderWay {
-    cancel: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-        self.task.abort();
-    }
 }
 
 struct LettingGo {
@@ -288,233 +247,6 @@ impl Driver {
         }
     }
 
-    /// One turn of the core; its events join the batch. While the run is let go, nothing new
-    /// follows from it.
-    async fn turn(&mut self, cause: &Cause, command: &Command) -> Result<(), TurnEnd> {
-        let now = self.clock.now();
-        if self.progress.letting_go.is_some() {
-            let recorded =
-                self.run.record(now, cause, command).map_err(TurnEnd::from_turn(&self.id))?;
-            self.push(recorded);
-            return Ok(());
-        }
-        let mut turn = self.run.turn(now, cause, command).map_err(TurnEnd::from_turn(&self.id))?;
-        loop {
-            self.push(std::mem::take(&mut turn.recorded));
-            let Some((cause, event)) = turn.claiming.take() else { return Ok(()) };
-            turn = self.claim(cause, event).await?;
-        }
-    }
-
-    /// An event that needs locks is appended by itself, and awaited: only then is it known.
-    async fn claim(&mut self, cause: Cause, event: Event) -> Result<Turn, TurnEnd> {
-        self.flush();
-        let now = self.clock.now();
-        let wanted = claims(self.run.state.as_ref(), std::slice::from_ref(&event));
-        let new = NewEvent { at: now, cause: cause.clone(), event: event.clone() };
-        let append = self.append(vec![new], wanted.clone(), Vec::new(), 0);
-        let result = self.store.append(append).await;
-        let fit = TurnEnd::from_turn(&self.id);
-        match (result, &event) {
-            (AppendResult::Committed { last, grants }, _) => {
-                self.run.granted(now, &cause, event, grants).map_err(|e| fit(e.into()))?;
-                self.progress.durable = last;
-                self.progress.held.extend(wanted);
-                self.run.turn(now, &Cause::engine(), &Command::Advance).map_err(fit)
-            }
-            (AppendResult::Held { holders }, Event::StepLocked { step, .. }) => {
-                self.run.held(now, step, holders).map_err(fit)
-            }
-            (other, _) => Err(TurnEnd::End(failed(&self.id, &other))),
-        }
-    }
-
-    fn append(
-        &mut self,
-        events: Vec<NewEvent>,
-        claims: Vec<TargetId>,
-        releases: Vec<TargetId>,
-        intends: u32,
-    ) -> Append {
-        self.progress.appends_made += 1;
-        let epoch = self.run.epoch;
-        let made = self.progress.appends_made;
-        let queued: u64 = if claims.is_empty() { events.len().try_into().unwrap_or(0) } else { 0 };
-        Append {
-            append_id: CommandId::new(format!("{}.{}.{made}", self.id, epoch.0)),
-            run: self.id.clone(),
-            epoch,
-            // The state is ahead by the events of this append, except for one that claims.
-            expected_seq: Seq(self.run.seq().0.saturating_sub(queued)),
-            claims,
-            releases,
-            intends,
-            events,
-        }
-    }
-
-    fn push(&mut self, recorded: Vec<Recorded>) {
-        for recorded in &recorded {
-            if let Event::EffectIntended { sending } = &recorded.event {
-                self.progress.intents.insert(sending.clone(), recorded.seq);
-            }
-        }
-        self.progress.batch.extend(recorded);
-    }
-
-    /// Queues the batch as one append.
-    fn flush(&mut self) {
-        if self.progress.batch.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.progress.batch);
-        CrashPoint::at_events(self.crash.as_ref(), Window::BeforeIntent, &batch);
-        let ends = batch.iter().any(|r| matches!(r.event, Event::RunEnded { .. }));
-        let releases = if ends { std::mem::take(&mut self.progress.held) } else { BTreeSet::new() };
-        let intends = batch.iter().filter(|r| matches!(r.event, Event::EffectIntended { .. }));
-        let intends = u32::try_from(intends.count()).unwrap_or(u32::MAX);
-        let new =
-            |r: &Recorded| NewEvent { at: r.at, cause: r.cause.clone(), event: r.event.clone() };
-        let events = batch.iter().map(new).collect();
-        let append = self.append(events, Vec::new(), releases.into_iter().collect(), intends);
-        self.progress.appends.push_back(self.store.append(append));
-        let kept = if self.crash.is_some() { batch } else { Vec::new() };
-        self.progress.appended.push_back(kept);
-    }
-
-    fn appended(&mut self, result: &AppendResult) -> Result<(), End> {
-        let events = self.progress.appended.pop_front().unwrap_or_default();
-        let AppendResult::Committed { last, .. } = result else {
-            return Err(failed(&self.id, result));
-        };
-        self.progress.durable = self.progress.durable.max(*last);
-        self.keep_fold();
-        CrashPoint::at_events(self.crash.as_ref(), Window::AfterOutcome, &events);
-        while let Some((seq, _)) = self.progress.acks.front() {
-            if *seq > self.progress.durable {
-                break;
-            }
-            if let Some((seq, reply)) = self.progress.acks.pop_front() {
-                // The asker may have gone; the command stands.
-                drop(reply.send(Ok(seq)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Now and then, while all of the state is durable, it is kept for the next engine.
-    fn keep_fold(&mut self) {
-        let Some(state) = &self.run.state else { return };
-        let behind = state.seq.0.saturating_sub(self.progress.kept.0);
-        let is_durable = state.seq == self.progress.durable && self.progress.batch.is_empty();
-        // A large plan is kept more seldom: its fold costs as much as its first events did.
-        let every = FOLD_EVERY.max(4 * state.steps.len() as u64);
-        if behind < every || !is_durable {
-            return;
-        }
-        self.progress.kept = state.seq;
-        let (store, run) = (self.store.clone(), self.id.clone());
-        let fold = snapshot::keep(state);
-        // Nobody waits for it: it is a cache.
-        drop(tokio::task::spawn_blocking(move || store.keep_fold(&run, &fold)));
-    }
-
-    async fn all_durable(&mut self) -> Result<(), End> {
-        while let Some(result) = self.progress.appends.next().await {
-            self.appended(&result)?;
-        }
-        Ok(())
-    }
-
-    /// Starts what should be happening and is not, ends what is and should not. What answers at
-    /// once is taken at once, so that its events join the same append.
-    async fn reconcile(&mut self) -> Result<(), End> {
-        loop {
-            let Some(state) = &self.run.state else { return Ok(()) };
-            let wanted = effects(state);
-            let names: HashSet<Name> = wanted.iter().map(name).collect();
-            self.progress.under_way.retain(|name, _| names.contains(name));
-            self.progress.answered.retain(|name| names.contains(name));
-            let now = self.clock.now();
-            self.progress.later = None;
-            let mut answers = Vec::new();
-            for wanted in wanted {
-                answers.extend(self.start(wanted, now));
-            }
-            if answers.is_empty() {
-                return Ok(());
-            }
-            for message in answers {
-                self.take(message).await?;
-            }
-        }
-    }
-
-    /// Starts one thing, unless it is under way, or its time or its intent has not come. The answer,
-    /// where it is there at once.
-    fn start(&mut self, wanted: Wanted, now: Timestamp) -> Option<Message> {
-        let name = name(&wanted);
-        if self.progress.under_way.contains_key(&name) || self.progress.answered.contains(&name) {
-            return None;
-        }
-        let due = not_before(&wanted);
-        if due > now {
-            self.progress.later = Some(self.progress.later.map_or(due, |later| later.min(due)));
-            return None;
-        }
-        if self.progress.letting_go.is_some() || !self.is_durable(&wanted) {
-            return None;
-        }
-        if let Wanted::Apply(dispatch) = &wanted {
-            CrashPoint::at(self.crash.as_ref(), Window::AfterIntent, &dispatch.sending.step);
-        }
-        self.begin(name, wanted)
-    }
-
-    fn begin(&mut self, name: Name, wanted: Wanted) -> Option<Message> {
-        let inline = self.is_pure(&wanted);
-        let mut started = self.calls.start(wanted);
-        if inline && let Some(report) = (&mut started.answer).now_or_never() {
-            return Some(Message::Answer { name, report });
-        }
-        let own = self.own.clone();
-        let answer_name = name.clone();
-        let task = tokio::spawn(async move {
-            let report = started.answer.await;
-            if let Some(own) = own.upgrade() {
-                // A driver that is gone needs no answer: the journal says what was in flight.
-                drop(own.send(Message::Answer { name: answer_name, report }).await);
-            }
-        });
-        self.progress.under_way.insert(name, UnderWay { cancel: started.cancel, task });
-        None
-    }
-
-    fn is_pure(&self, wanted: &Wanted) -> bool {
-        let step = match wanted {
-            Wanted::Prepare { pure, .. } => return *pure,
-            Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => &dispatch.sending.step,
-            Wanted::Watch(_) | Wanted::Revert { .. } => return false,
-        };
-        let state = self.run.state.as_ref();
-        state.and_then(|state| state.find(step)).is_some_and(|(_, plan, _)| plan.pure)
-    }
-
-    /// An effect is sent only once its intent is durable; reads need none.
-    fn is_durable(&self, wanted: &Wanted) -> bool {
-        match wanted {
-            Wanted::Apply(dispatch) => {
-                let intent = self.progress.intents.get(&dispatch.sending);
-                dispatch.prepared.guarantee == Guarantee::ReadOnly
-                    || intent.is_none_or(|seq| *seq <= self.progress.durable)
-            }
-            Wanted::Prepare { .. }
-            | Wanted::Watch(_)
-            | Wanted::Settle(_)
-            | Wanted::Revert { .. } => true,
-        }
-    }
-
     fn next_due(&self) -> Option<Timestamp> {
         if let Some(letting_go) = &self.progress.letting_go {
             return Some(letting_go.deadline);
@@ -570,113 +302,6 @@ impl Driver {
 
     fn broken(&self, error: TurnError) -> End {
         TurnEnd::from_turn(&self.id)(error).end()
-    }
-
-    /// The store has no room. What is in flight is answered and recorded (room for outcomes is
-    /// kept), the engine lets go with the reason, and takes the run up again when there is room.
-    /// False where the engine was to stop before there was.
-    async fn wait_for_room(&mut self, why: &str) -> Result<bool, EngineError> {
-        tracing::warn!(run = %self.id, why, "the store has no room; the run stands still");
-        for (_, reply) in self.progress.acks.drain(..) {
-            drop(reply.send(Err(EngineError::Stopped { why: why.to_owned() })));
-        }
-        self.reload(self.run.epoch)?;
-        if self.finish_in_flight(why).await.is_ok() {
-            // Where even this has no room the journal simply ends here.
-            drop(self.record_detach(format!("the store has no room: {why}")).await);
-        }
-        self.progress.under_way.clear();
-        while self.progress.letting_go.is_none() {
-            let poll = self.clock.sleep_until(self.clock.now().plus_ms(ROOM_POLL_MS));
-            tokio::select! {
-                message = self.inbox.recv() => match message {
-                    None => return Ok(false),
-                    Some(Message::Stop { why, deadline }) => {
-                        self.progress.letting_go = Some(LettingGo { why, deadline });
-                    }
-                    // A command is recorded by the asker where there is room for that much, as of
-                    // a run that nobody drives; what is answered late is settled.
-                    Some(Message::Ask { .. } | Message::Answer { .. }) => {}
-                },
-                () = poll => if self.has_room().await? {
-                    let epoch = self.store.next_epoch(&self.id)?;
-                    return self.reload(epoch).map(|()| true);
-                },
-            }
-        }
-        Ok(false)
-    }
-
-    async fn finish_in_flight(&mut self, why: &str) -> Result<(), End> {
-        while self.progress.under_way.keys().any(|name| matches!(name, Name::Apply(_))) {
-            let deadline = self.progress.letting_go.as_ref().map(|letting_go| letting_go.deadline);
-            let sleep = deadline.map(|deadline| self.clock.sleep_until(deadline));
-            let message = tokio::select! {
-                message = self.inbox.recv() => message,
-                () = async { if let Some(sleep) = sleep { sleep.await } }, if deadline.is_some() => None,
-            };
-            match message {
-                None => return Ok(()),
-                Some(Message::Stop { why, deadline }) => {
-                    self.progress.letting_go = Some(LettingGo { why, deadline });
-                }
-                Some(Message::Ask { reply, .. }) => {
-                    drop(reply.send(Err(EngineError::Stopped { why: why.to_owned() })));
-                }
-                Some(Message::Answer { name, report }) => {
-                    self.progress.under_way.remove(&name);
-                    self.record_only(&Command::Report(report)).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Records what follows from a command and nothing else, and waits until it is durable.
-    async fn record_only(&mut self, command: &Command) -> Result<(), End> {
-        let recorded = self
-            .run
-            .record(self.clock.now(), &Cause::engine(), command)
-            .map_err(|error| self.broken(error))?;
-        self.push(recorded);
-        self.flush();
-        self.all_durable().await
-    }
-
-    /// A note that intends an effect is admitted only where there is room for the effect's outcome.
-    ///
-    /// # Errors
-    /// The store stopped, or another engine drives the run: waiting would not help.
-    async fn has_room(&mut self) -> Result<bool, EngineError> {
-        self.reload(self.run.epoch)?;
-        let ask = Ask::Note { step: None, text: "the store has room again".into() };
-        let recorded = self.run.record(self.clock.now(), &Cause::engine(), &Command::Ask(ask));
-        let Ok(recorded) = recorded else { return Ok(false) };
-        let new = |r: Recorded| NewEvent { at: r.at, cause: r.cause, event: r.event };
-        let events = recorded.into_iter().map(new).collect();
-        let append = self.append(events, Vec::new(), Vec::new(), 1);
-        match self.store.append(append).await {
-            AppendResult::Committed { .. } => Ok(true),
-            // A person's command was recorded meanwhile.
-            AppendResult::Full { .. } | AppendResult::Conflict { .. } => Ok(false),
-            other => match failed(&self.id, &other) {
-                End::Stopped(error) => Err(error),
-                End::Done | End::Full(_) => Ok(false),
-            },
-        }
-    }
-
-    fn reload(&mut self, epoch: Epoch) -> Result<(), EngineError> {
-        self.run = load(self.store.as_ref(), &self.id, epoch)?;
-        self.calls.epoch = epoch;
-        let progress = &mut self.progress;
-        progress.batch.clear();
-        progress.appends = FuturesOrdered::new();
-        progress.appended.clear();
-        progress.answered.clear();
-        progress.intents.clear();
-        progress.durable = self.run.seq();
-        Ok(())
     }
 }
 
