@@ -283,7 +283,8 @@ type Running = (Arc<Shared>, Arc<Appender>, Vec<JoinHandle<()>>);
 /// Starts the threads.
 fn start(parts: Parts, recovered: Recovered) -> Running {
     let Parts { disk, layout, store, segment_bytes } = parts;
-    let Recovered { archive, ledger, extents, held, segment, frame, jobs, .. } = recovered;
+    let Recovered { archive, ledger, extents, held, segment, frame, jobs, leftovers, .. } =
+        recovered;
     let shared = Arc::new(Shared {
         disk,
         layout,
@@ -314,7 +315,10 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
     let threads = vec![
         std::thread::spawn(move || writer.run()),
         std::thread::spawn(move || keeper::make_spares(&for_spares, &asked, next, segment_bytes)),
-        std::thread::spawn(move || keeper::store_segments(&for_segments, &stored, archive)),
+        std::thread::spawn(move || {
+            keeper::remove(&*for_segments.disk, &leftovers);
+            keeper::store_segments(&for_segments, &stored, archive);
+        }),
     ];
     (shared, appender, threads)
 }

@@ -1,6 +1,7 @@
 //! Two threads behind the writer: one makes spare segments, one stores full segments away.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
 use crate::archive::Archive;
@@ -45,6 +46,15 @@ fn make_spare(shared: &Shared, number: u64, bytes: u64) -> std::io::Result<segme
                 }
             }
             made => return made,
+        }
+    }
+}
+
+/// Removes files of the log that hold nothing any more. What stays is harmless.
+pub(crate) fn remove(disk: &dyn Disk, leftovers: &[PathBuf]) {
+    for path in leftovers {
+        if let Err(error) = disk.remove_file(path) {
+            tracing::debug!(%error, path = %path.display(), "a leftover was not removed");
         }
     }
 }

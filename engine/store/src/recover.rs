@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backout_core::id::{LockToken, RunId, Seq};
@@ -39,6 +39,9 @@ pub(crate) struct Recovered {
     pub(crate) frame: u64,
     /// Segments to be stored away.
     pub(crate) jobs: Vec<Job>,
+    /// Files of the log that hold nothing any more. Removing a large one takes milliseconds, which
+    /// nobody should wait for.
+    pub(crate) leftovers: Vec<PathBuf>,
     pub(crate) lines: Vec<String>,
 }
 
@@ -70,7 +73,7 @@ impl Recovery<'_> {
             self.store_all(archive, &scan, lines)?
         };
         recovered.held.extend(self.held_before(&recovered.ledger));
-        self.clean_up(&scan);
+        recovered.leftovers = leftovers(&scan);
         Ok(recovered)
     }
 
@@ -214,7 +217,8 @@ impl Recovery<'_> {
         let jobs = sealed.iter().map(|segment| Job(segment.number)).collect();
         let held = archive.holds.drain(..).collect();
         let frame = scan.last_frame;
-        Ok(Recovered { archive, ledger, extents, held, segment: open, frame, jobs, lines })
+        let (segment, leftovers) = (open, Vec::new());
+        Ok(Recovered { archive, ledger, extents, held, segment, frame, jobs, leftovers, lines })
     }
 
     fn reopen(&self, path: &Path) -> Result<Arc<dyn crate::disk::DiskFile>, StoreError> {
@@ -242,7 +246,8 @@ impl Recovery<'_> {
         let (extents, jobs) = (HashMap::new(), Vec::new());
         let held = archive.holds.drain(..).collect();
         let frame = scan.last_frame;
-        Ok(Recovered { archive, ledger, extents, held, segment, frame, jobs, lines })
+        let leftovers = Vec::new();
+        Ok(Recovered { archive, ledger, extents, held, segment, frame, jobs, leftovers, lines })
     }
 
     /// The segment that is written to from now on. It holds the tail's frames again, in pages that
@@ -275,17 +280,13 @@ impl Recovery<'_> {
         let held = |run: &RunId| archive::held(&**self.disk, self.layout, run);
         ledger.runs.keys().filter_map(|run| Some((run.clone(), held(run)?))).collect()
     }
+}
 
-    /// Removes what is not needed any more. What stays is harmless.
-    fn clean_up(&self, scan: &LogScan) {
-        let tail = scan.segments.iter().rposition(|segment| !segment.frames.is_empty());
-        let rest = scan.segments.get(tail.unwrap_or(0)..).unwrap_or_default();
-        for path in scan.leftovers.iter().chain(rest.iter().map(|segment| &segment.path)) {
-            if let Err(error) = self.disk.remove_file(path) {
-                tracing::debug!(%error, path = %path.display(), "a leftover was not removed");
-            }
-        }
-    }
+/// What is not needed any more. What of it stays is harmless.
+fn leftovers(scan: &LogScan) -> Vec<PathBuf> {
+    let tail = scan.segments.iter().rposition(|segment| !segment.frames.is_empty());
+    let rest = scan.segments.get(tail.unwrap_or(0)..).unwrap_or_default();
+    scan.leftovers.iter().chain(rest.iter().map(|segment| &segment.path)).cloned().collect()
 }
 
 /// Folds records at home. Locks that were granted by another store are nothing here.

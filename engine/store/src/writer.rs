@@ -18,7 +18,7 @@ use crate::disk::{DiskFile, OpenMode};
 use crate::envelope::Sealed;
 use crate::frame::{ENTRY, FrameBuilder, HEADER};
 use crate::journal::{Append, AppendResult};
-use crate::keeper::Job;
+use crate::keeper::{self, Job};
 use crate::ledger::{Refusal, may_use_reserve};
 use crate::lookup;
 use crate::mark::Mark;
@@ -188,6 +188,9 @@ impl Writer {
         if self.shared.stop_reason().is_none() {
             // The keeper is gone only where it panicked; then the segment stays in the log.
             let _sent = self.keeper.send(Job(self.segment.number));
+            if let Spare::Ready(spare) = std::mem::take(&mut *locked(&self.shared.spare)) {
+                keeper::remove(&*self.shared.disk, &[spare.path]);
+            }
         }
     }
 
