@@ -6,6 +6,7 @@
     reason = "it says its seed, and what it skips"
 )]
 
+mod checkout;
 mod cli;
 mod crash;
 mod demo;
