@@ -4,7 +4,7 @@ use backout_plugin_api::{Context, Hazard};
 use serde_json::{Map, Value};
 
 use crate::input::{Server, System};
-use crate::launchdarkly::LaunchDarkly;
+use crate::launchdarkly::{self, LaunchDarkly};
 use crate::server::Work;
 use crate::unleash::{self, Unleash};
 use crate::wire::Fault;
@@ -45,12 +45,22 @@ pub(crate) struct Found {
     pub(crate) ours: bool,
     /// Changes by others, a line each.
     pub(crate) others: Vec<String>,
-    /// We wrote over one of those.
-    pub(crate) overwritten: bool,
+    /// What follows from both.
+    pub(crate) sign: Sign,
+}
+
+/// What the changes of a flag tell of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// Nothing more than the flag's state does.
+    #[default]
+    Nothing,
+    /// Ours was written over somebody's.
+    Overwrote,
     /// Ours was made, and somebody changed the flag after that.
-    pub(crate) made_then_changed: bool,
+    MadeThenChanged,
     /// The server refuses a request of ours that is still on its way.
-    pub(crate) can_never_land: bool,
+    NeverLands,
 }
 
 /// Why a flag was not written as wanted.
@@ -112,7 +122,7 @@ impl Api {
     ) -> Result<Wanted, String> {
         match self {
             Self::Unleash(_) => Ok(unleash::forced(flag, seen, variation)),
-            Self::LaunchDarkly(api) => api.forced(flag, seen, variation),
+            Self::LaunchDarkly(_) => launchdarkly::forced(flag, seen, variation),
         }
     }
 
@@ -125,7 +135,7 @@ impl Api {
     ) -> Result<Wanted, String> {
         match self {
             Self::Unleash(_) => unleash::restored(flag, seen, state),
-            Self::LaunchDarkly(api) => api.restored(flag, seen, state),
+            Self::LaunchDarkly(_) => launchdarkly::restored(flag, seen, state),
         }
     }
 

@@ -177,17 +177,13 @@ fn on_server(wish: &Wish, server: &Server) -> ByHand {
     let on = wish.variation.as_deref() == Some("on");
     let command = |flag: &String| {
         let url = flag_url(wish.system, server, flag);
-        match wish.system {
-            System::LaunchDarkly => {
-                let at = format!("/environments/{}/on", server.environment);
-                let patch = json!([{ "op": "replace", "path": at, "value": false }]);
-                curl("PATCH", &server.token, &url, Some(&patch))
-            }
-            _ => {
-                let url = format!("{url}/{}", if on { "on" } else { "off" });
-                curl("POST", &server.token, &url, None)
-            }
+        if wish.system == System::LaunchDarkly {
+            let at = format!("/environments/{}/on", server.environment);
+            let patch = json!([{ "op": "replace", "path": at, "value": false }]);
+            return curl("PATCH", &server.token, &url, Some(&patch));
         }
+        let url = format!("{url}/{}", if on { "on" } else { "off" });
+        curl("POST", &server.token, &url, None)
     };
     let names = wish.flags.join(", ");
     let mut commands = vec![server_look(wish.system, server, &wish.flags)];

@@ -211,7 +211,7 @@ fn check_prove(checked: &mut Checked, input: &Value) {
     }
     check_endpoints(checked, &prove);
     for (at, context) in prove.contexts.iter().enumerate() {
-        if !context.get("targetingKey").is_some_and(|key| key.as_str() != Some("")) {
+        if context.get("targetingKey").is_none_or(|key| key.as_str() == Some("")) {
             let at = format!("/prove/contexts/{at}");
             problem(checked, &at, "it has no `targetingKey`", "say who it is for");
         }

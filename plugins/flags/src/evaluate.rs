@@ -181,7 +181,7 @@ fn of_ofrep(answer: &Value) -> Said {
     }
 }
 
-/// Unleash's own context, as its `OpenFeature` providers make it: the targeting key is the user.
+/// Unleash's own context, as its OpenFeature providers make it: the targeting key is the user.
 fn unleash_context(context: &Map<String, Value>) -> Value {
     let mut wanted = Map::new();
     wanted.insert("appName".to_owned(), json!("backout"));

@@ -24,7 +24,7 @@ pub(crate) fn force(
     let refuse = |why: String| format!("flag `{name}`: {why}");
     check_editable(&flag.value).map_err(refuse)?;
     let chosen = variation::choose(&flag.value, "variants", wanted).map_err(refuse)?;
-    let drop = crate::document::positions(&flag.value, |entry| is_targeting(entry));
+    let drop = crate::document::positions(&flag.value, is_targeting);
     let mut edits = document.removal(&flag.value, &drop).map_err(refuse)?;
     let mut difference = Vec::new();
     for (field, value) in settings(chosen.name()) {

@@ -68,7 +68,7 @@ fn default_project() -> String {
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum EndpointKind {
-    /// `OpenFeature`'s remote evaluation protocol: go-feature-flag's relay, flagd, or a service's
+    /// OpenFeature's remote evaluation protocol: go-feature-flag's relay, flagd, or a service's
     /// own endpoint.
     #[default]
     Ofrep,
@@ -156,7 +156,7 @@ pub(crate) struct OffInput {
     /// for go-feature-flag `.toml`.
     #[serde(default)]
     pub(crate) file: Option<String>,
-    /// For Unleash and `LaunchDarkly` the server.
+    /// For Unleash and LaunchDarkly the server.
     #[serde(default)]
     pub(crate) server: Option<Server>,
     /// The flags. Those of one file are changed together in one swap.
@@ -166,7 +166,7 @@ pub(crate) struct OffInput {
     #[serde(default)]
     pub(crate) flag: Option<String>,
     /// The variation that means off. By default the flag's variation named `off`, `disabled` or
-    /// `false`; in Unleash a flag that is off in the environment; in `LaunchDarkly` the off
+    /// `false`; in Unleash a flag that is off in the environment; in LaunchDarkly the off
     /// variation.
     #[serde(default)]
     pub(crate) off_variation: Option<String>,
@@ -190,7 +190,7 @@ pub(crate) struct SetInput {
     /// for go-feature-flag `.toml`.
     #[serde(default)]
     pub(crate) file: Option<String>,
-    /// For Unleash and `LaunchDarkly` the server.
+    /// For Unleash and LaunchDarkly the server.
     #[serde(default)]
     pub(crate) server: Option<Server>,
     /// The flags. Those of one file are changed together in one swap.
@@ -221,7 +221,7 @@ pub(crate) struct AssertInput {
     /// looked at.
     #[serde(default)]
     pub(crate) file: Option<String>,
-    /// For Unleash and `LaunchDarkly` the server; without it the server's settings are not looked
+    /// For Unleash and LaunchDarkly the server; without it the server's settings are not looked
     /// at.
     #[serde(default)]
     pub(crate) server: Option<Server>,
@@ -248,7 +248,7 @@ pub(crate) struct RestoreInput {
     /// For go-feature-flag and flagd the file that holds the flags.
     #[serde(default)]
     pub(crate) file: Option<String>,
-    /// For Unleash and `LaunchDarkly` the server.
+    /// For Unleash and LaunchDarkly the server.
     #[serde(default)]
     pub(crate) server: Option<Server>,
     /// In a file, for each flag the text that it shall have, its name included, as the file itself

@@ -12,7 +12,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Found, Seen, Wanted, WriteFault};
+use crate::api::{Found, Seen, Sign, Wanted, WriteFault};
 use crate::input::Server;
 use crate::server::{ServerPoint, Work};
 use crate::variation;
@@ -105,75 +105,6 @@ impl LaunchDarkly {
         Ok(hazards)
     }
 
-    /// # Errors
-    /// The flag has no such variation, or none to be off with.
-    pub(crate) fn forced(
-        &self,
-        flag: &str,
-        seen: &Seen,
-        wanted: Option<&str>,
-    ) -> Result<Wanted, String> {
-        let refuse = |why: String| format!("flag `{flag}`: {why}");
-        let variations = seen.raw.get("variations").and_then(Value::as_array);
-        let variations = variations.map_or(&[][..], Vec::as_slice);
-        let off = seen.state.get("offVariation").and_then(Value::as_u64);
-        let place = match wanted {
-            Some(name) => position(variations, name).map_err(refuse)?,
-            None => off.ok_or_else(|| {
-                refuse(
-                    "it has no off variation here: off would give users the code's own default; \
-                     say `off_variation`"
-                        .to_owned(),
-                )
-            })?,
-        };
-        let mut state = Map::new();
-        if wanted.is_none() || off == Some(place) {
-            state.insert("on".to_owned(), json!(false));
-        } else {
-            state.insert("on".to_owned(), json!(true));
-            state.insert("fallthrough".to_owned(), json!({ "variation": place }));
-            for part in ["rules", "targets", "contextTargets", "prerequisites"] {
-                state.insert(part.to_owned(), json!([]));
-            }
-        }
-        let at = usize::try_from(place).ok().and_then(|place| variations.get(place));
-        let name = at.map(|variation| variation_name(variation, place));
-        let value = at.and_then(|variation| variation.get("value").cloned());
-        Ok(Wanted {
-            difference: difference(flag, &seen.state, &state),
-            what: format!("{} for everybody", name.as_deref().unwrap_or("the off variation")),
-            variation: name,
-            value,
-            hazards: Vec::new(),
-            state,
-        })
-    }
-
-    /// # Errors
-    /// The state given is none.
-    pub(crate) fn restored(
-        &self,
-        flag: &str,
-        seen: &Seen,
-        state: &Map<String, Value>,
-    ) -> Result<Wanted, String> {
-        if let Some(odd) = state.keys().find(|part| !PARTS.contains(&part.as_str())) {
-            return Err(format!("the state given for `{flag}` has `{odd}`, which is not written"));
-        }
-        if !state.get("on").is_some_and(Value::is_boolean) {
-            return Err(format!("the state given for `{flag}` does not say whether it is `on`"));
-        }
-        Ok(Wanted {
-            state: state.clone(),
-            what: "as before".to_owned(),
-            variation: None,
-            value: None,
-            difference: difference(flag, &seen.state, state),
-            hazards: Vec::new(),
-        })
-    }
-
     pub(crate) async fn write(&self, work: &Work<'_>) -> Result<(), WriteFault> {
         let Server { project, environment, .. } = &self.server;
         let body = json!({ "comment": comment(work), "patch": patch(work, environment) });
@@ -214,12 +145,77 @@ impl LaunchDarkly {
         };
         Ok(Found {
             ours,
-            made_then_changed: ours && !work.is_made(&now),
             others,
-            overwritten: false,
-            can_never_land: !ours,
+            sign: match (ours, work.is_made(&now)) {
+                (true, true) => Sign::Nothing,
+                (true, false) => Sign::MadeThenChanged,
+                (false, _) => Sign::NeverLands,
+            },
         })
     }
+}
+
+/// # Errors
+/// The flag has no such variation, or none to be off with.
+pub(crate) fn forced(flag: &str, seen: &Seen, wanted: Option<&str>) -> Result<Wanted, String> {
+    let refuse = |why: String| format!("flag `{flag}`: {why}");
+    let variations = seen.raw.get("variations").and_then(Value::as_array);
+    let variations = variations.map_or(&[][..], Vec::as_slice);
+    let off = seen.state.get("offVariation").and_then(Value::as_u64);
+    let place = match wanted {
+        Some(name) => position(variations, name).map_err(refuse)?,
+        None => off.ok_or_else(|| {
+            refuse(
+                "it has no off variation here: off would give users the code's own default; \
+                 say `off_variation`"
+                    .to_owned(),
+            )
+        })?,
+    };
+    let mut state = Map::new();
+    if wanted.is_none() || off == Some(place) {
+        state.insert("on".to_owned(), json!(false));
+    } else {
+        state.insert("on".to_owned(), json!(true));
+        state.insert("fallthrough".to_owned(), json!({ "variation": place }));
+        for part in ["rules", "targets", "contextTargets", "prerequisites"] {
+            state.insert(part.to_owned(), json!([]));
+        }
+    }
+    let at = usize::try_from(place).ok().and_then(|place| variations.get(place));
+    let name = at.map(|variation| variation_name(variation, place));
+    let value = at.and_then(|variation| variation.get("value").cloned());
+    Ok(Wanted {
+        difference: difference(flag, &seen.state, &state),
+        what: format!("{} for everybody", name.as_deref().unwrap_or("the off variation")),
+        variation: name,
+        value,
+        hazards: Vec::new(),
+        state,
+    })
+}
+
+/// # Errors
+/// The state given is none.
+pub(crate) fn restored(
+    flag: &str,
+    seen: &Seen,
+    state: &Map<String, Value>,
+) -> Result<Wanted, String> {
+    if let Some(odd) = state.keys().find(|part| !PARTS.contains(&part.as_str())) {
+        return Err(format!("the state given for `{flag}` has `{odd}`, which is not written"));
+    }
+    if !state.get("on").is_some_and(Value::is_boolean) {
+        return Err(format!("the state given for `{flag}` does not say whether it is `on`"));
+    }
+    Ok(Wanted {
+        state: state.clone(),
+        what: "as before".to_owned(),
+        variation: None,
+        value: None,
+        difference: difference(flag, &seen.state, state),
+        hazards: Vec::new(),
+    })
 }
 
 /// What marks our change in the audit log.
@@ -257,7 +253,7 @@ fn position(variations: &[Value], name: &str) -> Result<u64, String> {
         variations.iter().zip(0..).map(|(found, place)| variation_name(found, place)).collect();
     let by_value = |found: &Value| match found.get("value") {
         Some(Value::String(text)) => text == name,
-        Some(value) => value.to_string() == name,
+        Some(value) => name.parse::<Value>().is_ok_and(|name| name == *value),
         None => false,
     };
     let found = names

@@ -77,9 +77,10 @@ impl Action for FlagsRestore {
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
         check::check(input, Kind::Restore).accepted()?;
         let input: RestoreInput = parse_input(input)?;
-        let names: Vec<String> = match input.system.is_file() {
-            true => input.blocks.keys().cloned().collect(),
-            false => input.states.keys().cloned().collect(),
+        let names: Vec<String> = if input.system.is_file() {
+            input.blocks.keys().cloned().collect()
+        } else {
+            input.states.keys().cloned().collect()
         };
         let unknown = step::unknown_flags(&names, input.known_flags.as_deref());
         let prove = input.prove.clone();

@@ -14,7 +14,7 @@ use backout_plugin_api::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Api, Found, Seen, Wanted, WriteFault};
+use crate::api::{Api, Found, Seen, Sign, Wanted, WriteFault};
 use crate::check;
 use crate::input::{Server, System};
 use crate::kept::{self, Kept};
@@ -235,7 +235,7 @@ impl Work<'_> {
         for line in &found.others {
             (self.ctx.emit)(Emit::Progress(format!("changed by others meanwhile: {line}")));
         }
-        if !found.overwritten {
+        if found.sign != Sign::Overwrote {
             return Ok(());
         }
         Err(WriteFault::Failed(format!(
@@ -295,8 +295,9 @@ impl Work<'_> {
     pub(crate) async fn settle(&self) -> Settled {
         let unreachable = |reason: String| Settled::Unreachable { reason };
         let claimed = match self.take(Claimed::seal(self.ctx.now_ms)).await {
-            Ok(Take::Ours) => return Settled::NotDone,
-            Ok(Take::Theirs(Claimed { by: Claimant::Seal, .. })) => return Settled::NotDone,
+            Ok(Take::Ours | Take::Theirs(Claimed { by: Claimant::Seal, .. })) => {
+                return Settled::NotDone;
+            }
             Ok(Take::Theirs(claimed)) => claimed,
             Err(reason) => return unreachable(reason),
         };
@@ -324,10 +325,10 @@ impl Work<'_> {
                 },
             };
         }
-        if found.made_then_changed {
+        if found.sign == Sign::MadeThenChanged {
             return Settled::Done { output: self.output(&found.others) };
         }
-        if found.can_never_land && !made {
+        if found.sign == Sign::NeverLands && !made {
             return Settled::NotDone;
         }
         let lands_ms = i64::try_from(LANDS_WITHIN.as_millis()).unwrap_or(i64::MAX);

@@ -31,7 +31,7 @@ fn table(
 ) -> Result<Node, String> {
     check_depth(depth)?;
     let mut entries = Vec::new();
-    for (name, _) in table.iter() {
+    for (name, _) in table {
         if let Some((key, item)) = table.get_key_value(name) {
             entries.push(entry(text, key, item, depth)?);
         }
@@ -42,7 +42,7 @@ fn table(
 fn inline(text: &str, table: &InlineTable, depth: usize) -> Result<Node, String> {
     check_depth(depth)?;
     let mut entries = Vec::new();
-    for (name, _) in table.iter() {
+    for (name, _) in table {
         if let Some((key, item)) = table.get_key_value(name) {
             entries.push(entry(text, key, item, depth)?);
         }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Found, Seen, Wanted, WriteFault};
+use crate::api::{Found, Seen, Sign, Wanted, WriteFault};
 use crate::input::Server;
 use crate::server::{ServerPoint, Work};
 use crate::wire::{Credentials, Fault, Wire, url};
@@ -142,8 +142,9 @@ impl Unleash {
             }
         }
         let last_of_ours = ours_on_strategies.iter().max();
-        found.overwritten =
-            theirs_on_strategies.iter().min() < last_of_ours && !theirs_on_strategies.is_empty();
+        if theirs_on_strategies.iter().any(|theirs| Some(theirs) < last_of_ours) {
+            found.sign = Sign::Overwrote;
+        }
         Ok(found)
     }
 
