@@ -1,9 +1,12 @@
 //! `releases.activate`.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use backout_plugin_api::files::{
     Faults, Kind, Method, Patience, Point, Swap, SwapPlan, sha256_hex,
 };
+use backout_plugin_api::web;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, EffectKey, Guarantee, Hazard, Image,
     InputProblem, MadeEffect, Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect,
@@ -14,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::folder::{ActivateInput, Artifact, Root, digest, find, verify};
+use crate::source::{Source, is_from, record};
 
 const DOCS: &str = include_str!("docs/activate.md");
 
-/// The version of [`Data`].
-const DATA_VERSION: u32 = 1;
+/// The version of [`Data`]. Version 1 had no `source`.
+const DATA_VERSION: u32 = 2;
+const DATA_VERSIONS: &[u32] = &[1, DATA_VERSION];
 
 /// What `apply`, `settle` and `revert` need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +34,8 @@ struct Data {
     release: std::path::PathBuf,
     artifact: Option<Artifact>,
     previous: Option<Previous>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
 }
 
 /// The way back.
@@ -83,7 +90,7 @@ impl Action for ReleasesActivate {
             ),
             guarantee: Guarantee::Conditional,
             pure: false,
-            data_versions: &[DATA_VERSION],
+            data_versions: DATA_VERSIONS,
         }
     }
 
@@ -95,11 +102,18 @@ impl Action for ReleasesActivate {
         by_hand(input)
     }
 
-    async fn prepare(&self, _: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
+    async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
+        check(input).accepted()?;
         let input: ActivateInput = parse_input(input)?;
-        tokio::task::spawn_blocking(move || prepare(&input))
-            .await
-            .unwrap_or_else(|error| Err(PrepareFailure::Unreachable { reason: error.to_string() }))
+        let (source, release) = (input.source.clone(), input.release.clone());
+        let (prepared, is_here) =
+            tokio::task::spawn_blocking(move || prepare(&input)).await.unwrap_or_else(|error| {
+                Err(PrepareFailure::Unreachable { reason: error.to_string() })
+            })?;
+        if let Some(source) = source.filter(|_| !is_here) {
+            source.look(ctx, &release).await?;
+        }
+        Ok(prepared)
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
@@ -107,6 +121,11 @@ impl Action for ReleasesActivate {
             Ok(data) => data,
             Err(reason) => return Outcome::Refused { reason },
         };
+        if let Some(source) = &data.source
+            && let Err(reason) = source.install(ctx, &data.release).await
+        {
+            return Outcome::Refused { reason: format!("{reason}; nothing was linked") };
+        }
         let patience = Patience::of(ctx);
         let (this, key, fence) = (self.clone(), call.key.clone(), call.fence.clone());
         let work = move || {
@@ -141,7 +160,7 @@ impl Action for ReleasesActivate {
 }
 
 fn data(call: &Call) -> Result<Data, String> {
-    if call.prepared.data_version == DATA_VERSION {
+    if DATA_VERSIONS.contains(&call.prepared.data_version) {
         call.data()
     } else {
         let version = call.prepared.data_version;
@@ -158,40 +177,70 @@ fn check(input: &Value) -> Checked {
         message: "no artifact is named, so only the release's folder is looked at".to_owned(),
         help: Some("name a file of the release and its `sha256sum`".to_owned()),
     };
+    let mut checked = Checked::default();
+    if let Some(source) = &input.source {
+        source.check(&mut checked);
+    }
+    let problems = input.problems().into_iter().map(problem);
     let target = format!("file:{}/{}", input.root.trim_end_matches('/'), input.current);
     Checked {
-        problems: input.problems().into_iter().map(problem).collect(),
-        warnings: if input.artifact.is_none() { vec![unverified] } else { Vec::new() },
+        problems: problems.chain(checked.problems).collect(),
+        warnings: if input.artifact.is_none() && input.source.is_none() {
+            vec![unverified]
+        } else {
+            checked.warnings
+        },
         guarantee: Some(Guarantee::Conditional),
         targets: if target.contains("${") { Vec::new() } else { vec![TargetId::new(target)] },
     }
 }
 
-fn prepare(input: &ActivateInput) -> Result<Prepared, PrepareFailure> {
+/// And whether the release's folder is there.
+fn prepare(input: &ActivateInput) -> Result<(Prepared, bool), PrepareFailure> {
     let refuse = |reason: String| PrepareFailure::Refused { reason };
     let root = find(input)?;
-    if let Some(artifact) = &input.artifact {
+    if let Some(artifact) = input.artifact.as_ref().filter(|_| root.is_here) {
         verify(&root.release, artifact).map_err(refuse)?;
     }
+    if let Some(source) = input.source.as_ref().filter(|_| root.is_here) {
+        is_from(&root.release, &source.sha256).map_err(refuse)?;
+    }
     if !root.is_current {
-        check_writable(&root)?;
+        check_writable(&root.link)?;
+    }
+    if !root.is_here {
+        check_writable(&root.release)?;
     }
     let effect = effect(input, &root).map_err(refuse)?;
-    Ok(Prepared {
+    let prepared = Prepared {
         data_version: DATA_VERSION,
         guarantee: Guarantee::Conditional,
         remembered_ms: None,
         locks: vec![TargetId::new(format!("file:{}", root.link.display()))],
         effects: vec![effect],
-        hazards: Vec::new(),
+        hazards: unproven(input, &root).into_iter().collect(),
         gate: None,
         converge_ms: 0,
         seen: json!({ "link": root.link, "holds": root.text }),
+    };
+    Ok((prepared, root.is_here))
+}
+
+/// A folder that is there, of which nothing says that it is the release.
+fn unproven(input: &ActivateInput, root: &Root) -> Option<Hazard> {
+    let known = record(&root.release).is_ok_and(|record| record.is_some());
+    let asked = input.source.is_some() && input.artifact.is_none();
+    (asked && root.is_here && !root.is_current && !known).then(|| Hazard {
+        code: "unproven-release".to_owned(),
+        text: format!(
+            "{} was there before and does not say where it came from: name an `artifact` of it",
+            root.release.display()
+        ),
     })
 }
 
-fn check_writable(root: &Root) -> Result<(), PrepareFailure> {
-    let folder = root.link.parent().unwrap_or(&root.link);
+fn check_writable(path: &Path) -> Result<(), PrepareFailure> {
+    let folder = path.parent().unwrap_or(path);
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(|error| {
         let reason = format!("cannot write to the folder {}: {error}", folder.display());
         PrepareFailure::Refused { reason }
@@ -202,7 +251,11 @@ fn effect(input: &ActivateInput, root: &Root) -> Result<PreparedEffect, String> 
     let previous = root.previous.as_ref().filter(|_| !root.is_current);
     let previous = previous.map(|release| previous_release(input, root, release));
     let wanted = if root.is_current { root.text.clone() } else { root.wanted.clone() };
-    let line = format!("{}: {} -> {wanted}", root.link.display(), root.text);
+    let mut lines = vec![format!("{}: {} -> {wanted}", root.link.display(), root.text)];
+    if let Some(source) = input.source.as_ref().filter(|_| !root.is_here) {
+        let (release, at) = (root.release.display(), web::shown(&source.at));
+        lines.insert(0, format!("{release}: from {at}, SHA-256 {}", source.sha256));
+    }
     let has_way_back = previous.is_some() || root.is_current;
     let data = Data {
         swap: SwapPlan {
@@ -215,6 +268,7 @@ fn effect(input: &ActivateInput, root: &Root) -> Result<PreparedEffect, String> 
         release: root.release.clone(),
         artifact: input.artifact.clone(),
         previous,
+        source: input.source.clone(),
     };
     Ok(PreparedEffect {
         title: format!("release {} is current at {}", input.release, root.link.display()),
@@ -222,7 +276,7 @@ fn effect(input: &ActivateInput, root: &Root) -> Result<PreparedEffect, String> 
         satisfied: if root.is_current { Satisfied::Yes } else { Satisfied::No },
         before: Image::Plain(json!(root.text)),
         wanted: Image::Plain(json!(wanted)),
-        difference: if root.is_current { Vec::new() } else { vec![line] },
+        difference: if root.is_current { Vec::new() } else { lines },
         reversibility: if has_way_back { Reversibility::Exact } else { Reversibility::None },
         hazards: if has_way_back { Vec::new() } else { vec![no_way_back(root)] },
         data: serde_json::to_value(data).map_err(|error| error.to_string())?,
@@ -268,14 +322,17 @@ fn revert(made: &MadeEffect) -> Reverted {
     if let Some(fields) = input.as_object_mut() {
         fields.insert("release".to_owned(), json!(previous.release));
         fields.insert("artifact".to_owned(), json!(previous.artifact));
+        // The release from before is there; its folder was never touched.
+        fields.remove("source");
     }
     Reverted::By { action: ActionName::new("releases.activate"), input }
 }
 
 fn by_hand(input: &Value) -> ByHand {
     let Ok(input) = ActivateInput::deserialize(input) else { return ByHand::default() };
-    let ActivateInput { root, releases, current, release, artifact } = input;
+    let ActivateInput { root, releases, current, release, artifact, source } = input;
     let mut commands = vec![format!("cd '{root}' && readlink {current}")];
+    commands.extend(source.iter().flat_map(|source| source.by_hand(&releases, &release)));
     if let Some(Artifact { path, sha256 }) = artifact {
         commands.push(format!("echo '{sha256}  {releases}/{release}/{path}' | sha256sum -c"));
     }

@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::source::Source;
+
 fn default_releases() -> String {
     "releases".to_owned()
 }
@@ -46,6 +48,9 @@ pub(crate) struct ActivateInput {
     /// A file of the release and its SHA-256. Without it only the folder is looked at.
     #[serde(default)]
     pub(crate) artifact: Option<Artifact>,
+    /// Where the release comes from when its folder is not there.
+    #[serde(default)]
+    pub(crate) source: Option<Source>,
 }
 
 impl ActivateInput {
@@ -68,8 +73,7 @@ impl ActivateInput {
                 problems.push(("/artifact/path", message));
             }
             let digest = &artifact.sha256;
-            let is_hex = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if !digest.contains("${") && !is_hex {
+            if !digest.contains("${") && !is_digest(digest) {
                 problems.push(("/artifact/sha256", "it is not 64 digits of hex".to_owned()));
             }
         }
@@ -83,7 +87,13 @@ fn is_name(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-fn is_inside(text: &str) -> bool {
+/// Whether it is a SHA-256 in hex.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a path stays in the folder that it is put under.
+pub(crate) fn is_inside(text: &str) -> bool {
     !text.is_empty()
         && Path::new(text).components().all(|part| matches!(part, Component::Normal(_)))
 }
@@ -104,6 +114,8 @@ pub(crate) struct Root {
     pub(crate) previous: Option<String>,
     /// Whether the wanted release is current.
     pub(crate) is_current: bool,
+    /// Whether its folder is there.
+    pub(crate) is_here: bool,
 }
 
 fn refused(reason: String) -> PrepareFailure {
@@ -118,7 +130,8 @@ pub(crate) fn find(input: &ActivateInput) -> Result<Root, PrepareFailure> {
     let root = canonical(Path::new(&input.root), "the root folder")?;
     let releases = canonical(&root.join(&input.releases), "the folder of releases")?;
     let release = releases.join(&input.release);
-    if !release.is_dir() {
+    let is_here = release.is_dir();
+    if !is_here && input.source.is_none() {
         return Err(refused(missing_release(&releases, &input.release)));
     }
     let link = root.join(&input.current);
@@ -142,7 +155,7 @@ pub(crate) fn find(input: &ActivateInput) -> Result<Root, PrepareFailure> {
     let is_current = now.is_some() && now == std::fs::canonicalize(&release).ok();
     let previous = now.filter(|path| path.parent() == Some(&releases));
     let previous = previous.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    Ok(Root { link, look, text, wanted, release, previous, is_current })
+    Ok(Root { link, look, text, wanted, release, previous, is_current, is_here })
 }
 
 fn canonical(path: &Path, what: &str) -> Result<PathBuf, PrepareFailure> {

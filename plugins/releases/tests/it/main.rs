@@ -9,6 +9,8 @@
 
 mod contract;
 mod links;
+mod restarts;
+mod sources;
 mod windows;
 
 use std::path::{Path, PathBuf};
