@@ -5,9 +5,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use backout_plugin_api::Action;
+use backout_plugin_config::ConfigRestore;
 use backout_plugin_flags::{FlagsForce, FlagsRestore};
 use backout_plugin_migrations::MigrationsShift;
-use backout_plugin_releases::ReleasesActivate;
+use backout_plugin_releases::{ReleasesActivate, ReleasesRestart};
 
 /// The environment variable that a debug build reads: a point's name, as `Staged` or `Migrated`.
 const VARIABLE: &str = "BACKOUT_TEST_CRASH_INSIDE";
@@ -23,6 +24,8 @@ pub(crate) fn dying() -> Vec<Arc<dyn Action>> {
         Arc::new(MigrationsShift::down().with_fault(dies_at(&point))),
         Arc::new(MigrationsShift::up().with_fault(dies_at(&point))),
         Arc::new(ReleasesActivate::default().with_fault(dies_at(&point))),
+        Arc::new(ReleasesRestart::default().with_fault(dies_at(&point))),
+        Arc::new(ConfigRestore::default().with_fault(dies_at(&point))),
     ]
 }
 
