@@ -37,7 +37,8 @@ impl Driver for SqlMigrate {
 
     fn list(&self, dir: &Path) -> Result<Vec<Migration>, PrepareFailure> {
         let mut found = Vec::new();
-        for (name, path) in entries(dir)?.into_iter().filter(|(name, _)| name.ends_with(".sql")) {
+        let files = entries(dir)?.into_iter();
+        for (name, path) in files.filter(|(name, _)| name.strip_suffix(".sql").is_some()) {
             let order = order(&name).map_err(refused)?;
             let paths = (Some(path.clone()), Some(path));
             let version = name.clone();

@@ -195,10 +195,8 @@ struct Part {
 /// # Errors
 /// No version can be read from it: sqlx then reads none of the folder.
 fn part(name: &str) -> Result<Option<Part>, String> {
-    let Some((version, rest)) = name.split_once('_').filter(|(_, rest)| rest.ends_with(".sql"))
-    else {
-        return Ok(None);
-    };
+    let is_sql = name.strip_suffix(".sql").is_some();
+    let Some((version, rest)) = name.split_once('_').filter(|_| is_sql) else { return Ok(None) };
     let version = version.parse().ok().filter(|version| *version > 0);
     let version = version
         .ok_or_else(|| format!("{name} does not begin with a number above 0, as sqlx wants"))?;

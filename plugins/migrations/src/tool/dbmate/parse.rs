@@ -75,8 +75,8 @@ fn blocks(text: &str) -> Result<(&str, &str), String> {
 
 /// Whether the line that begins a block says `transaction:false`; the last word on it counts.
 fn is_without_transaction(head: &str) -> bool {
-    let options = head.split_whitespace().filter_map(|word| word.split_once(':'));
-    let last = options.filter(|(name, _)| *name == "transaction").last();
+    let mut options = head.split_whitespace().filter_map(|word| word.split_once(':'));
+    let last = options.rfind(|(name, _)| *name == "transaction");
     last.is_some_and(|(_, value)| value == "false")
 }
 
