@@ -6,6 +6,7 @@
     reason = "it says its seed, and what it skips"
 )]
 
+mod around;
 mod checkout;
 mod cli;
 mod crash;
