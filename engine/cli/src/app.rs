@@ -83,6 +83,10 @@ fn actions() -> Vec<Arc<dyn Action>> {
     let mut all = backout_plugin_basic::actions();
     all.push(Arc::new(backout_plugin_exec::ExecRun::new(command::shim::command())));
     all.push(Arc::new(backout_plugin_http::HttpRequest));
+    all.extend(backout_plugin_backups::actions());
+    all.extend(backout_plugin_checks::actions());
+    all.extend(backout_plugin_config::actions());
+    all.extend(backout_plugin_containers::actions());
     all.extend(backout_plugin_flags::actions());
     all.extend(backout_plugin_migrations::actions());
     all.extend(backout_plugin_releases::actions());
