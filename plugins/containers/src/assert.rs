@@ -147,13 +147,13 @@ async fn look(host: &Host, input: &AssertInput) -> Result<Seen, PrepareFailure> 
     }
     let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
     match input.count {
-        Some(wanted) if wanted != count => differs.push(format!("{count} of {by} run, not {wanted}")),
+        Some(wanted) if wanted != count => {
+            differs.push(format!("{count} of {by} run, not {wanted}"))
+        }
         None if count == 0 => differs.push(format!("no {by} runs")),
         _ => {}
     }
-    let each = |it: &Container| {
-        json!({ "container": it.name, "id": it.id, "image": it.image_name, "image_id": it.image_id })
-    };
+    let each = |it: &Container| json!({ "container": it.name, "id": it.id, "image": it.image_name, "image_id": it.image_id });
     let output = json!({ "containers": found.iter().map(each).collect::<Vec<_>>() });
     Ok(Seen { differs, output })
 }

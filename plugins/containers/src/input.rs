@@ -214,7 +214,8 @@ pub(crate) struct PowerInput {
     #[serde(default = "stable_default")]
     pub(crate) stable_for: String,
 
-    /// For `start`: the restart policy that it gets, which a stop took away.
+    /// The restart policy that it has afterwards. Without it a start changes none, and a stop takes
+    /// away one that would start it again with the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restart_policy: Option<RestartInput>,
 
@@ -425,11 +426,8 @@ mod tests {
 
     #[test]
     fn an_engine_is_a_socket_or_an_address_with_tls_that_is_whole() {
-        let tls = |cert: Option<&str>| Tls {
-            ca: "ca.pem".into(),
-            cert: cert.map(Into::into),
-            key: None,
-        };
+        let tls =
+            |cert: Option<&str>| Tls { ca: "ca.pem".into(), cert: cert.map(Into::into), key: None };
         let cases = [
             ("unix:///var/run/docker.sock", None, 0),
             ("tcp://10.0.0.5:2376", Some(tls(None)), 0),

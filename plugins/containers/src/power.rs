@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use backout_plugin_api::{
-    Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Hazard, Image,
-    MadeEffect, Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility,
-    Reverted, Satisfied, Settled, TargetId, parse_input,
+    Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Hazard, Image, MadeEffect,
+    Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted,
+    Satisfied, Settled, TargetId, parse_input,
 };
 use schemars::schema_for;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ struct Data {
     name: String,
     id: String,
     was_running: bool,
+    /// How often its policy started it again.
+    restarts: i64,
     /// When it started and ended last, by the engine's clock: the container's version. Each start
     /// and each end makes it another one.
     started_at: Option<String>,
@@ -105,7 +107,7 @@ impl Verb {
     fn satisfied(self, now: &Container) -> Satisfied {
         let is_served = now.is_running && now.health != Health::Unhealthy;
         match self {
-            Self::Stop if now.is_running || now.status == "restarting" => Satisfied::No,
+            Self::Stop if now.is_up => Satisfied::No,
             Self::Start if !is_served => Satisfied::No,
             Self::Stop | Self::Start => Satisfied::Yes,
             Self::Restart => Satisfied::CannotTell,
@@ -245,18 +247,13 @@ fn read(call: &Call) -> Result<(Data, PowerInput), String> {
     Ok((call.data()?, input))
 }
 
-async fn prepare(
-    verb: Verb,
-    host: &Host,
-    input: &PowerInput,
-) -> Result<Prepared, PrepareFailure> {
+async fn prepare(verb: Verb, host: &Host, input: &PowerInput) -> Result<Prepared, PrepareFailure> {
     let by = chosen(input).map_err(|reason| PrepareFailure::Refused { reason })?;
     let found = select(host, &by).await?;
     let mut effects = Vec::new();
     for (index, now) in found.iter().enumerate() {
-        let mut effect = effect(verb, host, now).map_err(|error| PrepareFailure::Refused {
-            reason: error.to_string(),
-        })?;
+        let mut effect = effect(verb, host, now)
+            .map_err(|error| PrepareFailure::Refused { reason: error.to_string() })?;
         effect.wave = u32::try_from(index).unwrap_or(0) / input.max_unavailable.max(1);
         effects.push(effect);
     }
@@ -280,7 +277,8 @@ fn effect(verb: Verb, host: &Host, now: &Container) -> serde_json::Result<Prepar
         engine: host.identity.clone(),
         name: now.name.clone(),
         id: now.id.clone(),
-        was_running: now.is_running,
+        was_running: now.is_up,
+        restarts: now.restarts,
         started_at: time(now.started_at),
         finished_at: time(now.finished_at),
         restart: now.restart.clone(),
@@ -355,10 +353,8 @@ fn revert(verb: Verb, made: &MadeEffect) -> Reverted {
         fields.remove("compose");
         fields.remove("restart_policy");
         fields.insert("container".to_owned(), json!(data.name));
-        if undo == Verb::Start {
-            let restart = RestartInput::from(data.restart);
-            fields.insert("restart_policy".to_owned(), json!(restart));
-        }
+        let restart = RestartInput::from(data.restart);
+        fields.insert("restart_policy".to_owned(), json!(restart));
     }
     Reverted::By { action: ActionName::new(undo.name()), input }
 }

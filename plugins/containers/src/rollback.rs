@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use backout_plugin_api::{
-    Action, ActionName, ByHand, Call, Checked, Context, Guarantee, MadeEffect, Manifest, Outcome,
-    PrepareFailure, Prepared, Reverted, Satisfied, Settled, Tidied, parse_input,
+    Action, ActionName, ByHand, Call, Checked, Context, Fence, Guarantee, MadeEffect, Manifest,
+    Outcome, PrepareFailure, Prepared, Reverted, Satisfied, Settled, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde::Deserialize;
@@ -61,7 +61,8 @@ impl Action for ContainersRollback {
     }
 
     fn by_hand(&self, input: &Value) -> ByHand {
-        RollbackInput::deserialize(input).map_or_else(|_| ByHand::default(), |input| by_hand(&input))
+        RollbackInput::deserialize(input)
+            .map_or_else(|_| ByHand::default(), |input| by_hand(&input))
     }
 
     async fn prepare(&self, ctx: &Context, input: &Value) -> Result<Prepared, PrepareFailure> {
@@ -181,7 +182,9 @@ async fn settle(work: &Work<'_>) -> Result<Settled, HostError> {
 
 fn going_on(work: &Work<'_>, scene: &Scene) -> Settled {
     let name = &work.data.name;
-    match next(scene, work.data, &work.call.fence, true) {
+    // Whichever sending made it, it is made.
+    let any = Fence { dispatch: u32::MAX, ..work.call.fence.clone() };
+    match next(scene, work.data, &any, true) {
         Next::Done => Settled::Done { output: work.output(scene) },
         Next::Do(step) => Settled::Unknown {
             evidence: format!("{name} is half replaced, next is `{step:?}`; sent again it goes on"),

@@ -45,8 +45,7 @@ pub(crate) fn running(found: Vec<Container>, by: &Select) -> (Vec<Container>, Op
     if matches!(by, Select::Name(_)) {
         return (found, None);
     }
-    let is_up = |it: &Container| it.is_running || it.status == "restarting";
-    let (up, down): (Vec<_>, Vec<_>) = found.into_iter().partition(is_up);
+    let (up, down): (Vec<_>, Vec<_>) = found.into_iter().partition(|it| it.is_up);
     if down.is_empty() {
         return (up, None);
     }

@@ -54,9 +54,10 @@ fn never_will(now: &Container, restarts: i64) -> Option<String> {
         return Some(format!("it ended with exit code {}", now.exit_code));
     }
     if restarts >= RESTARTS_MAX {
+        // The engine calls a container that ended unhealthy, too.
         return Some(format!("it ended {restarts} times, last with exit code {}", now.exit_code));
     }
-    (now.health == Health::Unhealthy).then(|| "its health check fails".to_owned())
+    (now.is_running && now.health == Health::Unhealthy).then(|| "its health check fails".to_owned())
 }
 
 async fn is_well(

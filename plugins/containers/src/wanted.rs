@@ -273,7 +273,8 @@ mod tests {
             ..ImageConfig::default()
         };
         let old = env(&["A=hidden1", "B=hidden2", "C=hidden3"]);
-        let new = ImageConfig { user: Some("app".into()), ..env(&["A=hidden1", "C=hidden4", "D=x"]) };
+        let new =
+            ImageConfig { user: Some("app".into()), ..env(&["A=hidden1", "C=hidden4", "D=x"]) };
         let lines = differences(&old, &new);
         let wanted = [
             "image user: `` -> `app`",

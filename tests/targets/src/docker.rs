@@ -16,10 +16,11 @@ use crate::{Daemon, free_port, missing, program};
 const KEEPER: &str = include_str!("docker/keeper.sh");
 const APP: &str = include_str!("docker/app.go");
 /// A check every second, so that a container is healthy a second after its start.
-const HEALTHCHECK: &str = "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/app\", \"health\"]";
+const HEALTHCHECK: &str =
+    "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/app\", \"health\"]";
 
 /// A container engine that answers the `docker` client.
-pub trait Engine {
+pub trait Engine: Send + Sync {
     /// Where it listens: `unix:///…`.
     fn host(&self) -> String;
 
@@ -140,7 +141,8 @@ fn service() -> io::Result<PathBuf> {
 }
 
 fn build() -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("backout-service-{}", env!("CARGO_PKG_VERSION")));
+    let folder =
+        std::env::temp_dir().join(format!("backout-service-{}", env!("CARGO_PKG_VERSION")));
     std::fs::create_dir_all(&folder)?;
     let (source, app) = (folder.join("app.go"), folder.join("app"));
     if std::fs::read_to_string(&source).is_ok_and(|text| text == APP) && app.is_file() {

@@ -37,9 +37,8 @@ pub(crate) fn body(old: &Container, change: &Change<'_>) -> ContainerCreateBody 
     {
         host.network_mode = Some(name.clone());
     }
-    let endpoints = first.map(|(name, endpoint)| {
-        HashMap::from([(name, endpoint.settings(change.with_aliases))])
-    });
+    let endpoints = first
+        .map(|(name, endpoint)| HashMap::from([(name, endpoint.settings(change.with_aliases))]));
     let mut labels = config.labels.unwrap_or_default();
     labels.extend(change.labels.clone());
     ContainerCreateBody {
@@ -115,7 +114,9 @@ fn own(mut config: ContainerConfig, change: &Change<'_>, id: &str) -> ContainerC
     config.shell = unless_same(config.shell, &image.shell);
     config.healthcheck = unless_same(config.healthcheck, &image.healthcheck);
     // An entrypoint of one's own throws the image's command away, so the two go together.
-    if config.entrypoint == image.entrypoint || config.entrypoint.as_ref().is_some_and(Vec::is_empty) {
+    if config.entrypoint == image.entrypoint
+        || config.entrypoint.as_ref().is_some_and(Vec::is_empty)
+    {
         config.entrypoint = None;
         config.cmd = unless_same(config.cmd, &image.cmd);
     }
@@ -131,7 +132,8 @@ fn own(mut config: ContainerConfig, change: &Change<'_>, id: &str) -> ContainerC
 
 /// What Podman 4 adds to a container's settings when it shows them.
 fn podmans_own(config: &mut ContainerConfig, id: &str) {
-    let added = ["TERM=xterm".to_owned(), "container=podman".to_owned(), format!("HOSTNAME={}", short(id))];
+    let added =
+        ["TERM=xterm".to_owned(), "container=podman".to_owned(), format!("HOSTNAME={}", short(id))];
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     if let Some(env) = &mut config.env {
         env.retain(|each| !added.contains(each) && each != path);

@@ -7,13 +7,14 @@ use std::time::Duration;
 use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum,
-    ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HealthStatusEnum,
-    HostConfig, NetworkConnectRequest, NetworkDisconnectRequest, RestartPolicy,
+    ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, ExecConfig, HealthConfig,
+    HealthStatusEnum, HostConfig, NetworkConnectRequest, NetworkDisconnectRequest, RestartPolicy,
     RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
 };
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -40,7 +41,10 @@ pub(crate) struct Container {
     pub(crate) networks: BTreeMap<String, Endpoint>,
     pub(crate) restart: Restart,
     pub(crate) auto_remove: bool,
+    /// It serves, as far as the engine knows.
     pub(crate) is_running: bool,
+    /// It runs, or is about to be started again by its policy.
+    pub(crate) is_up: bool,
     /// In the engine's word: `running`, `exited`, `restarting`, …
     pub(crate) status: String,
     pub(crate) health: Health,
@@ -125,6 +129,8 @@ impl Container {
         let state = raw.state.clone().unwrap_or_default();
         let config = raw.config.clone().unwrap_or_default();
         let host = raw.host_config.clone().unwrap_or_default();
+        let (is_running, is_restarting) =
+            (state.running.unwrap_or(false), state.restarting.unwrap_or(false));
         let id = raw.id.clone().unwrap_or_default();
         let name = raw.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned();
         Self {
@@ -134,9 +140,10 @@ impl Container {
             labels: config.labels.unwrap_or_default().into_iter().collect(),
             restart: host.restart_policy.into(),
             auto_remove: host.auto_remove.unwrap_or(false),
-            is_running: state.running.unwrap_or(false) && !state.restarting.unwrap_or(false),
+            is_running: is_running && !is_restarting,
+            is_up: is_running || is_restarting,
             status: state.status.map(|status| status.to_string()).unwrap_or_default(),
-            health: health(&state, config.healthcheck.is_some()),
+            health: health(&state, has_check(config.healthcheck.as_ref())),
             exit_code: state.exit_code.unwrap_or(0),
             restarts: raw.restart_count.unwrap_or(0),
             started_at: time(state.started_at.as_deref()),
@@ -162,8 +169,7 @@ impl Container {
     pub(crate) fn writable_mounts(&self) -> Vec<String> {
         let mounts = self.raw.mounts.iter().flatten();
         let writable = mounts.filter(|mount| mount.rw.unwrap_or(false));
-        let mut places: Vec<_> =
-            writable.filter_map(|mount| mount.destination.clone()).collect();
+        let mut places: Vec<_> = writable.filter_map(|mount| mount.destination.clone()).collect();
         places.sort();
         places
     }
@@ -201,6 +207,12 @@ fn health(state: &ContainerState, has_check: bool) -> Health {
     }
 }
 
+/// `NONE` is how a person takes an image's check away.
+fn has_check(check: Option<&HealthConfig>) -> bool {
+    let test = check.and_then(|check| check.test.as_ref());
+    test.and_then(|test| test.first()).is_some_and(|kind| kind != "NONE")
+}
+
 /// The engine's zero time is the year 1.
 fn time(text: Option<&str>) -> Option<DateTime<Utc>> {
     let at = DateTime::parse_from_rfc3339(text?).ok()?.to_utc();
@@ -218,7 +230,9 @@ fn endpoints(raw: &ContainerInspectResponse, id: &str, name: &str) -> BTreeMap<S
     let networks = raw.network_settings.as_ref().and_then(|settings| settings.networks.clone());
     let read = |(network, said): (String, EndpointSettings)| {
         let mut aliases: BTreeSet<_> = said.aliases.unwrap_or_default().into_iter().collect();
-        // The engine's own: nobody set them.
+        // The engine's own: nobody set them, and it gives them to every container.
+        let hostname = raw.config.as_ref().and_then(|config| config.hostname.as_deref());
+        aliases.remove(hostname.unwrap_or_default());
         aliases.remove(short(id));
         aliases.remove(name);
         let fixed = said.ipam_config.unwrap_or_default();
@@ -275,7 +289,11 @@ impl Host {
     ) -> Result<Vec<Container>, HostError> {
         let wanted: Vec<String> = labels
             .iter()
-            .map(|(name, value)| if value.is_empty() { name.clone() } else { format!("{name}={value}") })
+            .map(
+                |(name, value)| {
+                    if value.is_empty() { name.clone() } else { format!("{name}={value}") }
+                },
+            )
             .collect();
         let filters = HashMap::from([("label", wanted.iter().map(String::as_str).collect())]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
@@ -375,7 +393,13 @@ impl Host {
         let config = container.raw.config.clone().unwrap_or_default();
         let test = config.healthcheck.and_then(|check| check.test).unwrap_or_default();
         let Some(cmd) = check_command(&test) else { return Ok(true) };
-        let config = ExecConfig { cmd: Some(cmd), ..ExecConfig::default() };
+        // Podman refuses a command that nobody listens to.
+        let config = ExecConfig {
+            cmd: Some(cmd),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
         let exec = self.docker.create_exec(&container.id, config).await?.id;
         let options = StartExecOptions { detach: false, ..StartExecOptions::default() };
         if let StartExecResults::Attached { mut output, .. } =

@@ -61,7 +61,8 @@ fn config(tls: &Tls, key: Option<&Secret>) -> Result<ClientConfig, String> {
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let said = |error: &dyn std::fmt::Display| format!("cannot read certificates in {path}: {error}");
+    let said =
+        |error: &dyn std::fmt::Display| format!("cannot read certificates in {path}: {error}");
     let bytes = std::fs::read(Path::new(path)).map_err(|error| said(&error))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| said(&error))?;

@@ -36,10 +36,14 @@ enum Look {
     EndedAgain,
 }
 
-fn look(data: &Data, now: &Container) -> Look {
+fn look(verb: Verb, data: &Data, now: &Container) -> Look {
+    // Its policy started it again, nobody else: what is to end goes on.
+    if verb == Verb::Stop && now.is_up && now.restarts > data.restarts {
+        return Look::Before;
+    }
     let text = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339());
     let is_same_start = text(now.started_at) == data.started_at;
-    match (is_same_start, now.is_running) {
+    match (is_same_start, now.is_up) {
         (true, true) => Look::Before,
         (true, false) if data.was_running => Look::Ended,
         (true, false) => Look::Before,
@@ -83,10 +87,8 @@ pub(super) fn settled(verb: Verb, data: &Data, now: Option<&Container>) -> Settl
     let unknown = |what: &str| Settled::Unknown {
         evidence: format!("{name} {what} (status {}); sent again, it goes on", now.status),
     };
-    match (verb, look(data, now)) {
-        (Verb::Stop, Look::Ended | Look::EndedAgain) => {
-            Settled::Done { output: output(verb, now) }
-        }
+    match (verb, look(verb, data, now)) {
+        (Verb::Stop, Look::Ended | Look::EndedAgain) => Settled::Done { output: output(verb, now) },
         (Verb::Stop, Look::Before) => unknown("still runs"),
         (Verb::Stop, Look::Started) => unknown("was started again"),
         (Verb::Start | Verb::Restart, Look::Started) => match now.health {
@@ -117,7 +119,7 @@ impl Work<'_> {
         if self.faults.stops(Point::Looked) {
             return Ok(stopped(Point::Looked));
         }
-        match (self.verb, look(self.data, &now)) {
+        match (self.verb, look(self.verb, self.data, &now)) {
             (Verb::Stop, Look::Ended | Look::EndedAgain) => Ok(self.done(&now)),
             (Verb::Stop, Look::Started) => Ok(Outcome::Refused {
                 reason: format!("{name} was started again since it was looked at: plan again"),
@@ -128,7 +130,7 @@ impl Work<'_> {
                 reason: format!("{name} was started and ended with exit code {}", now.exit_code),
                 output: output(self.verb, &now),
             }),
-            (Verb::Restart, Look::Before) if now.is_running => self.restart(&now).await,
+            (Verb::Restart, Look::Before) if now.is_up => self.restart(&now).await,
             (Verb::Start | Verb::Restart, Look::Before | Look::Ended) => self.start(&now).await,
         }
     }
@@ -150,9 +152,16 @@ impl Work<'_> {
         }
     }
 
+    /// The policy that it needs so that it stays as it is left; nothing where it has that.
+    fn policy_when_stopped(&self, now: &Container) -> Option<Restart> {
+        let given = self.input.restart_policy.clone().map(Restart::from);
+        let quiet = now.restart.revives().then(Restart::never);
+        given.or(quiet).filter(|policy| *policy != now.restart && !now.auto_remove)
+    }
+
     async fn stop(&self, now: &Container) -> Result<Outcome, HostError> {
-        if now.restart.revives() && !now.auto_remove {
-            self.host.set_restart(&now.id, &Restart::never()).await?;
+        if let Some(policy) = self.policy_when_stopped(now) {
+            self.host.set_restart(&now.id, &policy).await?;
             if self.faults.stops(Point::Quieted) {
                 return Ok(stopped(Point::Quieted));
             }
@@ -233,6 +242,7 @@ mod tests {
             name: "web".into(),
             id: "a".into(),
             was_running,
+            restarts: 0,
             started_at: at(1).map(|at| at.to_rfc3339()),
             finished_at: None,
             restart: Restart::never(),
@@ -241,17 +251,20 @@ mod tests {
     }
 
     fn now(second: u32, is_running: bool) -> Container {
-        Container { started_at: at(second), is_running, ..Container::default() }
+        Container { started_at: at(second), is_running, is_up: is_running, ..Container::default() }
     }
 
     #[test]
     fn the_time_of_its_start_tells_what_happened() {
-        assert_eq!(look(&data(true), &now(1, true)), Look::Before);
-        assert_eq!(look(&data(true), &now(1, false)), Look::Ended);
-        assert_eq!(look(&data(false), &now(1, false)), Look::Before);
-        assert_eq!(look(&data(true), &now(2, true)), Look::Started);
-        assert_eq!(look(&data(false), &now(2, true)), Look::Started);
-        assert_eq!(look(&data(true), &now(2, false)), Look::EndedAgain);
+        let look = |was_running, now: Container| look(Verb::Stop, &data(was_running), &now);
+        assert_eq!(look(true, now(1, true)), Look::Before);
+        assert_eq!(look(true, now(1, false)), Look::Ended);
+        assert_eq!(look(false, now(1, false)), Look::Before);
+        assert_eq!(look(true, now(2, true)), Look::Started);
+        assert_eq!(look(false, now(2, true)), Look::Started);
+        assert_eq!(look(true, now(2, false)), Look::EndedAgain);
+        let by_its_policy = Container { restarts: 3, ..now(2, true) };
+        assert_eq!(look(true, by_its_policy), Look::Before);
     }
 
     #[test]

@@ -185,7 +185,9 @@ fn restore(
             return Ok(done(host, old));
         }
         let name = &old.name;
-        return Err(refuse(format!("{name} is in its place and does not run: docker start {name}")));
+        return Err(refuse(format!(
+            "{name} is in its place and does not run: docker start {name}"
+        )));
     }
     let restart = input.restart_policy.clone().map_or_else(Restart::never, Restart::from);
     let source = Source::Kept { id: kept.id.clone(), name: kept.name.clone(), restart };
@@ -229,10 +231,12 @@ fn effect(
 
 /// How the place is taken, in a line.
 fn way(old: &Container, data: &Data) -> String {
-    match (old.is_running, data.overlap) {
+    match (old.is_up, data.overlap) {
         (false, _) => format!("{} does not run now", old.name),
         (true, true) => "side by side: the new one is healthy before the old one ends".to_owned(),
-        (true, false) => "one after the other: the old one ends before the new one starts".to_owned(),
+        (true, false) => {
+            "one after the other: the old one ends before the new one starts".to_owned()
+        }
     }
 }
 
@@ -253,7 +257,11 @@ fn image_words(name: &str, id: &str) -> String {
         (None, "") => name.to_owned(),
         (None, id) => {
             let id = short(id.trim_start_matches("sha256:"));
-            if name.starts_with("sha256:") { format!("image {id}") } else { format!("{name} ({id})") }
+            if name.starts_with("sha256:") {
+                format!("image {id}")
+            } else {
+                format!("{name} ({id})")
+            }
         }
     }
 }
@@ -261,9 +269,10 @@ fn image_words(name: &str, id: &str) -> String {
 fn networks(like: &Container) -> BTreeMap<String, Endpoint> {
     let mode = like.host_config().network_mode.unwrap_or_default();
     let is_shared = mode == "host" || mode.starts_with("container:");
-    let all = like.networks.iter().filter(|(name, _)| {
-        !is_shared && !OWN_NETWORKS.contains(&name.as_str())
-    });
+    let all = like
+        .networks
+        .iter()
+        .filter(|(name, _)| !is_shared && !OWN_NETWORKS.contains(&name.as_str()));
     all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect()
 }
 
@@ -290,7 +299,7 @@ fn data(
         overlap,
         networks,
         restart: old.restart.clone(),
-        was_running: old.is_running,
+        was_running: old.is_up,
         auto_remove: old.auto_remove,
     }
 }
@@ -308,9 +317,8 @@ fn why_not_both(old: &Container, networks: &BTreeMap<String, Endpoint>) -> Optio
     if !ports.is_empty() {
         return Some(format!("port {} of the machine can be had once", ports.join(", ")));
     }
-    let fixed = networks.values().find_map(|endpoint| {
-        endpoint.ipv4.as_ref().or(endpoint.ipv6.as_ref())
-    })?;
+    let fixed =
+        networks.values().find_map(|endpoint| endpoint.ipv4.as_ref().or(endpoint.ipv6.as_ref()))?;
     Some(format!("its address {fixed} can be had once"))
 }
 
@@ -318,13 +326,14 @@ fn hazards(host: &Host, old: &Container, data: &Data) -> Vec<Hazard> {
     let hazard = |code: &str, text: String| Hazard { code: code.to_owned(), text };
     let name = &old.name;
     let mut found = Vec::new();
-    if old.is_running && !data.overlap {
+    if old.is_up && !data.overlap {
         let why = why_not_both(old, &data.networks).unwrap_or_else(|| "as asked for".to_owned());
-        let text = format!("{name} is out of service from its end until the new one is healthy: {why}");
+        let text =
+            format!("{name} is out of service from its end until the new one is healthy: {why}");
         found.push(hazard("gap", text));
     }
     let mounts = old.writable_mounts();
-    if old.is_running && data.overlap && !mounts.is_empty() {
+    if old.is_up && data.overlap && !mounts.is_empty() {
         let text = format!(
             "for a moment two containers can write to {}; `overlap: \"never\"` avoids it",
             mounts.join(", ")

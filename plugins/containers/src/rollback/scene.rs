@@ -10,7 +10,7 @@
 use backout_plugin_api::{EffectKey, Fence};
 
 use super::data::{Data, Source};
-use crate::host::{Container, Flavor, Host, HostError, short};
+use crate::host::{Container, Flavor, Health, Host, HostError, short};
 use crate::place::{Maker, mark_name, sealed_dispatch};
 
 /// The containers that one effect is about.
@@ -73,11 +73,7 @@ impl Scene {
     ///
     /// # Errors
     /// As the engine says.
-    pub(crate) async fn look(
-        host: &Host,
-        data: &Data,
-        key: &EffectKey,
-    ) -> Result<Self, HostError> {
+    pub(crate) async fn look(host: &Host, data: &Data, key: &EffectKey) -> Result<Self, HostError> {
         let at_mark = host.container(&mark_name(&data.name, key)).await?;
         let at_name = host.container(&data.name).await?;
         let old = host.container(&data.old).await?;
@@ -85,9 +81,8 @@ impl Scene {
         let at_mark = at_mark.filter(|_| seal.is_none());
         let (new, kept) = match &data.source {
             Source::Image { .. } => {
-                let is_ours = |it: &Container| {
-                    Maker::of(it).is_some_and(|maker| maker.key == key.as_str())
-                };
+                let is_ours =
+                    |it: &Container| Maker::of(it).is_some_and(|maker| maker.key == key.as_str());
                 (at_mark.or_else(|| at_name.clone()).filter(is_ours), None)
             }
             Source::Kept { id, name, .. } => {
@@ -101,7 +96,7 @@ impl Scene {
     }
 
     pub(crate) fn old_runs(&self) -> bool {
-        self.old.as_ref().is_some_and(|old| old.is_running)
+        self.old.as_ref().is_some_and(|old| old.is_up)
     }
 }
 
@@ -141,8 +136,8 @@ fn first(scene: &Scene, data: &Data, fence: &Fence) -> Next {
             old.name
         ));
     }
-    let later = Maker::of(old)
-        .filter(|maker| maker.store == fence.store && maker.token > fence.token.0);
+    let later =
+        Maker::of(old).filter(|maker| maker.store == fence.store && maker.token > fence.token.0);
     if let Some(maker) = later {
         return Next::Refuse(format!("{name} was put there by a later holder, run {}", maker.run));
     }
@@ -182,6 +177,9 @@ fn middle(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
     {
         return Next::Do(Step::Revive);
     }
+    if scene.old.as_ref().is_some_and(is_shaky) {
+        return quiet_or(scene, Step::Stop);
+    }
     if scene.old.as_ref().is_some_and(|old| old.name == data.name) {
         return quiet_or(scene, Step::Keep);
     }
@@ -200,6 +198,13 @@ fn last(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
         return Next::Do(Step::Await);
     }
     quiet_or(scene, Step::Stop)
+}
+
+/// Whether it ends again and again: the engine cannot rename a container while it starts it anew, and
+/// nobody misses one that is not well.
+fn is_shaky(old: &Container) -> bool {
+    let is_unwell = !old.is_running || (old.restarts > 0 && old.health != Health::Healthy);
+    old.is_up && is_unwell
 }
 
 /// A container that its policy would start again is first kept from that.

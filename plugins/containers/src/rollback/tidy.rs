@@ -18,9 +18,8 @@ pub(super) async fn tidy(ctx: &Context, made: &MadeEffect) -> Tidied {
     if made.prepared.data_version != DATA_VERSION {
         return Tidied::default();
     }
-    let place = |what: &str| {
-        format!("container {what} on {}: docker -H {0} rm {what}", input.engine.host)
-    };
+    let place =
+        |what: &str| format!("container {what} on {}: docker -H {0} rm {what}", input.engine.host);
     let work = async {
         let host = Host::connect(ctx, &input.engine).await?;
         remove(&host, &data, made).await
@@ -47,7 +46,7 @@ async fn remove(host: &Host, data: &Data, made: &MadeEffect) -> Result<Tidied, H
         let is_ours = Maker::of(it).is_some_and(|maker| maker.key == made.key.as_str());
         is_ours && sealed_dispatch(it).is_none()
     });
-    for container in kept.into_iter().chain(failed).filter(|it| !it.is_running) {
+    for container in kept.into_iter().chain(failed).filter(|it| !it.is_up) {
         forget(host, &container, &mut tidied).await;
     }
     Ok(tidied)

@@ -172,7 +172,7 @@ impl Work<'_> {
         });
         for failed in self.host.with_labels(&wanted.collect()).await? {
             let is_other = Maker::of(&failed).is_some_and(|it| it.key != maker.key);
-            if is_other && !failed.is_running && crate::place::is_aside(&failed) {
+            if is_other && !failed.is_up && crate::place::is_aside(&failed) {
                 self.host.remove(&failed.id).await?;
             }
         }
@@ -229,7 +229,10 @@ impl Work<'_> {
 
     async fn wait(&self, scene: &Scene, new: &Container) -> Result<Point, Stop> {
         let well = until_well(self.host, &new.id, self.well()).await?.map_err(|why| {
-            Stop::Failed(format!("{why}; its log: docker logs {}", mark_name(&self.data.name, &self.call.key)))
+            Stop::Failed(format!(
+                "{why}; its log: docker logs {}",
+                mark_name(&self.data.name, &self.call.key)
+            ))
         })?;
         match gap_ms(self.data, scene.old.as_ref(), &well) {
             0 => self.say("healthy".to_owned()),
@@ -299,9 +302,9 @@ impl Work<'_> {
         };
         let name = &self.data.name;
         match put {
-            Ok(()) => Outcome::Refused {
-                reason: format!("{name}: {why}; what was there before goes on"),
-            },
+            Ok(()) => {
+                Outcome::Refused { reason: format!("{name}: {why}; what was there before goes on") }
+            }
             Err(Stop::Unclear(reason)) => Outcome::Unclear { reason: format!("{why}; {reason}") },
             Err(Stop::Failed(reason)) => Outcome::Failed {
                 reason: format!(
@@ -327,12 +330,12 @@ impl Work<'_> {
         if old.restart != self.data.restart {
             self.host.set_restart(&old.id, &self.data.restart).await?;
         }
-        if self.data.was_running && !old.is_running {
+        if self.data.was_running && !old.is_up {
             self.host.start(&old.id).await?;
             let back = until_well(self.host, &old.id, self.well()).await?;
             // Whether it was healthy before is not known; that it runs is.
             if let Err(why) = back
-                && !self.host.container(&old.id).await?.is_some_and(|old| old.is_running)
+                && !self.host.container(&old.id).await?.is_some_and(|old| old.is_up)
             {
                 return Err(Stop::Failed(why));
             }
@@ -342,7 +345,8 @@ impl Work<'_> {
 
     /// Ends the new container. It stays for its log; the next attempt, or the tidying, removes it.
     async fn set_aside(&self, new: &Container) -> Result<(), Stop> {
-        if new.is_running {
+        self.host.set_restart(&new.id, &Restart::never()).await?;
+        if new.is_up {
             self.host.stop(&new.id, Some(Duration::ZERO)).await?;
         }
         match &self.data.source {
@@ -352,7 +356,7 @@ impl Work<'_> {
             }
             Source::Image { .. } => {}
         }
-        Ok(self.host.set_restart(&new.id, &Restart::never()).await?)
+        Ok(())
     }
 
     /// What later steps may use: read from the engine, so that it is the same after a crash.

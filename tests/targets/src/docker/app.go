@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -40,18 +41,28 @@ func load(url string) {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	client := http.Client{
-		Timeout:   5 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true},
+		Timeout: 20 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			// The name service gives an address for some milliseconds after it is gone. Of two
+			// addresses each gets half of this time.
+			DialContext: (&net.Dialer{Timeout: 4 * time.Second}).DialContext,
+		},
 	}
-	good, bad := 0, 0
+	good, bad, slow := 0, 0, 0
 	for {
 		select {
 		case <-stop:
-			fmt.Printf("good %d bad %d\n", good, bad)
+			fmt.Printf("good %d bad %d slow %d\n", good, bad, slow)
 			return
 		case <-time.After(2 * time.Millisecond):
 		}
+		begun := time.Now()
 		answer, err := client.Get(url)
+		if time.Since(begun) > time.Second {
+			slow++
+			fmt.Println("SLOW", begun.Format(time.RFC3339Nano), time.Since(begun))
+		}
 		if err != nil {
 			bad++
 			fmt.Println("FAIL", err)

@@ -32,7 +32,13 @@ fn data(overlap: bool) -> Data {
 }
 
 fn old(name: &str, is_running: bool) -> Container {
-    Container { id: "old".into(), name: name.into(), is_running, ..Container::default() }
+    Container {
+        id: "old".into(),
+        name: name.into(),
+        is_running,
+        is_up: is_running,
+        ..Container::default()
+    }
 }
 
 fn new(name: &str, is_running: bool, aliases: &[&str]) -> Container {
@@ -42,6 +48,7 @@ fn new(name: &str, is_running: bool, aliases: &[&str]) -> Container {
         id: "new".into(),
         name: name.into(),
         is_running,
+        is_up: is_running,
         labels: Maker::new("r", "s", &key(), &fence(1), "old").labels(),
         networks: BTreeMap::from([("net".into(), endpoint)]),
         ..Container::default()
@@ -105,6 +112,15 @@ fn a_policy_that_starts_it_again_is_taken_away_first() {
 }
 
 #[test]
+fn an_old_one_that_ends_again_and_again_is_ended_before_it_is_renamed() {
+    let shaky = Container { restarts: 3, ..old("web", true) };
+    let healthy = Container { health: Health::Healthy, ..shaky.clone() };
+    let well = || Some(new(MARK, true, &["shop"]));
+    check(&scene(Some(shaky), well()), true, true, Step::Stop);
+    check(&scene(Some(healthy), well()), true, true, Step::Keep);
+}
+
+#[test]
 fn one_that_is_not_healthy_never_ends_the_old_one() {
     // It died after it got the name.
     let kept = || Some(old("web-kept", true));
@@ -150,7 +166,9 @@ fn a_kept_one_gets_its_policy_back_and_its_place() {
         Source::Kept { id: "new".into(), name: "web-kept".into(), restart: always.clone() };
     let data = Data { source, ..data(true) };
     let mut before = scene(Some(old("web", true)), None);
-    assert!(matches!(next(&before, &data, &fence(1), false), Next::Refuse(why) if why.contains("gone")));
+    assert!(
+        matches!(next(&before, &data, &fence(1), false), Next::Refuse(why) if why.contains("gone"))
+    );
     before.kept = Some(new("web-kept", false, &["shop"]));
     assert_eq!(next(&before, &data, &fence(1), false), Next::Do(Step::Mark));
     let well = scene(Some(old("web", true)), Some(new(MARK, true, &["shop"])));

@@ -1,0 +1,118 @@
+//! The actions on a real Docker Engine, a real Podman and a real registry.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod contract;
+mod errors;
+mod images;
+mod kept;
+mod podman;
+mod shop;
+mod traffic;
+mod windows;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backout_plugin_api::{
+    Action, Call, CancellationToken, Context, EffectKey, Fence, LockToken, MadeEffect, Outcome,
+    PrepareFailure, Prepared, RunId, Satisfied, StepId, SystemSecrets,
+};
+use serde_json::Value;
+
+/// How long one verb may take here.
+const VERB_TIMEOUT: Duration = Duration::from_secs(40);
+
+fn context() -> Context {
+    Context {
+        run: RunId::new("0123456789"),
+        step: StepId::new("s"),
+        attempt: 1,
+        epoch: 1,
+        timeout: VERB_TIMEOUT,
+        cancel: CancellationToken::new(),
+        emit: Arc::new(|emit| {
+            if let backout_plugin_api::Emit::Progress(line) = emit {
+                println!("{line}");
+            }
+        }),
+        secrets: Arc::new(SystemSecrets::default()),
+        scratch: PathBuf::from("/nonexistent"),
+        traceparent: None,
+        now_ms: 0,
+    }
+}
+
+async fn prepare(action: &dyn Action, input: &Value) -> Result<Prepared, PrepareFailure> {
+    action.prepare(&context(), input).await
+}
+
+/// The sending of one effect.
+fn call(input: &Value, prepared: &Prepared, effect: usize, dispatch: u32) -> Call {
+    Call {
+        input: input.clone(),
+        prepared: Arc::new(prepared.clone()),
+        effect,
+        key: EffectKey::new(&RunId::new("0123456789"), &StepId::new("s"), 1, effect),
+        fence: Fence { store: "st".to_owned(), token: LockToken(7), dispatch },
+    }
+}
+
+fn made(call: &Call, output: Value) -> MadeEffect {
+    MadeEffect {
+        input: call.input.clone(),
+        prepared: Arc::clone(&call.prepared),
+        effect: call.effect,
+        key: call.key.clone(),
+        output,
+        whole: true,
+    }
+}
+
+#[track_caller]
+fn done(outcome: Outcome) -> Value {
+    match outcome {
+        Outcome::Done { output } => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Prepares and makes every effect, in the order of its waves.
+async fn make(action: &dyn Action, input: &Value) -> Vec<(Call, Value)> {
+    let prepared = prepare(action, input).await.unwrap();
+    let mut order: Vec<_> = (0..prepared.effects.len()).collect();
+    order.sort_by_key(|index| prepared.effects[*index].wave);
+    let mut all = Vec::new();
+    for index in order {
+        if prepared.effects[index].satisfied != Satisfied::Yes {
+            let call = call(input, &prepared, index, 1);
+            let output = done(action.apply(&context(), &call).await);
+            all.push((call, output));
+        }
+    }
+    all
+}
+
+#[test]
+fn each_example_is_an_input_that_check_accepts() {
+    for action in backout_plugin_containers::actions() {
+        let manifest = action.manifest();
+        let input: Value = ron::Options::default()
+            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+            .from_str(manifest.example)
+            .unwrap();
+        let checked = action.check(&input);
+        assert!(checked.problems.is_empty(), "{}: {:?}", manifest.name, checked.problems);
+        let fields = manifest.input.get("properties").and_then(Value::as_object).unwrap();
+        for name in input.as_object().unwrap().keys() {
+            assert!(fields.contains_key(name), "{}: {name}", manifest.name);
+        }
+        assert!(!action.by_hand(&input).commands.is_empty(), "{}", manifest.name);
+    }
+}

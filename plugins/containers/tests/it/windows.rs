@@ -1,0 +1,176 @@
+//! SIGKILL after every sub-step, then going on: one healthy container of the right image under the
+//! replica's name, the one before kept, and nothing else.
+
+use std::os::unix::process::ExitStatusExt;
+
+use backout_plugin_api::{Action, Call, Outcome, Settled};
+use backout_plugin_containers::{ContainersPower, ContainersRollback, Point};
+use serde_json::{Value, json};
+
+use super::shop::{Shop, docker};
+use super::{call, context, done, made, prepare};
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test]
+async fn child_that_kills_itself() {
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL") else { return };
+    let (verb, at, input, prepared): (String, usize, Value, backout_plugin_api::Prepared) =
+        serde_json::from_str(&job).unwrap();
+    let kill = move |point| {
+        if point == Point::ALL[at] {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+        false
+    };
+    let action: Box<dyn Action> = match verb.as_str() {
+        "stop" => Box::new(ContainersPower::stop().with_fault(kill)),
+        "start" => Box::new(ContainersPower::start().with_fault(kill)),
+        "restart" => Box::new(ContainersPower::restart().with_fault(kill)),
+        _ => Box::new(ContainersRollback::with_fault(kill)),
+    };
+    action.apply(&context(), &call(&input, &prepared, 0, 1)).await;
+}
+
+/// Sends an effect from a process that is killed at a point. Whether it came that far.
+async fn send_and_kill(verb: &str, at: usize, made: &Call) -> bool {
+    let job = json!([verb, at, made.input, *made.prepared]).to_string();
+    let status = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "windows::child_that_kills_itself"])
+        .env("BACKOUT_TEST_KILL", job)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success() || status.signal() == Some(9), "{status:?}");
+    status.signal() == Some(9)
+}
+
+/// What an engine does after a crash: settles, and sends again what is not done.
+async fn go_on(action: &dyn Action, made: &Call, at: Point) -> Value {
+    match action.settle(&context(), made).await {
+        Settled::Done { output } => output,
+        Settled::NotDone | Settled::Unknown { .. } => {
+            let mut again = made.clone();
+            again.fence.dispatch += 1;
+            done(action.apply(&context(), &again).await)
+        }
+        other => panic!("{at:?}: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn check_replaced(shop: &Shop, output: &Value, image: &str, at: Point) {
+    let (up, down) = shop.names();
+    assert_eq!(up, [shop.name.as_str()], "{at:?}");
+    assert_eq!(down.len(), 1, "{at:?}: {down:?}");
+    assert_eq!(output["kept"], json!(down[0]), "{at:?}");
+    assert_eq!(output["image_id"], json!(image), "{at:?}");
+    let now = shop.docker(&["inspect", &shop.name, "--format", "{{.Image}} {{.State.Running}}"]);
+    assert_eq!(now, format!("{image} true"), "{at:?}");
+}
+
+async fn check_rollback(more: &[&str], points: &[Point]) {
+    let Some(engine) = docker() else { return };
+    let action = ContainersRollback::default();
+    let mut reached = Vec::new();
+    for (at, point) in Point::ALL.into_iter().enumerate() {
+        let shop = Shop::new(engine);
+        let port = format!("127.0.0.1:{}:8080", backout_test_targets::free_port().unwrap());
+        let more: Vec<_> =
+            more.iter().map(|arg| if *arg == "PORT" { &port } else { *arg }).collect();
+        shop.run(&shop.name, "2", &more);
+        let input = json!({
+            "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
+        });
+        let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+        if send_and_kill("rollback", at, &sent).await {
+            reached.push(point);
+        }
+        let output = go_on(&action, &sent, point).await;
+        check_replaced(&shop, &output, &shop.image("1"), point);
+        shop.wait_well(&shop.name);
+        let tidied = action.tidy(&context(), &made(&sent, output)).await;
+        assert_eq!((tidied.removed.len(), tidied.left.len()), (1, 0), "{point:?}: {tidied:?}");
+        let alone = (vec![shop.name.clone()], Vec::new());
+        assert_eq!(shop.names(), alone, "{point:?}");
+    }
+    assert_eq!(reached, points);
+}
+
+#[tokio::test]
+async fn each_window_side_by_side_is_gone_on_from_after_sigkill() {
+    use Point::{
+        Attached, Awaited, Joined, Kept, Looked, Marked, Named, Pulled, Quieted, Started, Stopped,
+    };
+    let more = ["--network-alias", "shop", "--restart", "always"];
+    let _ = Attached;
+    let points = [Looked, Pulled, Marked, Started, Awaited, Joined, Quieted, Kept, Named, Stopped];
+    check_rollback(&more, &points).await;
+}
+
+#[tokio::test]
+async fn each_window_one_after_the_other_is_gone_on_from_after_sigkill() {
+    use Point::{Awaited, Kept, Looked, Marked, Named, Pulled, Quieted, Started, Stopped};
+    let more = ["-p", "PORT", "--restart", "always"];
+    let points = [Looked, Pulled, Marked, Started, Awaited, Quieted, Kept, Named, Stopped];
+    check_rollback(&more, &points).await;
+}
+
+/// The undo puts the very container back, through the same windows.
+#[tokio::test]
+async fn each_window_of_an_undo_is_gone_on_from_after_sigkill() {
+    let Some(engine) = docker() else { return };
+    let action = ContainersRollback::default();
+    for (at, point) in Point::ALL.into_iter().enumerate() {
+        let shop = Shop::new(engine);
+        shop.run(&shop.name, "2", &["--network-alias", "shop", "--restart", "always"]);
+        let before = shop.docker(&["inspect", &shop.name, "--format", "{{.Id}}"]);
+        let input = json!({
+            "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
+        });
+        let (sent, output) = super::make(&action, &input).await.remove(0);
+        let reverted = action.revert(&context(), &made(&sent, output)).await;
+        let backout_plugin_api::Reverted::By { input, .. } = reverted else {
+            panic!("{reverted:?}")
+        };
+        let undo = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+        send_and_kill("rollback", at, &undo).await;
+        let output = go_on(&action, &undo, point).await;
+        check_replaced(&shop, &output, &shop.image("2"), point);
+        assert_eq!(output["id"], json!(before), "{point:?}");
+        let again = prepare(&action, &input).await.unwrap();
+        assert!(again.is_satisfied(), "{point:?}: {again:?}");
+        let policy = shop.serving(&shop.name);
+        assert!(policy.as_str().unwrap().ends_with("true always"), "{point:?}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn each_window_of_stop_start_and_restart_is_gone_on_from_after_sigkill() {
+    let Some(engine) = docker() else { return };
+    for (verb, action) in [
+        ("stop", ContainersPower::stop()),
+        ("start", ContainersPower::start()),
+        ("restart", ContainersPower::restart()),
+    ] {
+        for point in [Point::Looked, Point::Quieted, Point::Stopped, Point::Started, Point::Awaited]
+        {
+            let shop = Shop::new(engine);
+            shop.run(&shop.name, "1", &["--restart", "always"]);
+            if verb == "start" {
+                shop.docker(&["stop", &shop.name]);
+            }
+            let input = json!({"container": shop.name, "engine": shop.host()});
+            let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+            let at = Point::ALL.into_iter().position(|each| each == point).unwrap();
+            send_and_kill(verb, at, &sent).await;
+            go_on(&action, &sent, point).await;
+            let (up, down) = shop.names();
+            let is_up = usize::from(verb != "stop");
+            assert_eq!((up.len(), down.len()), (is_up, 1 - is_up), "{verb} {point:?}");
+            let late = action.apply(&context(), &sent).await;
+            assert!(matches!(late, Outcome::Done { .. }), "{verb} {point:?}: {late:?}");
+        }
+    }
+}
