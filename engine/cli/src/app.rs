@@ -90,9 +90,6 @@ fn actions() -> Vec<Arc<dyn Action>> {
     all.extend(backout_plugin_flags::actions());
     all.extend(backout_plugin_migrations::actions());
     all.extend(backout_plugin_releases::actions());
-    all.extend(backout_plugin_config::actions());
-    all.extend(backout_plugin_backups::actions());
-    all.extend(backout_plugin_checks::actions());
     // The later one of a name is taken.
     #[cfg(debug_assertions)]
     all.extend(crate::inside::dying());
