@@ -11,9 +11,11 @@ use crate::tool::{Dialect, Direction, Ledger, LedgerChange, Tool, ToolLock, vers
 mod catalogue;
 mod conn;
 mod look;
+mod mysql;
 mod place;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
+pub(crate) mod steps;
 mod work;
 
 pub(crate) use catalogue::columns;
@@ -35,6 +37,7 @@ pub(crate) const DATA_VERSIONS: &[u32] = &[1, DATA_VERSION];
 pub(crate) enum Database {
     Sqlite(sqlite::Database),
     Postgres(postgres::Server),
+    Mysql(mysql::Server),
 }
 
 impl Database {
@@ -43,6 +46,7 @@ impl Database {
         match self {
             Self::Sqlite(file) => TargetId::new(format!("sqlite:{}", file.path.display())),
             Self::Postgres(server) => TargetId::new(server.target()),
+            Self::Mysql(server) => TargetId::new(server.target()),
         }
     }
 
@@ -51,6 +55,7 @@ impl Database {
         match self {
             Self::Sqlite(_) => "main",
             Self::Postgres(server) => &server.name,
+            Self::Mysql(server) => &server.name,
         }
     }
 
@@ -59,6 +64,7 @@ impl Database {
         match self {
             Self::Sqlite(_) => "main",
             Self::Postgres(server) => &server.schema,
+            Self::Mysql(server) => &server.name,
         }
     }
 
@@ -66,7 +72,7 @@ impl Database {
     pub(crate) fn check_writable(&self) -> Result<(), PrepareFailure> {
         match self {
             Self::Sqlite(file) => file.check_writable(),
-            Self::Postgres(_) => Ok(()),
+            Self::Postgres(_) | Self::Mysql(_) => Ok(()),
         }
     }
 }
@@ -105,6 +111,8 @@ pub(crate) struct Data {
     pub(crate) keep: Vec<Keep>,
     /// Keys whose copies are put back.
     pub(crate) put_back: Vec<String>,
+    /// Statements that an earlier effect left made, where it was statement by statement.
+    pub(crate) resume: usize,
 }
 
 /// The data of releases before PostgreSQL: goose on SQLite.
@@ -147,6 +155,7 @@ impl From<DataV1> for Data {
             statement_timeout_ms: 0,
             keep: Vec::new(),
             put_back: Vec::new(),
+            resume: 0,
         }
     }
 }
@@ -241,7 +250,10 @@ pub(crate) async fn tidy(
 pub(crate) async fn settle(work: Work<'_>) -> Settled {
     match &work.data.database {
         Database::Sqlite(file) => sqlite::settle(work, file).await,
-        Database::Postgres(server) => postgres::settle(work, server).await,
+        Database::Postgres(server) if work.data.transactional => {
+            postgres::settle(work, server).await
+        }
+        Database::Postgres(_) | Database::Mysql(_) => steps::settle(work).await,
     }
 }
 

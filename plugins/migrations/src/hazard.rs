@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backout_plugin_api::{Hazard, Reversibility};
+use backout_plugin_api::{Guarantee, Hazard, Reversibility};
 use serde_json::{Map, Value, json};
 
-use crate::db::{Conn, Keep, keep};
+use crate::db::{Conn, Data, Keep, keep, steps};
 use crate::sql::{self, Blocks, Deed, Name};
 use crate::tool::{Dialect, Tool};
 
@@ -78,6 +78,39 @@ impl<'a> Survey<'a> {
             self.waits(&mut cost, &deeds).await;
         }
         cost
+    }
+
+    /// What it means that a migration is made statement by statement; what holds then.
+    pub(crate) async fn stepwise(
+        &mut self,
+        cost: &mut Cost,
+        data: &mut Data,
+    ) -> Result<Guarantee, String> {
+        if !data.marked {
+            return Err(format!(
+                "{} wants no transaction, and without the table backout.effects a crash in its \
+                 middle could not be told from success; let the role CREATE on the database",
+                data.file
+            ));
+        }
+        cost.loses_data |= !std::mem::take(&mut cost.keep).is_empty();
+        cost.hazard(
+            "not-transactional",
+            format!("{} is made statement by statement: what fails half way stays", data.file),
+        );
+        if let Ok(Some(done)) = steps::left_over(self.conn, data).await {
+            data.resume = done;
+            let file = &data.file;
+            cost.hazard(
+                "goes-on",
+                format!(
+                    "{done} statements of {file} were made by an effect that stopped; this goes \
+                         on behind them"
+                ),
+            );
+        }
+        let tells = steps::tells_all(self.conn.dialect(), data);
+        Ok(if tells { Guarantee::Probed } else { Guarantee::Manual })
     }
 
     async fn add(&mut self, cost: &mut Cost, deed: &Deed, version: &str) {

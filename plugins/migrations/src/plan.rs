@@ -60,19 +60,26 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
         database: look.database.clone(),
         marked: look.can_mark,
     };
+    let marked = look.can_mark;
     let keep = wish.keep.filter(|_| look.can_mark && wish.direction == Direction::Down);
     let mut survey = Survey::new(&mut look.conn, wish.tool, &wish.table, keep);
     let mut effects = Vec::new();
+    let mut guarantee = marked_guarantee(marked);
     let mut bytes = 0;
     for (wave, step) in steps.iter().enumerate() {
-        let data = maker.data(step).map_err(refused)?;
+        let mut data = maker.data(step).map_err(refused)?;
         bytes += data.statements.iter().map(String::len).sum::<usize>();
         if bytes > SQL_BYTES_MAX {
             return Err(refused(format!(
                 "more SQL than SQL_BYTES_MAX ({SQL_BYTES_MAX} bytes); split the step by versions"
             )));
         }
-        let cost = survey.cost(&data.statements, &data.version).await;
+        let mut cost = survey.cost(&data.statements, &data.version).await;
+        guarantee = guarantee.min(if data.transactional {
+            marked_guarantee(marked)
+        } else {
+            survey.stepwise(&mut cost, &mut data).await.map_err(refused)?
+        });
         effects.push(effect(wave, data, cost)?);
     }
     if effects.is_empty() {
@@ -81,7 +88,7 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
     let rows = survey.counts;
     let seen =
         json!({ "database": look.name, "version": version_value(ledger.current()), "rows": rows });
-    let prepared = prepared(&look, effects, seen);
+    let prepared = prepared(&look, guarantee, effects, seen);
     look.close().await?;
     Ok(prepared)
 }
@@ -93,12 +100,13 @@ async fn list(wish: &Wish) -> Result<Vec<Migration>, PrepareFailure> {
         .map_err(|error| PrepareFailure::Unreachable { reason: error.to_string() })?
 }
 
-fn prepared(look: &Look, effects: Vec<PreparedEffect>, seen: Value) -> Prepared {
-    let (guarantee, hazards) = if look.can_mark {
-        (Guarantee::Transactional, Vec::new())
-    } else {
-        (Guarantee::Probed, vec![unmarked(&look.name)])
-    };
+fn prepared(
+    look: &Look,
+    guarantee: Guarantee,
+    effects: Vec<PreparedEffect>,
+    seen: Value,
+) -> Prepared {
+    let hazards = if look.can_mark { Vec::new() } else { vec![unmarked(&look.name)] };
     Prepared {
         data_version: DATA_VERSION,
         guarantee,
@@ -110,6 +118,11 @@ fn prepared(look: &Look, effects: Vec<PreparedEffect>, seen: Value) -> Prepared 
         converge_ms: 0,
         seen,
     }
+}
+
+/// What holds where the migration is one transaction.
+fn marked_guarantee(marked: bool) -> Guarantee {
+    if marked { Guarantee::Transactional } else { Guarantee::Probed }
 }
 
 /// Without a row of ours the guarantee falls, and a person should know.
@@ -270,12 +283,7 @@ impl Maker<'_> {
         let back = driver.script(step.migration, wish.direction.other());
         let has_way_back = back
             .is_ok_and(|back| !back.statements.iter().all(|statement| sql::is_empty(statement)));
-        let change = Change {
-            migration: step.migration,
-            direction: wish.direction,
-            from: step.from,
-            to: step.to,
-        };
+        let change = Change { migration: step.migration, direction: wish.direction, to: step.to };
         let (schema, table) =
             wish.table.split_once('.').unwrap_or((self.database.schema(), &wish.table));
         let names = Names { database: self.database.name(), schema, table };
@@ -290,7 +298,7 @@ impl Maker<'_> {
             file: script.file,
             file_sha256: script.sha256,
             statements: script.statements,
-            transactional: script.transactional,
+            transactional: script.transactional && self.dialect != Dialect::Mysql,
             ledger: driver.change(self.dialect, &self.dialect.table(&wish.table), &change)?,
             locks: driver.locks(self.dialect, &names),
             has_way_back,
@@ -299,22 +307,24 @@ impl Maker<'_> {
             statement_timeout_ms: wish.statement_timeout_ms,
             keep: Vec::new(),
             put_back: wish.put_back.clone(),
+            resume: 0,
         })
     }
 }
 
 fn check_script(dialect: Dialect, script: &Script, direction: Direction) -> Result<(), String> {
     let file = &script.file;
-    if !script.transactional {
+    if !script.transactional && dialect == Dialect::Sqlite {
         return Err(format!(
-            "{file} says `NO TRANSACTION`: a crash in the middle could not be told from success; \
-             run it with its tool by a step of `exec.run` with a `settle` command"
+            "{file} says `NO TRANSACTION`: on SQLite a crash in the middle could not be told from \
+             success; run it with its tool by a step of `exec.run` with a `settle` command"
         ));
     }
     for (at, text) in script.statements.iter().enumerate() {
         for statement in sql::statements(dialect, text) {
             let why = sql::unfit(dialect, &statement);
-            if let Some(why) = why.or_else(|| sql::outside(dialect, &statement)) {
+            let outside = || sql::outside(dialect, &statement).filter(|_| script.transactional);
+            if let Some(why) = why.or_else(outside) {
                 return Err(format!("{file}, {} statement {}: {why}", direction.word(), at + 1));
             }
         }

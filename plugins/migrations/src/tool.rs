@@ -169,8 +169,6 @@ impl Ledger {
 pub(crate) struct Change<'a> {
     pub(crate) migration: &'a Migration,
     pub(crate) direction: Direction,
-    /// The current version before.
-    pub(crate) from: &'a str,
     /// The current version after.
     pub(crate) to: &'a str,
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 mod account;
 pub mod docker;
 pub mod flags;
+pub mod mariadb;
 pub mod podman;
 pub mod postgres;
 pub mod prometheus;

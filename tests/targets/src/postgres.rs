@@ -124,6 +124,35 @@ impl Postgres {
         run_psql(&tool_or_error("psql")?, self.port, database, sql)
     }
 
+    /// A `PgBouncer` in front of it, in this pool mode (`transaction`, `session`), and its port.
+    /// Nothing where it is not installed; see [`missing`].
+    ///
+    /// # Errors
+    /// It does not start; with what it said.
+    pub fn pool(&self, mode: &str) -> io::Result<Option<(Daemon, u16)>> {
+        let Some(bouncer) = program("pgbouncer") else {
+            missing("PgBouncer", "apt-get install pgbouncer");
+            return Ok(None);
+        };
+        let port = free_port()?;
+        let config = self.folder().join(format!("pgbouncer-{port}.ini"));
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user={USER}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
+             ignore_startup_parameters = extra_float_digits\n",
+            self.port
+        );
+        std::fs::write(&config, text)?;
+        let mut command = command_as(USER, &bouncer, "TERM");
+        command.arg(&config).current_dir(self.folder());
+        let mut daemon = Daemon::start(&command, &self.folder().join(format!("pool-{port}.log")))?;
+        daemon.wait_ready(|| {
+            let reached = std::net::TcpStream::connect(("127.0.0.1", port));
+            reached.map(|_| ()).map_err(|error| error.to_string())
+        })?;
+        Ok(Some((daemon, port)))
+    }
+
     /// Ends every process of the server at once, as a crash does, and starts it again on the same
     /// port with the same data.
     ///

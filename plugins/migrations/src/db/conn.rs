@@ -1,8 +1,8 @@
 //! A connection to any of the databases, as far as the plan needs one: SQL in, texts out.
 
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, PgConnection, Row as _,
-    SqliteConnection,
+    AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, MySqlConnection,
+    PgConnection, Row as _, SqliteConnection,
 };
 
 use crate::tool::{Dialect, Row};
@@ -12,6 +12,7 @@ use crate::tool::{Dialect, Row};
 pub(crate) enum Conn {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
+    Mysql(MySqlConnection),
 }
 
 impl Conn {
@@ -19,6 +20,7 @@ impl Conn {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
+            Self::Mysql(_) => Dialect::Mysql,
         }
     }
 
@@ -27,6 +29,16 @@ impl Conn {
         match self {
             Self::Sqlite(conn) => texts(conn, sql).await,
             Self::Postgres(conn) => texts(conn, sql).await,
+            Self::Mysql(conn) => texts(conn, sql).await,
+        }
+    }
+
+    /// Runs a text for its effect.
+    pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(conn) => run(conn, sql).await,
+            Self::Postgres(conn) => run(conn, sql).await,
+            Self::Mysql(conn) => run(conn, sql).await,
         }
     }
 
@@ -39,6 +51,7 @@ impl Conn {
         match self {
             Self::Sqlite(conn) => conn.close().await,
             Self::Postgres(conn) => conn.close().await,
+            Self::Mysql(conn) => conn.close().await,
         }
     }
 }

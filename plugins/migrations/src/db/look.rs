@@ -2,19 +2,8 @@
 
 use backout_plugin_api::{Context, PrepareFailure};
 
-use super::{Conn, Database, Place, catalogue, postgres, sqlite};
+use super::{Conn, Database, Place, catalogue, mysql, postgres, sqlite};
 use crate::tool::{Ledger, Tool};
-
-/// The ledgers of all tools, to name what was found instead.
-const LEDGERS: [(&str, &str); 7] = [
-    ("goose_db_version", "goose"),
-    ("gorp_migrations", "sql-migrate"),
-    ("refinery_schema_history", "refinery"),
-    ("_sqlx_migrations", "sqlx"),
-    ("schema_migrations", "golang-migrate or dbmate"),
-    ("__diesel_schema_migrations", "diesel"),
-    ("flyway_schema_history", "Flyway"),
-];
 
 /// A connection that only reads.
 #[derive(Debug)]
@@ -51,9 +40,13 @@ impl Look {
                 let (conn, database) = (Conn::Postgres(conn), Database::Postgres(server));
                 Ok(Self { conn, database, name, can_mark })
             }
-            Place::Mysql(_) => Err(PrepareFailure::Refused {
-                reason: "MariaDB and MySQL are not supported yet".to_owned(),
-            }),
+            Place::Mysql(options) => {
+                let (conn, server) = mysql::look(ctx, options).await?;
+                let name = server.address.clone();
+                let (conn, database) = (Conn::Mysql(conn), Database::Mysql(server));
+                // Whether the table may be made is not told beforehand; `apply` says so.
+                Ok(Self { conn, database, name, can_mark: true })
+            }
         }
     }
 
@@ -97,10 +90,11 @@ impl Look {
 }
 
 fn no_ledger(place: &str, tool: Tool, table: &str, tables: &[String]) -> String {
-    let others: Vec<String> = LEDGERS
+    let others: Vec<String> = Tool::ALL
         .iter()
-        .filter(|(name, _)| tables.iter().any(|table| table == name))
-        .map(|(name, tool)| format!("`{name}` of {tool}"))
+        .map(|tool| tool.driver())
+        .filter(|driver| tables.iter().any(|table| table == driver.table()))
+        .map(|driver| format!("`{}` of {}", driver.table(), driver.name()))
         .collect();
     let tool = tool.driver().name();
     if others.is_empty() {
@@ -111,7 +105,7 @@ fn no_ledger(place: &str, tool: Tool, table: &str, tables: &[String]) -> String 
     } else {
         format!(
             "{place} has no ledger `{table}`, but {}; name the right `tool` and `table`",
-            others.join(" and ")
+            others.join(" or ")
         )
     }
 }

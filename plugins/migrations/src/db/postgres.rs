@@ -14,8 +14,8 @@ pub(crate) mod keep;
 mod locks;
 mod transaction;
 
-pub(crate) use effects::can_mark;
-pub(crate) use locks::long_transactions;
+pub(crate) use effects::{can_mark, create as create_effects};
+pub(crate) use locks::{advisory_holder, long_transactions};
 pub(crate) use transaction::{apply, settle, tidy};
 
 /// How long a server may take to let us in: a person waits for the plan.

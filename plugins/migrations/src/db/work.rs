@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use backout_plugin_api::{Call, Context, Outcome};
 
+use serde_json::json;
+
 use super::{Data, Database};
 
 /// The sub-steps of a migration, in order.
@@ -62,6 +64,8 @@ pub(crate) enum Stop {
     Unclear(String),
     /// An earlier sending of the same key made it.
     Made,
+    /// So many statements are made and stay, the next one was refused.
+    Failed { reason: String, done: usize },
 }
 
 /// One sending of one migration.
@@ -79,7 +83,10 @@ pub(crate) async fn apply(work: Work<'_>) -> Outcome {
     let making = async {
         match &data.database {
             Database::Sqlite(file) => super::sqlite::apply(work, file).await,
-            Database::Postgres(server) => super::postgres::apply(work, server).await,
+            Database::Postgres(server) if data.transactional => {
+                super::postgres::apply(work, server).await
+            }
+            Database::Postgres(_) | Database::Mysql(_) => super::steps::apply(work).await,
         }
     };
     let ended = tokio::select! {
@@ -93,5 +100,8 @@ pub(crate) async fn apply(work: Work<'_>) -> Outcome {
         Ok(()) | Err(Stop::Made) => Outcome::Done { output: data.output() },
         Err(Stop::Refused(reason)) => Outcome::Refused { reason },
         Err(Stop::Unclear(reason)) => Outcome::Unclear { reason },
+        Err(Stop::Failed { reason, done }) => {
+            Outcome::Failed { reason, output: json!({ "statements": done }) }
+        }
     }
 }

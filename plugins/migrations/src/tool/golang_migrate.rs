@@ -232,7 +232,7 @@ mod tests {
             is_code: false,
         };
         let direction = Direction::Down;
-        let change = Change { migration: &migration, direction, from: "1", to: "0" };
+        let change = Change { migration: &migration, direction, to: "0" };
         let sql = GolangMigrate.change(Dialect::Sqlite, "t", &change).unwrap();
         assert_eq!(sql.after, ["DELETE FROM t"]);
         assert_eq!(

@@ -19,6 +19,8 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS backout.effects (
     version text NOT NULL,
     file_sha256 text NOT NULL,
     statement integer NOT NULL DEFAULT 0,
+    begun integer NOT NULL DEFAULT 0,
+    was text,
     at timestamptz NOT NULL DEFAULT now()
 )";
 

@@ -60,20 +60,20 @@ async fn advisory(
             return Ok(Ok(()));
         }
         if Instant::now() >= deadline {
-            return Ok(Err(advisory_holders(conn, id).await?));
+            return Ok(Err(named(texts(conn, &advisory_holder(id)).await?)));
         }
         tokio::time::sleep(TRY_EVERY).await;
     }
 }
 
-async fn advisory_holders(conn: &mut PgConnection, id: i64) -> sqlx::Result<String> {
-    let query = format!(
+/// A query for the sessions that hold an advisory lock.
+pub(crate) fn advisory_holder(id: i64) -> String {
+    format!(
         "SELECT {SESSION} FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid) \
          WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
          AND ((l.classid::bigint << 32) | l.objid::bigint) = {id} AND l.database = \
          (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
-    );
-    Ok(named(texts(conn, &query).await?))
+    )
 }
 
 async fn row(

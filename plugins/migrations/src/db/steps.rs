@@ -1,0 +1,488 @@
+//! A migration statement by statement, where it cannot be one transaction: on MariaDB, and where a
+//! file wants none.
+//!
+//! The row of the effect counts the statements that are done. A statement that can be part of a
+//! transaction is counted in its own; of any other it is written down that it begins and how the
+//! catalogue looks, so that a look later tells whether it took effect. A lock of the session tells
+//! whether a sending is still at work.
+
+use backout_plugin_api::{Call, Context, Settled, hex};
+use sha2::{Digest, Sha256};
+use tokio::time::{Duration, Instant};
+
+use super::work::{Point, Stop, Work};
+use super::{Conn, Data, Database, Place, mysql, place_of, postgres};
+use crate::sql::{self, Statement};
+use crate::tool::{Dialect, Ledger, ToolLock};
+
+mod probe;
+mod row;
+
+use probe::{Probe, Took, probe};
+pub(crate) use row::left_over;
+use row::{Row, State};
+
+/// How long a lock of migrations is tried for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+/// What is left of the time for an answer after the last try.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// One statement to run.
+struct Unit {
+    sql: String,
+    /// Outside any transaction; with what tells of it afterwards.
+    bare: Option<Option<Probe>>,
+}
+
+/// All statements of a migration in order; the ledger's last change is not among them: it is made
+/// together with the row's end.
+fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
+    let ledger = data.ledger.before.iter().map(|sql| Unit { sql: sql.clone(), bare: None });
+    let parsed = data.statements.iter().flat_map(|text| sql::statements(dialect, text));
+    let own = parsed.map(|statement| Unit {
+        bare: is_bare(dialect, &statement).then(|| probe(dialect, &statement)),
+        sql: statement.text,
+    });
+    ledger.chain(own).collect()
+}
+
+/// Whether a statement commits by itself, or may not be in a transaction.
+fn is_bare(dialect: Dialect, statement: &Statement) -> bool {
+    /// What MariaDB takes back with its transaction.
+    const ROWS: [&str; 6] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH"];
+    match dialect {
+        Dialect::Mysql => {
+            !ROWS.iter().any(|word| statement.tokens.first().is_some_and(|token| token.is(word)))
+        }
+        Dialect::Postgres | Dialect::Sqlite => sql::outside(dialect, statement).is_some(),
+    }
+}
+
+/// Whether everything that may be in doubt after a crash can be told.
+pub(crate) fn tells_all(dialect: Dialect, data: &Data) -> bool {
+    let units = units(dialect, data);
+    units
+        .iter()
+        .filter_map(|unit| unit.bare.as_ref())
+        .all(|probe| probe.as_ref().is_some_and(Probe::tells_all))
+}
+
+/// The name of the lock that a sending holds while it works.
+fn own_lock(call: &Call) -> String {
+    const DIGEST_SIGNS: usize = 32;
+    let digest = hex(&Sha256::digest(call.key.as_str()));
+    format!("backout:{}", digest.get(..DIGEST_SIGNS).unwrap_or(&digest))
+}
+
+/// A connection to the database that was prepared; else why not.
+async fn connect(ctx: &Context, call: &Call, data: &Data) -> Result<Conn, Connecting> {
+    let place = place_of(ctx, &call.input).await;
+    let place = place.map_err(|failure| Connecting::Unreachable(failure.reason().to_owned()))?;
+    let within = ctx.timeout / 2;
+    let (conn, found) = match &place {
+        Place::Mysql(options) => {
+            let connected = mysql::connect(options, within).await;
+            let (conn, server) = connected.map_err(Connecting::Unreachable)?;
+            (Conn::Mysql(conn), Database::Mysql(server))
+        }
+        Place::Postgres(options) => {
+            let name = format!("backout {}", call.key);
+            let connected = postgres::connect(options, &name, within).await;
+            let mut conn = connected.map_err(Connecting::Unreachable)?;
+            let server = postgres::identity(&mut conn, options).await;
+            let server = server.map_err(|error| Connecting::Unreachable(error.to_string()))?;
+            (Conn::Postgres(conn), Database::Postgres(server))
+        }
+        Place::Sqlite { .. } => {
+            return Err(Connecting::Other("`database` names a file now".to_owned()));
+        }
+    };
+    if found.target() != data.database.target() {
+        let (found, wanted) = (found.target(), data.database.target());
+        let why = format!("it is another database than the one prepared ({wanted}, now {found})");
+        return Err(Connecting::Other(why));
+    }
+    Ok(conn)
+}
+
+enum Connecting {
+    Unreachable(String),
+    Other(String),
+}
+
+impl Connecting {
+    fn why(self) -> String {
+        match self {
+            Self::Unreachable(why) | Self::Other(why) => why,
+        }
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Stop {
+    Stop::Refused(format!("{why}; nothing was changed"))
+}
+
+/// Makes one migration, or what is left of it.
+pub(crate) async fn apply(work: Work<'_>) -> Result<(), Stop> {
+    let Work { ctx, call, data, fault } = work;
+    let mut conn = connect(ctx, call, data).await.map_err(|why| refused(why.why()))?;
+    let dialect = conn.dialect();
+    let setting = |error: sqlx::Error| refused(error);
+    conn.run(&session(dialect, data)).await.map_err(setting)?;
+    row::create(&mut conn).await.map_err(|error| {
+        refused(format!("cannot make the table {}: {error}", row::table(dialect)))
+    })?;
+    fault.pass(Point::Begun)?;
+    take_locks(&mut conn, work).await?;
+    let done = begin(&mut conn, work).await?;
+    fault.pass(Point::Recorded)?;
+    if done == 0
+        && let Err(why) = check_before(&mut conn, data).await
+    {
+        row::seal(&mut conn, call, 0).await.map_err(setting)?;
+        return Err(Stop::Refused(why));
+    }
+    let end = Instant::now() + ctx.timeout.saturating_sub(RESERVE);
+    let units = units(dialect, data);
+    for (at, unit) in units.iter().enumerate().skip(done) {
+        one(&mut conn, work, (at, unit, units.len()), end).await?;
+    }
+    fault.pass(Point::Migrated)?;
+    finish(&mut conn, work).await?;
+    fault.pass(Point::Committed)
+}
+
+/// How this session waits.
+fn session(dialect: Dialect, data: &Data) -> String {
+    let seconds = data.lock_timeout_ms.div_ceil(1_000);
+    match dialect {
+        Dialect::Mysql => format!(
+            "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}, \
+             autocommit = 1"
+        ),
+        Dialect::Postgres | Dialect::Sqlite => format!(
+            "SET lock_timeout = {}; SET statement_timeout = {}",
+            data.lock_timeout_ms, data.statement_timeout_ms
+        ),
+    }
+}
+
+/// The lock of the key, our own lock of migrations, the tool's.
+async fn take_locks(conn: &mut Conn, work: Work<'_>) -> Result<(), Stop> {
+    let deadline = Instant::now() + LOCK_WAIT.min(work.ctx.timeout / 4);
+    let dialect = conn.dialect();
+    let mut locks = vec![named(dialect, &own_lock(work.call)), named(dialect, "backout")];
+    locks.extend(work.data.locks.iter().cloned());
+    for lock in locks {
+        let held = try_lock(conn, &lock, deadline).await.map_err(refused)?;
+        if let Some(holder) = held {
+            return Err(refused(format!("a lock of migrations is held by {holder}")));
+        }
+    }
+    Ok(())
+}
+
+/// A lock of ours by its name; PostgreSQL's have numbers.
+fn named(dialect: Dialect, name: &str) -> ToolLock {
+    if dialect == Dialect::Mysql {
+        return ToolLock::Named(name.to_owned());
+    }
+    let digest = Sha256::digest(name);
+    let first: [u8; 8] = digest.first_chunk().copied().unwrap_or_default();
+    ToolLock::Advisory(i64::from_be_bytes(first))
+}
+
+/// Tries a lock of the session; its holder where it is not to be had.
+async fn try_lock(
+    conn: &mut Conn,
+    lock: &ToolLock,
+    deadline: Instant,
+) -> sqlx::Result<Option<String>> {
+    let (take, who) = match lock {
+        ToolLock::Advisory(id) => (
+            format!("SELECT CASE WHEN pg_try_advisory_lock({id}) THEN 1 ELSE 0 END"),
+            postgres::advisory_holder(*id),
+        ),
+        ToolLock::Named(name) => {
+            let name = Dialect::Mysql.text(name);
+            let who = format!(
+                "SELECT coalesce((SELECT concat('connection ', id, ' of ', user, ' from ', host, \
+                 coalesce(concat(', query: ', left(info, 80)), '')) FROM \
+                 information_schema.processlist WHERE id = is_used_lock({name})), concat('connection \
+                 ', is_used_lock({name})))"
+            );
+            (format!("SELECT get_lock({name}, 0)"), who)
+        }
+        ToolLock::Table { .. } => return Ok(None),
+    };
+    loop {
+        if conn.value(&take).await?.as_deref() == Some("1") {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            let who = conn.value(&who).await?;
+            return Ok(Some(who.unwrap_or_else(|| "somebody who just let go".to_owned())));
+        }
+        tokio::time::sleep(TRY_EVERY).await;
+    }
+}
+
+/// Writes the row, or finds it; how many statements are done already.
+async fn begin(conn: &mut Conn, work: Work<'_>) -> Result<usize, Stop> {
+    let Work { call, data, .. } = work;
+    let own = i64::try_from(call.fence.token.0).unwrap_or(i64::MAX);
+    let seen = row::newest_token(conn, call).await.map_err(refused)?;
+    if own < seen {
+        let why = format!("a later holder of this database's lock (token {seen}) was here");
+        return Err(refused(why));
+    }
+    if row::insert(conn, call, data, State::Running, data.resume).await.map_err(refused)? {
+        return Ok(data.resume);
+    }
+    let found = row::read(conn, call, data).await.map_err(refused)?;
+    let found = found.ok_or_else(|| refused("the row of the effect went away"))?;
+    let dispatch = i64::from(call.fence.dispatch);
+    match found.state {
+        _ if !found.is_same => Err(refused("the row of this key is of another migration")),
+        State::Done => Err(Stop::Made),
+        State::Sealed if dispatch > found.dispatch => {
+            row::reopen(conn, call).await.map_err(refused)?;
+            Ok(found.done)
+        }
+        State::Sealed => Err(refused(format!(
+            "sending {dispatch} of {} came after sending {} was settled as not done",
+            call.key, found.dispatch
+        ))),
+        State::Running => Err(Stop::Unclear(format!(
+            "an earlier sending of {} ended in its middle; it is to be settled first",
+            call.key
+        ))),
+    }
+}
+
+async fn ledger(conn: &mut Conn, data: &Data) -> Result<Ledger, String> {
+    let (driver, dialect) = (data.tool.driver(), conn.dialect());
+    let query = driver.query(dialect, &dialect.table(&data.table));
+    driver.ledger(&conn.rows(&query).await.map_err(|error| error.to_string())?)
+}
+
+async fn check_before(conn: &mut Conn, data: &Data) -> Result<(), String> {
+    data.check_before(&ledger(conn, data).await?)
+}
+
+/// Runs one statement and counts it.
+async fn one(
+    conn: &mut Conn,
+    work: Work<'_>,
+    (at, unit, all): (usize, &Unit, usize),
+    end: Instant,
+) -> Result<(), Stop> {
+    let call = work.call;
+    loop {
+        let ran = match &unit.bare {
+            None => in_transaction(conn, call, at, &unit.sql).await,
+            Some(probe) => bare(conn, call, at, (&unit.sql, probe.as_ref())).await,
+        };
+        let error = match ran {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if !is_answer(&error) {
+            return Err(Stop::Unclear(format!(
+                "the connection broke in statement {}: {error}",
+                at + 1
+            )));
+        }
+        if is_locked(&error) && Instant::now() + work.data.lock_timeout() < end {
+            tokio::time::sleep(TRY_EVERY).await;
+            continue;
+        }
+        return Err(failed(conn, work, (at, unit, all), &error).await);
+    }
+}
+
+/// A statement that the server refused. The first one leaves nothing; a later one leaves those
+/// before it.
+async fn failed(
+    conn: &mut Conn,
+    work: Work<'_>,
+    (at, unit, all): (usize, &Unit, usize),
+    error: &sqlx::Error,
+) -> Stop {
+    let what = format!("statement {} of {all} of {}: {error}", at + 1, work.data.file);
+    // A statement of PostgreSQL outside a transaction may leave a part: an index half made.
+    let leaves = unit.bare.is_some() && conn.dialect() == Dialect::Postgres;
+    if leaves {
+        return Stop::Unclear(format!("cannot run {what}"));
+    }
+    if let Err(error) = row::seal(conn, work.call, at).await {
+        return Stop::Unclear(format!("cannot run {what}; then {error}"));
+    }
+    if at == 0 {
+        return refused(format!("cannot run {what}"));
+    }
+    Stop::Failed { reason: partly(&what, at), done: at }
+}
+
+fn partly(what: &str, done: usize) -> String {
+    format!(
+        "cannot run {what}; the {done} before it are made and stay: put right what stops it and \
+         retry, which goes on there, or undo by hand what they did"
+    )
+}
+
+async fn in_transaction(conn: &mut Conn, call: &Call, at: usize, sql: &str) -> sqlx::Result<()> {
+    conn.run("BEGIN").await?;
+    let ran = async {
+        conn.run(sql).await?;
+        conn.run(&row::count(conn.dialect(), call, at + 1)).await?;
+        conn.run("COMMIT").await
+    };
+    let ran = ran.await;
+    if ran.as_ref().is_err_and(is_answer) {
+        conn.run("ROLLBACK").await?;
+    }
+    ran
+}
+
+async fn bare(
+    conn: &mut Conn,
+    call: &Call,
+    at: usize,
+    (sql, probe): (&str, Option<&Probe>),
+) -> sqlx::Result<()> {
+    let was = match probe {
+        Some(probe) => probe.look(conn).await?,
+        None => String::new(),
+    };
+    conn.run(&row::begins(conn.dialect(), call, at + 1, &was)).await?;
+    conn.run(sql).await?;
+    conn.run(&row::count(conn.dialect(), call, at + 1)).await
+}
+
+/// The ledger and the end of the row, in one transaction.
+async fn finish(conn: &mut Conn, work: Work<'_>) -> Result<(), Stop> {
+    let unclear = |error: sqlx::Error| Stop::Unclear(format!("cannot write the ledger: {error}"));
+    conn.run("BEGIN").await.map_err(unclear)?;
+    for sql in &work.data.ledger.after {
+        conn.run(sql).await.map_err(unclear)?;
+    }
+    let after = ledger(conn, work.data).await.map_err(Stop::Unclear)?;
+    work.data.check_after(&after).map_err(Stop::Unclear)?;
+    conn.run(&row::done(conn.dialect(), work.call)).await.map_err(unclear)?;
+    work.fault.pass(Point::Ledgered)?;
+    conn.run("COMMIT").await.map_err(unclear)
+}
+
+fn is_answer(error: &sqlx::Error) -> bool {
+    match mysql::number(error) {
+        // Killed, by an administrator or a shutdown.
+        Some(1053 | 1317 | 1927) => false,
+        Some(_) => true,
+        None => postgres::is_answer(error),
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(mysql::number(error), Some(1205 | 1213)) || postgres::is_locked(error)
+}
+
+/// Says what became of the sendings up to this dispatch.
+pub(crate) async fn settle(work: Work<'_>) -> Settled {
+    let name = work.data.database.target();
+    let unreachable =
+        |why: String| Settled::Unreachable { reason: format!("cannot look at {name}: {why}") };
+    let settling = async {
+        match connect(work.ctx, work.call, work.data).await {
+            Ok(mut conn) => try_settle(&mut conn, work).await.map_err(|error| error.to_string()),
+            Err(Connecting::Other(evidence)) => Ok(Settled::Unknown { evidence }),
+            Err(Connecting::Unreachable(why)) => Err(why),
+        }
+    };
+    match tokio::time::timeout(work.ctx.timeout, settling).await {
+        Ok(Ok(settled)) => settled,
+        Ok(Err(why)) => unreachable(why),
+        Err(_) => unreachable(format!("no answer within {:?}", work.ctx.timeout)),
+    }
+}
+
+async fn try_settle(conn: &mut Conn, work: Work<'_>) -> sqlx::Result<Settled> {
+    let Work { call, data, .. } = work;
+    conn.run(&session(conn.dialect(), data)).await?;
+    row::create(conn).await?;
+    let lock = named(conn.dialect(), &own_lock(call));
+    if let Some(holder) = try_lock(conn, &lock, Instant::now()).await? {
+        let evidence = format!("an earlier sending is still at work: {holder}");
+        return Ok(Settled::Running { evidence });
+    }
+    let from = data.resume;
+    if row::insert(conn, call, data, State::Sealed, from).await? {
+        return Ok(Settled::NotDone);
+    }
+    let Some(found) = row::read(conn, call, data).await? else {
+        let evidence = "the row of the effect went away while it was read".to_owned();
+        return Ok(Settled::Running { evidence });
+    };
+    match found.state {
+        _ if !found.is_same => {
+            let evidence = format!("the row of {} is of another migration", call.key);
+            Ok(Settled::Unknown { evidence })
+        }
+        State::Done => Ok(Settled::Done { output: data.output() }),
+        State::Sealed => {
+            row::seal(conn, call, found.done).await?;
+            Ok(ended(data, found.done, from))
+        }
+        State::Running => middle(conn, work, &found, from).await,
+    }
+}
+
+/// A sending that ended in its middle: what of it is made, by the count and the catalogue.
+async fn middle(
+    conn: &mut Conn,
+    work: Work<'_>,
+    found: &Row,
+    from: usize,
+) -> sqlx::Result<Settled> {
+    let units = units(conn.dialect(), work.data);
+    let mut done = found.done;
+    if found.begun > found.done {
+        let unit = found.begun.checked_sub(1).and_then(|at| units.get(at));
+        let probe = unit.and_then(|unit| unit.bare.as_ref()?.as_ref());
+        let took = match probe {
+            Some(probe) => probe.compare(&found.was, &probe.look(conn).await?),
+            None => Took::Unknown,
+        };
+        match took {
+            Took::Effect => done = found.begun,
+            Took::None => {}
+            Took::Unknown => {
+                let sql = unit.map(|unit| unit.sql.as_str()).unwrap_or_default();
+                let evidence = format!(
+                    "statement {} of {} began and nothing tells whether it took effect; look at: \
+                     {sql}",
+                    found.begun, work.data.file
+                );
+                return Ok(Settled::Unknown { evidence });
+            }
+        }
+    }
+    row::seal(conn, work.call, done).await?;
+    Ok(ended(work.data, done, from))
+}
+
+/// What is made in part is no more not done: a retry goes on behind it.
+fn ended(data: &Data, done: usize, from: usize) -> Settled {
+    if done == from {
+        return Settled::NotDone;
+    }
+    Settled::Failed {
+        reason: format!(
+            "it stopped after {done} statements of {}, which stay; a retry goes on behind them",
+            data.file
+        ),
+        output: serde_json::json!({ "statements": done }),
+    }
+}
