@@ -4,89 +4,8 @@ use std::path::Path;
 
 use super::peers_common::{CHANGES, Layout, World, refusal};
 use super::peers_layouts::{Dbmate, Diesel, Flyway, GolangMigrate, Refinery, SqlMigrate, Sqlx};
+use super::tools_worlds::{dbmate, diesel, flyway, golang_migrate, sql_migrate, sqlx};
 use super::{action, call, context, prepare, shift};
-
-/// A world at version 4, whose ledger is made by `ddl` and has `row` for each version.
-async fn world<L: Layout>(layout: &L, ddl: &str, row: impl Fn(usize) -> String) -> World {
-    let world = World::sqlite();
-    world.folder(layout, CHANGES.len());
-    world.run(ddl).await;
-    for (at, change) in CHANGES.iter().enumerate() {
-        world.run(&format!("{}; {}", change.up, row(at + 1))).await;
-    }
-    world
-}
-
-async fn sql_migrate() -> World {
-    let ddl = "CREATE TABLE \"gorp_migrations\" (\"id\" varchar(255) not null primary key, \
-               \"applied_at\" datetime)";
-    world(&SqlMigrate, ddl, |at| {
-        let name = CHANGES[at - 1].name;
-        // As on a machine east of Greenwich.
-        format!(
-            "INSERT INTO gorp_migrations VALUES ('{at}-{name}.sql', '2025-01-01 10:00:0{at}.9+02:00')"
-        )
-    })
-    .await
-}
-
-async fn golang_migrate() -> World {
-    let ddl = "CREATE TABLE schema_migrations (version uint64,dirty bool); \
-               CREATE UNIQUE INDEX version_unique ON schema_migrations (version)";
-    let row = |at| {
-        format!("DELETE FROM schema_migrations; INSERT INTO schema_migrations VALUES ({at}, 0)")
-    };
-    world(&GolangMigrate, ddl, row).await
-}
-
-async fn dbmate() -> World {
-    let ddl = "CREATE TABLE \"schema_migrations\" (version varchar(128) primary key)";
-    let row = |at| format!("INSERT INTO schema_migrations VALUES ('{}')", Dbmate.version(at));
-    world(&Dbmate, ddl, row).await
-}
-
-async fn sqlx() -> World {
-    let ddl = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
-               installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
-               checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
-    world(&Sqlx, ddl, |at| {
-        use sha2::{Digest, Sha384};
-        use std::fmt::Write;
-        let sum = Sha384::digest(CHANGES[at - 1].up).iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        });
-        format!(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES ({at}, 'x', 1, X'{sum}', 5)"
-        )
-    })
-    .await
-}
-
-async fn diesel() -> World {
-    let ddl = "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, \
-               run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
-    let row = |at| {
-        let version = Diesel.version(at);
-        format!("INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')")
-    };
-    world(&Diesel, ddl, row).await
-}
-
-async fn flyway() -> World {
-    let ddl = "CREATE TABLE flyway_schema_history (installed_rank INT PRIMARY KEY, version VARCHAR(50), \
-               description VARCHAR(200), type VARCHAR(20), script VARCHAR(1000), checksum INTEGER, \
-               installed_by VARCHAR(100), installed_on TIMESTAMP, execution_time INTEGER, success \
-               BOOLEAN)";
-    world(&Flyway, ddl, |at| {
-        format!(
-            "INSERT INTO flyway_schema_history (installed_rank, version, type, script, success) \
-             VALUES ({at}, '1.{at}', 'SQL', 'V1.{at}', 1)"
-        )
-    })
-    .await
-}
 
 fn file(world: &World, layout: &impl Layout, name: &str) -> std::path::PathBuf {
     world.folder(layout, CHANGES.len()).join(name)
@@ -314,4 +233,44 @@ async fn a_version_of_zeros_is_one() {
     input["to"] = "0".into();
     shift("migrations.down", &input, "b").await;
     assert!(made.schema(&Diesel).await.is_empty());
+}
+
+/// refinery's checksum covers the version in 4 or 8 bytes, as the service was built; the ledger's own
+/// column says which.
+#[tokio::test]
+async fn refinery_checksums_follow_the_width_of_the_column() {
+    for (kind, width) in [("int4", 4), ("int8", 8)] {
+        let made = World::sqlite();
+        made.run(&format!(
+            "CREATE TABLE refinery_schema_history(version {kind} PRIMARY KEY, name VARCHAR(255), \
+             applied_on VARCHAR(255), checksum VARCHAR(255))"
+        ))
+        .await;
+        shift("migrations.up", &made.input(&Refinery, 2), "u").await;
+        let row = |at: i32| format!("{at} {} {}", name(at), sum(at, width));
+        assert_eq!(made.ledger(&Refinery).await, [row(1), row(2)], "{kind}");
+        shift("migrations.down", &made.input(&Refinery, 1), "d").await;
+        assert_eq!(made.ledger(&Refinery).await, [row(1)], "{kind}");
+        made.run("UPDATE refinery_schema_history SET checksum = '7'").await;
+        let reason = refusal(&made, &Refinery, 0).await;
+        assert!(reason.contains("V1__users.sql is not the file that was applied"), "{reason}");
+    }
+}
+
+fn name(at: i32) -> &'static str {
+    CHANGES[usize::try_from(at).unwrap() - 1].name
+}
+
+fn sum(at: i32, width: usize) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    let change = &CHANGES[usize::try_from(at).unwrap() - 1];
+    change.name.hash(&mut hasher);
+    if width == 4 {
+        at.hash(&mut hasher)
+    } else {
+        i64::from(at).hash(&mut hasher)
+    }
+    change.up.hash(&mut hasher);
+    hasher.finish()
 }

@@ -1,0 +1,71 @@
+//! Every crash window with every tool's ledger: schema and ledger change together or not at all, also
+//! where the tool itself never does that.
+
+use std::sync::Arc;
+
+use backout_plugin_api::{Action, Outcome, Settled};
+use backout_plugin_migrations::{MigrationsShift, Point};
+
+use super::peers_common::{Layout, World};
+use super::peers_layouts::{Dbmate, Diesel, GolangMigrate, SqlMigrate, Sqlx};
+use super::{call, context, tools_worlds};
+
+async fn each_window_is_settled(layout: &impl Layout, world: impl AsyncFn() -> World) {
+    for point in Point::ALL {
+        let world = world().await;
+        let before = (world.ledger(layout).await, world.schema(layout).await);
+        let input = world.input(layout, 2);
+        let down = MigrationsShift::down().with_fault(move |at| at == point);
+        let prepared = Arc::new(down.prepare(&context(), &input).await.unwrap());
+        let made = call(&input, &prepared, 0, 1);
+        let outcome = down.apply(&context(), &made).await;
+        assert!(matches!(outcome, Outcome::Unclear { .. }), "{point:?}: {outcome:?}");
+
+        let settled = settle(&down, &made).await;
+        let after = (world.ledger(layout).await, world.schema(layout).await);
+        if point == Point::Committed {
+            assert!(matches!(settled, Settled::Done { .. }), "{point:?}: {settled:?}");
+            assert_ne!(after.0, before.0, "{point:?}");
+            assert!(!after.1.iter().any(|line| line.starts_with("mails: ")), "{:?}", after.1);
+        } else {
+            assert_eq!(settled, Settled::NotDone, "{point:?}");
+            assert_eq!(after, before, "{point:?}");
+        }
+    }
+}
+
+/// A rollback of a dropped connection takes a moment.
+async fn settle(down: &MigrationsShift, made: &backout_plugin_api::Call) -> Settled {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let settled = down.settle(&context(), made).await;
+        if !matches!(settled, Settled::Running { .. }) || std::time::Instant::now() > deadline {
+            return settled;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sql_migrate() {
+    each_window_is_settled(&SqlMigrate, tools_worlds::sql_migrate).await;
+}
+
+#[tokio::test]
+async fn golang_migrate_with_one_row() {
+    each_window_is_settled(&GolangMigrate, tools_worlds::golang_migrate).await;
+}
+
+#[tokio::test]
+async fn dbmate() {
+    each_window_is_settled(&Dbmate, tools_worlds::dbmate).await;
+}
+
+#[tokio::test]
+async fn sqlx() {
+    each_window_is_settled(&Sqlx, tools_worlds::sqlx).await;
+}
+
+#[tokio::test]
+async fn diesel() {
+    each_window_is_settled(&Diesel, tools_worlds::diesel).await;
+}
