@@ -8,14 +8,18 @@
 )]
 
 mod contract;
+mod mariadb;
 mod peer;
 mod peers_binaries;
 mod peers_common;
 mod peers_layouts;
 mod peers_libraries;
+mod peers_locks;
 mod plans;
 mod postgres;
 mod tools_refusals;
+mod tools_windows;
+mod tools_worlds;
 mod windows;
 
 use std::path::PathBuf;

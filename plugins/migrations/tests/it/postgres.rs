@@ -5,6 +5,7 @@ mod keep;
 mod live;
 mod peer;
 mod plans;
+mod steps;
 mod windows;
 
 use std::path::PathBuf;

@@ -155,3 +155,21 @@ async fn assert_names_the_version_found() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_refused() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    for (mode, refused) in [("transaction", true), ("session", false)] {
+        let Some((_pool, port)) = server.pool(mode).unwrap() else { return };
+        world.write_url(&format!("postgres://postgres@127.0.0.1:{port}/{}", world.database));
+        let prepared = prepare("migrations.down", &world.input("3")).await;
+        match prepared {
+            Err(PrepareFailure::Refused { reason }) => {
+                assert!(refused && reason.contains("pooler in transaction mode"), "{reason}");
+            }
+            Ok(_) => assert!(!refused, "{mode}"),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}

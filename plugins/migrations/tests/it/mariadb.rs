@@ -1,0 +1,365 @@
+//! The actions on a real MariaDB, one server for all tests, a database for each.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::{Action, ActionName, Call, EffectKey, Guarantee, Outcome, Settled};
+use backout_plugin_migrations::{MigrationsAssert, MigrationsShift, Point};
+use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::wait_until;
+use serde_json::{Value, json};
+
+use super::{call, context, prepare, shift};
+
+const FILES: [(&str, &str); 4] = [
+    (
+        "00001_users.sql",
+        "-- +goose Up\nCREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, name varchar(50) NOT \
+         NULL);\n-- +goose Down\nDROP TABLE users;\n",
+    ),
+    (
+        "00002_email.sql",
+        "-- +goose Up\nALTER TABLE users ADD COLUMN email varchar(50);\n\
+         -- +goose Down\nALTER TABLE users DROP COLUMN email;\n",
+    ),
+    (
+        "00003_orders.sql",
+        "-- +goose Up\nCREATE TABLE orders (id int AUTO_INCREMENT PRIMARY KEY, user_id int);\n\
+         CREATE INDEX orders_user ON orders (user_id);\n\
+         -- +goose Down\nDROP INDEX orders_user ON orders;\nDROP TABLE orders;\n",
+    ),
+    (
+        "00004_vip.sql",
+        "-- +goose Up\nALTER TABLE users ADD COLUMN vip int NOT NULL DEFAULT 0;\nUPDATE users SET \
+         vip = 1 WHERE name = 'a';\n\
+         -- +goose Down\nUPDATE users SET name = concat(name, '!') WHERE vip = 1;\nALTER TABLE users \
+         DROP COLUMN vip;\n",
+    ),
+];
+
+const LEDGER: &str = "CREATE TABLE goose_db_version (id bigint(20) unsigned NOT NULL AUTO_INCREMENT \
+    PRIMARY KEY, version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp timestamp NULL \
+    default now()); INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, true)";
+
+const SCHEMA: &str = "SELECT concat_ws(' ', table_name, column_name, column_type, is_nullable) FROM \
+    information_schema.columns WHERE table_schema = database() AND table_name <> 'backout_effects' \
+    UNION ALL SELECT concat_ws(' ', table_name, index_name, column_name) FROM \
+    information_schema.statistics WHERE table_schema = database() AND table_name <> \
+    'backout_effects' ORDER BY 1";
+
+pub(super) fn server() -> Option<&'static Mariadb> {
+    static SERVER: OnceLock<Option<Mariadb>> = OnceLock::new();
+    let start = || Mariadb::is_here().then(|| Mariadb::start().unwrap());
+    SERVER.get_or_init(start).as_ref()
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    server: &'static Mariadb,
+    database: String,
+}
+
+impl World {
+    /// At version 4, its ledger as goose writes it, with rows.
+    fn new(server: &'static Mariadb) -> Self {
+        let database = server.new_database().unwrap();
+        let world = Self { dir: tempfile::tempdir().unwrap(), server, database };
+        std::fs::create_dir(world.migrations()).unwrap();
+        std::fs::write(world.dir.path().join("url"), server.url(&world.database)).unwrap();
+        let mut sql = LEDGER.to_owned();
+        for (at, (name, text)) in FILES.iter().enumerate() {
+            world.write(name, text);
+            let (up, _) = text.split_once("-- +goose Down").unwrap();
+            let row = "INSERT INTO goose_db_version (version_id, is_applied) VALUES";
+            sql += &format!(";{};{row} ({}, true)", up.replace("-- +goose Up", ""), at + 1);
+        }
+        world.run(&sql.replace(";\n;", ";"));
+        world.run("INSERT INTO users (name, vip) VALUES ('a', 1), ('b', 0)");
+        world
+    }
+
+    fn migrations(&self) -> PathBuf {
+        self.dir.path().join("migrations")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.migrations().join(name), text).unwrap();
+    }
+
+    fn run(&self, sql: &str) {
+        self.server.sql(&self.database, sql).unwrap();
+    }
+
+    fn rows(&self, sql: &str) -> Vec<String> {
+        let text = self.server.sql(&self.database, sql).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn versions(&self) -> Vec<String> {
+        self.rows("SELECT version_id FROM goose_db_version ORDER BY id")
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.rows("SELECT name FROM users ORDER BY id")
+    }
+
+    fn input(&self, to: &str) -> Value {
+        let secret = format!("file:{}", self.dir.path().join("url").display());
+        json!({"database": secret, "dir": self.migrations(), "to": to})
+    }
+}
+
+async fn first(world: &World) -> Call {
+    let input = world.input("3");
+    let prepared = Arc::new(prepare("migrations.down", &input).await.unwrap());
+    call(&input, &prepared, 0, 1)
+}
+
+async fn settle(made: &Call) -> Settled {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let settled = MigrationsShift::down().settle(&context(), made).await;
+        if !matches!(settled, Settled::Running { .. }) || std::time::Instant::now() > deadline {
+            return settled;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plan_says_what_cannot_be_told() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
+    assert_eq!(prepared.guarantee, Guarantee::Probed);
+    assert!(prepared.locks[0].as_str().ends_with(&format!("/{}", world.database)));
+    let codes: Vec<_> = prepared.all_hazards().map(|hazard| hazard.code.as_str()).collect();
+    assert_eq!(codes, ["changes-rows", "drops-column", "blocks-readers", "not-transactional"]);
+    world.write(
+        "00004_vip.sql",
+        "-- +goose Up\n-- +goose Down\nALTER TABLE users MODIFY name varchar(60);\n",
+    );
+    let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
+    assert_eq!(prepared.guarantee, Guarantee::Manual, "the shape alone does not tell all");
+}
+
+/// The session ends after each sub-step; rows that a statement changes are changed once.
+#[tokio::test]
+async fn each_window_is_settled() {
+    let Some(server) = server() else { return };
+    for point in Point::ALL {
+        let world = World::new(server);
+        let made = first(&world).await;
+        let down = MigrationsShift::down().with_fault(move |at| at == point);
+        let outcome = down.apply(&context(), &made).await;
+        assert!(matches!(outcome, Outcome::Unclear { .. }), "{outcome:?}");
+        let settled = settle(&made).await;
+        let again = match (point, &settled) {
+            (Point::Begun | Point::Recorded, Settled::NotDone) => Call {
+                fence: backout_plugin_api::Fence { dispatch: 2, ..made.fence.clone() },
+                ..made.clone()
+            },
+            (Point::Migrated | Point::Ledgered, Settled::Failed { output, .. }) => {
+                assert_eq!(output["statements"], 2);
+                let mut again = first(&world).await;
+                again.key = EffectKey::from_text("0123456789/s/2/0");
+                again
+            }
+            (Point::Committed, Settled::Done { .. }) => made.clone(),
+            _ => panic!("{point:?}: {settled:?}"),
+        };
+        if point != Point::Committed {
+            assert!(matches!(down_apply(&made).await, Outcome::Refused { .. }), "late {point:?}");
+        }
+        let outcome = down_apply(&again).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{point:?}: {outcome:?}");
+        assert_eq!(world.versions(), ["0", "1", "2", "3"], "{point:?}");
+        assert_eq!(world.names(), ["a!", "b"], "{point:?}: once");
+    }
+}
+
+async fn down_apply(call: &Call) -> Outcome {
+    MigrationsShift::down().apply(&context(), call).await
+}
+
+#[tokio::test]
+async fn what_began_is_told_by_the_catalogue_or_stays_in_doubt() {
+    let Some(server) = server() else { return };
+    for is_gone in [true, false] {
+        let world = World::new(server);
+        let made = first(&world).await;
+        assert_eq!(settle(&made).await, Settled::NotDone);
+        world.run("UPDATE users SET name = 'a!' WHERE vip = 1");
+        let state = "state = 'running', statement = 1, begun = 2, was = '1'";
+        world.run(&format!("UPDATE backout_effects SET {state}"));
+        if is_gone {
+            world.run("ALTER TABLE users DROP COLUMN vip");
+        }
+        let Settled::Failed { output, .. } = settle(&made).await else { panic!() };
+        assert_eq!(output["statements"], if is_gone { 2 } else { 1 });
+    }
+    let world = World::new(server);
+    let shape = "-- +goose Up\n-- +goose Down\nALTER TABLE users MODIFY name varchar(60);\n";
+    world.write("00004_vip.sql", shape);
+    let made = first(&world).await;
+    assert_eq!(settle(&made).await, Settled::NotDone);
+    world.run("UPDATE backout_effects SET state = 'running', begun = 1, was = 'another'");
+    let settled = settle(&made).await;
+    let Settled::Unknown { evidence } = settled else { panic!("{settled:?}") };
+    assert!(evidence.contains("MODIFY name"), "{evidence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sending_at_work_is_running_and_its_lock_named() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00004_vip.sql",
+        "-- +goose Up\n-- +goose Down\nSELECT sleep(3);\nALTER TABLE users DROP COLUMN vip;\n",
+    );
+    let made = first(&world).await;
+    let sent = made.clone();
+    let sending = tokio::spawn(async move { down_apply(&sent).await });
+    wait_until(Duration::from_secs(20), || {
+        let sleeper = "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT \
+                       sleep(3)'";
+        if world.rows(sleeper) == ["1"] { Ok(()) } else { Err("nobody sleeps".to_owned()) }
+    })
+    .unwrap();
+    let settled = MigrationsShift::down().settle(&context(), &made).await;
+    let Settled::Running { evidence } = settled else { panic!("{settled:?}") };
+    assert!(evidence.contains("sleep(3)") && evidence.contains("root"), "{evidence}");
+    let mut other = made.clone();
+    other.key = EffectKey::from_text("9999999999/s/1/0");
+    let mut short = context();
+    short.timeout = Duration::from_secs(2);
+    let outcome = MigrationsShift::down().apply(&short, &other).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("a lock of migrations is held by"), "{reason}");
+    let outcome = sending.await.unwrap();
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let made = first(&world).await;
+    let url = server.url(&world.database);
+    let options: sqlx::mysql::MySqlConnectOptions = url.parse().unwrap();
+    let mut report = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for sql in ["BEGIN", "SELECT count(*) FROM users"] {
+        sqlx::raw_sql(sql).execute(&mut report).await.unwrap();
+    }
+    let mut short = context();
+    short.timeout = Duration::from_secs(4);
+    let outcome = MigrationsShift::down().apply(&short, &made).await;
+    let Outcome::Failed { output, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(output["statements"], 1, "rows were changed, the column waits");
+    assert_eq!(world.versions().len(), 5);
+}
+
+struct MariadbCase {
+    world: World,
+    action: Box<dyn Action>,
+    others: [MigrationsShift; 2],
+    input: Value,
+    silent: TcpListener,
+}
+
+impl MariadbCase {
+    fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let others = [MigrationsShift::down(), MigrationsShift::up()];
+        Self { world, action: Box::new(action), others, input, silent }
+    }
+
+    fn elsewhere(&self, port: u16) -> Value {
+        let file = self.world.dir.path().join("elsewhere");
+        std::fs::write(&file, format!("mysql://nobody:x@127.0.0.1:{port}/none")).unwrap();
+        let mut input = self.input.clone();
+        input["database"] = json!(format!("file:{}", file.display()));
+        input
+    }
+}
+
+#[async_trait]
+impl Case for MariadbCase {
+    fn action(&self) -> &dyn Action {
+        &*self.action
+    }
+
+    fn input(&self) -> Value {
+        self.input.clone()
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.world.dir.path().join("scratch")
+    }
+
+    async fn observe(&self) -> Value {
+        let ledger = "SELECT id, version_id, is_applied FROM goose_db_version ORDER BY id";
+        json!({
+            "schema": self.world.rows(SCHEMA),
+            "ledger": self.world.rows(ledger),
+            "names": self.world.names(),
+        })
+    }
+
+    async fn image(&self) -> Value {
+        json!({ "schema": self.world.rows(SCHEMA), "ledger": self.world.versions() })
+    }
+
+    fn find(&self, name: &ActionName) -> Option<&dyn Action> {
+        let found = self.others.iter().find(|action| action.manifest().name == *name);
+        found.map(|action| action as &dyn Action)
+    }
+
+    fn unreachable(&self) -> Option<Value> {
+        Some(self.elsewhere(1))
+    }
+
+    fn silent(&self) -> Option<Value> {
+        Some(self.elsewhere(self.silent.local_addr().unwrap().port()))
+    }
+}
+
+#[tokio::test]
+async fn down_conforms() {
+    let Some(server) = server() else { return };
+    check(async || {
+        let world = World::new(server);
+        let input = world.input("1");
+        MariadbCase::new(world, MigrationsShift::down(), input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn up_conforms() {
+    let Some(server) = server() else { return };
+    check(async || {
+        let world = World::new(server);
+        shift("migrations.down", &world.input("2"), "setup").await;
+        let input = world.input("4");
+        MariadbCase::new(world, MigrationsShift::up(), input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn assert_conforms() {
+    let Some(server) = server() else { return };
+    check(async || {
+        let world = World::new(server);
+        let input = json!({"database": world.input("4")["database"], "at": 4});
+        MariadbCase::new(world, MigrationsAssert, input)
+    })
+    .await
+    .assert_kept();
+}
