@@ -6,7 +6,9 @@ use std::path::Path;
 
 use backout_core::limits::RUNBOOK_BYTES_MAX;
 use backout_core::plan::Plan;
-use backout_runbook::{FileFact, Mode, Problem, Severity, Source, Style, accept, compile, render};
+use backout_runbook::{
+    FileFact, Mode, Problem, RELEASES_FILE, Severity, Source, Style, accept, compile_beside, render,
+};
 use backout_runtime::Host;
 use backout_server::view::counted;
 
@@ -28,6 +30,19 @@ pub(crate) struct Checked {
     pub(crate) problems: Vec<Problem>,
     /// The parameters that have no value yet.
     pub(crate) missing: Vec<String>,
+    /// The manifest beside it, and what is wrong with that.
+    pub(crate) releases: Option<Beside>,
+}
+
+/// The manifest of releases beside a runbook.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    /// Its path.
+    pub(crate) file: String,
+    /// Its text; empty where it could not be read.
+    pub(crate) text: String,
+    /// What is wrong with it, in its own order.
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// A valid runbook with all its parameters.
@@ -37,6 +52,8 @@ pub(crate) struct Loaded {
     pub(crate) plan: Plan,
     /// The file's text.
     pub(crate) text: String,
+    /// What is doubtful in it, in words.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Checks a file; parameters may be missing.
@@ -47,51 +64,103 @@ pub(crate) fn check(host: &Host, file: &Path, given: &Given) -> Checked {
 /// Checks a text.
 #[cfg(test)]
 pub(crate) fn check_text(host: &Host, name: &str, text: &str, given: &Given) -> Checked {
-    compiled(host, name.to_owned(), text.to_owned(), given, Mode::Check)
+    compiled(host, name.to_owned(), text.to_owned(), None, given, Mode::Check)
 }
 
 /// Loads a runbook for a plan or a run; problems are shown and end the command.
 pub(crate) fn load(app: &App, host: &Host, file: &Path, given: &Given) -> Result<Loaded, Failure> {
     let checked = checked(host, file, given, Mode::Run);
     show_problems(app, &checked);
-    let Checked { file, text, plan, problems, .. } = checked;
-    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let errors = checked.errors();
+    let warnings = checked.warnings().map(|problem| problem.message.clone()).collect();
+    let Checked { file, text, plan, .. } = checked;
     match plan {
-        Some(plan) => Ok(Loaded { plan, text }),
+        Some(plan) => Ok(Loaded { plan, text, warnings }),
         None => Err(Failure::InvalidRunbook { count: counted(errors, "problem"), file }),
     }
 }
 
 /// Shows problems and warnings with the lines of the file, to stderr.
 pub(crate) fn show_problems(app: &App, checked: &Checked) {
-    let source = Source { name: &checked.file, text: &checked.text };
     let style = Style { width: app.ui.width.min(120), colour: true, unicode: app.ui.interactive };
-    for problem in &checked.problems {
-        app.ui.say(render(problem, &source, style).trim_end());
+    let show = |source: Source<'_>, problems: &[Problem]| {
+        for problem in problems {
+            app.ui.say(render(problem, &source, style).trim_end());
+        }
+    };
+    if let Some(beside) = &checked.releases {
+        show(Source { name: &beside.file, text: &beside.text }, &beside.problems);
+    }
+    show(Source { name: &checked.file, text: &checked.text }, &checked.problems);
+}
+
+impl Checked {
+    /// How many problems keep it from running.
+    fn errors(&self) -> usize {
+        let beside = self.releases.iter().flat_map(|beside| &beside.problems);
+        let all = self.problems.iter().chain(beside);
+        all.filter(|problem| problem.severity == Severity::Error).count()
+    }
+
+    /// What is doubtful, in words.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
     }
 }
 
 fn checked(host: &Host, file: &Path, given: &Given, mode: Mode) -> Checked {
     let name = file.display().to_string();
     match accept(&name, read(file)) {
-        Ok(text) => compiled(host, name, text, given, mode),
+        Ok(text) => compiled(host, name, text, beside(file), given, mode),
         Err(problem) => Checked {
             file: name,
             text: String::new(),
             plan: None,
             problems: vec![*problem],
             missing: Vec::new(),
+            releases: None,
         },
     }
 }
 
-fn compiled(host: &Host, file: String, text: String, given: &Given, mode: Mode) -> Checked {
+/// The manifest in the folder of a runbook; nothing where there is none.
+fn beside(runbook: &Path) -> Option<Beside> {
+    let file = runbook.parent()?.join(RELEASES_FILE);
+    let name = file.display().to_string();
+    let fact = read(&file);
+    if matches!(&fact, FileFact::Failed(error) if error.kind() == ErrorKind::NotFound) {
+        return None;
+    }
+    Some(match accept(&name, fact) {
+        Ok(text) => Beside { file: name, text, problems: Vec::new() },
+        Err(problem) => Beside { file: name, text: String::new(), problems: vec![*problem] },
+    })
+}
+
+fn compiled(
+    host: &Host,
+    file: String,
+    text: String,
+    releases: Option<Beside>,
+    given: &Given,
+    mode: Mode,
+) -> Checked {
     let source = Source { name: &file, text: &text };
-    let compiled = compile(&source, given, mode, &Actions(host));
+    let manifest = releases.as_ref().map(|beside| beside.text.as_str());
+    let compiled = compile_beside(&source, manifest, given, mode, &Actions(host));
+    let releases = releases.map(|beside| Beside {
+        problems: match compiled.release_problems {
+            // It was not looked at, or is well.
+            none if none.is_empty() => none,
+            _ if !beside.problems.is_empty() => beside.problems,
+            found => found,
+        },
+        ..beside
+    });
     let mut problems = compiled.problems;
     problems.extend(compiled.warnings);
     problems.sort_by_key(|problem| (problem.line, problem.column));
-    Checked { file, text, plan: compiled.plan, problems, missing: compiled.missing }
+    Checked { file, text, plan: compiled.plan, problems, missing: compiled.missing, releases }
 }
 
 /// A file beyond the limit is not read: it may be a disk.

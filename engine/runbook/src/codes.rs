@@ -60,4 +60,10 @@ codes! {
     PARAM_VALUE = "BO0603", "A value that the parameter does not take";
     PARAM_DECLARED = "BO0604", "A parameter that is declared in the wrong way";
     PARAM_SECRET = "BO0605", "A secret given by its value";
+    RELEASES_MISSING = "BO0701", "There is no `releases.ron` beside the runbook";
+    RELEASE_UNKNOWN = "BO0702", "A release that is not in `releases.ron`";
+    RELEASE_TWICE = "BO0703", "Two entries are one release";
+    RELEASE_DIGEST = "BO0704", "An image or artifact that is not named by its digest";
+    RELEASE_SCHEMA = "BO0705", "A release and its own schema do not go together";
+    RELEASE_UNFIT = "BO0706", "The release does not work with the schema that will be there";
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::codes;
 use crate::fields::{At, Record, listed, name_fault, parse_duration};
 use crate::problem::{Problem, advice};
+use crate::releases::{RELEASES_FILE, Releases};
 use crate::tables;
 use crate::tree::Node;
 
@@ -32,9 +33,11 @@ pub enum ParamType {
     Choice,
     /// A list of values.
     List,
+    /// The id of an entry of the manifest beside the runbook; its value is the entry.
+    Release,
 }
 
-const TYPES: [(&str, ParamType); 7] = [
+const TYPES: [(&str, ParamType); 8] = [
     ("text", ParamType::Text),
     ("integer", ParamType::Integer),
     ("boolean", ParamType::Boolean),
@@ -42,6 +45,7 @@ const TYPES: [(&str, ParamType); 7] = [
     ("version", ParamType::Version),
     ("choice", ParamType::Choice),
     ("list", ParamType::List),
+    ("release", ParamType::Release),
 ];
 
 impl ParamType {
@@ -183,9 +187,11 @@ impl Declared<'_> {
                 _ => Err(format!("`{text}` is neither `true` nor `false`")),
             },
             ParamType::List => Ok(read_list(text)),
-            ParamType::Text | ParamType::Duration | ParamType::Version | ParamType::Choice => {
-                Ok(Value::String(text.to_owned()))
-            }
+            ParamType::Text
+            | ParamType::Duration
+            | ParamType::Version
+            | ParamType::Choice
+            | ParamType::Release => Ok(Value::String(text.to_owned())),
         }
     }
 
@@ -269,10 +275,14 @@ fn is_version(text: &str) -> bool {
 pub(crate) fn values(
     declared: &[Declared<'_>],
     given: &BTreeMap<String, GivenParam>,
+    releases: &Releases,
     required: bool,
     problems: &mut Vec<Problem>,
 ) -> Values {
     let mut values = Values::default();
+    if matches!(releases, Releases::Absent) {
+        problems.extend(declared.iter().filter(|p| p.kind == ParamType::Release).map(absent));
+    }
     for name in given.keys() {
         if !declared.iter().any(|param| param.name.value == name) {
             let names: Vec<&str> = declared.iter().map(|param| param.name.value).collect();
@@ -288,10 +298,10 @@ pub(crate) fn values(
     for param in declared {
         let name = param.name.value;
         match given.get(name) {
-            Some(value) => given_value(param, value, &mut values, problems),
+            Some(value) => given_value(param, value, releases, &mut values, problems),
             None => {
                 if let Some(value) = &param.default {
-                    values.know(param, value.clone());
+                    values.take(param, value.clone(), releases, problems);
                 } else {
                     values.missing.push(name.to_owned());
                     problems.extend(required.then(|| missing(param)));
@@ -305,6 +315,7 @@ pub(crate) fn values(
 fn given_value(
     param: &Declared<'_>,
     given: &GivenParam,
+    releases: &Releases,
     values: &mut Values,
     problems: &mut Vec<Problem>,
 ) {
@@ -313,7 +324,7 @@ fn given_value(
         GivenParam::Value(value) => param.fit(value.clone()),
     };
     match fitted {
-        Ok(value) => values.know(param, value),
+        Ok(value) => values.take(param, value, releases, problems),
         Err(reason) => {
             let name = param.name.value;
             let code = if param.secret { codes::PARAM_SECRET } else { codes::PARAM_VALUE };
@@ -333,7 +344,39 @@ fn given_value(
     }
 }
 
+fn absent(param: &Declared<'_>) -> Problem {
+    let message =
+        format!("`{}` is a release, and there is no {RELEASES_FILE} here", param.name.value);
+    Problem::new(codes::RELEASES_MISSING, message)
+        .at(param.name.span, "names an entry of that file")
+        .help(format!(
+            "write {RELEASES_FILE} beside the runbook: Releases(format: 1, releases: [])"
+        ))
+}
+
 impl Values {
+    /// A value that fits its type. The id of a release becomes its entry.
+    fn take(
+        &mut self,
+        param: &Declared<'_>,
+        value: Value,
+        releases: &Releases,
+        problems: &mut Vec<Problem>,
+    ) {
+        if param.kind != ParamType::Release {
+            return self.know(param, value);
+        }
+        let id = value.as_str().unwrap_or_default();
+        match releases {
+            Releases::Known(manifest) => match manifest.find(id) {
+                Some(release) => return self.know(param, release.value.clone()),
+                None => problems.push(manifest.unknown(id).at(param.name.span, "declared here")),
+            },
+            Releases::Absent | Releases::Unreadable => {}
+        }
+        self.missing.push(param.name.value.to_owned());
+    }
+
     fn know(&mut self, param: &Declared<'_>, value: Value) {
         let value = ParamValue { value, secret: param.secret };
         self.known.insert(param.name.value.to_owned(), value);
@@ -358,5 +401,6 @@ fn placeholder(param: &Declared<'_>) -> String {
         ParamType::Version => "1.2.3".to_owned(),
         ParamType::Choice => param.options.join("|"),
         ParamType::List => "A,B".to_owned(),
+        ParamType::Release => "2026.1.2".to_owned(),
     }
 }

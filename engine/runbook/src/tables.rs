@@ -94,9 +94,10 @@ pub const PARAM: StructDoc = StructDoc {
     fields: &[
         field(
             "type",
-            "`text`, `integer`, `boolean`, `duration`, `version`, `choice`, `list`",
+            "`text`, `integer`, `boolean`, `duration`, `version`, `choice`, `list`, `release`",
             "`text`",
-            "What it takes.",
+            "What it takes. A `release` is the id of an entry of `releases.ron`, and its value is \
+             that entry: `${params.to.services.cart.image}`.",
         ),
         field("default", "a value of the type", "none", "Without it a value must be given."),
         field("pattern", "regular expression", "none", "What a text or version must match whole."),
@@ -246,6 +247,73 @@ pub const ESCALATION: StructDoc = StructDoc {
     ],
 };
 
+/// The manifest.
+pub const RELEASES: StructDoc = StructDoc {
+    name: "Releases",
+    meaning: "The whole of `releases.ron`, which stands beside the runbooks that have a parameter of \
+              type `release`.",
+    fields: &[
+        field("format", "whole number", "required", "The version of this format: `1`."),
+        field("releases", "list of `Release`", "required", "At most 200."),
+    ],
+};
+
+/// One release.
+pub const RELEASE: StructDoc = StructDoc {
+    name: "Release",
+    meaning: "One release: what `params.x` is where `-p x=ID` names it.",
+    fields: &[
+        field("id", "text", "required", "Its name, unique in the file: `\"2025.11.3\"`."),
+        field("deployed_at", "moment", "required", "When, in UTC: `\"2025-11-20T10:15:00Z\"`."),
+        field("services", "map of `Service`", "`{}`", "What each service runs."),
+        field(
+            "schemas",
+            "map of whole numbers",
+            "`{}`",
+            "The schema version that it left behind, by database: `{\"shop\": 41}`.",
+        ),
+        field(
+            "works_with",
+            "map of lists",
+            "its own version",
+            "The schema versions that it works with, by database: `{\"shop\": [39, (from: 41, to: \
+             43)]}`. Expressions see each as `from` and `to`.",
+        ),
+        field("flags", "list of texts", "`[]`", "The feature flags that it knows."),
+        field("config", "SHA-256", "none", "The digest of its configuration."),
+    ],
+};
+
+/// What one service runs.
+pub const SERVICE: StructDoc = StructDoc {
+    name: "Service",
+    meaning: "What one service runs in a release: one of the two.",
+    fields: &[
+        field("image", "text", "none", "Its image by digest: `\"registry/cart@sha256:…\"`."),
+        field("artifact", "`Artifact`", "none", "Its file."),
+    ],
+};
+
+/// A file of a release.
+pub const ARTIFACT: StructDoc = StructDoc {
+    name: "Artifact",
+    meaning: "A file of a release; it fits the `artifact` of `releases.activate` as a whole.",
+    fields: &[
+        field("path", "text", "none", "Where it stands in the release's folder."),
+        field("sha256", "SHA-256", "required", "64 hex digits."),
+    ],
+};
+
+/// Schema versions in a row.
+pub const VERSIONS: StructDoc = StructDoc {
+    name: "Versions",
+    meaning: "Schema versions in a row, in `works_with`.",
+    fields: &[
+        field("from", "whole number", "required", "The first."),
+        field("to", "whole number", "required", "The last."),
+    ],
+};
+
 /// All structs, in the order of the reference.
 pub const STRUCTS: &[&StructDoc] = &[
     &RUNBOOK,
@@ -259,4 +327,9 @@ pub const STRUCTS: &[&StructDoc] = &[
     &CHECK,
     &COMMS,
     &ESCALATION,
+    &RELEASES,
+    &RELEASE,
+    &SERVICE,
+    &ARTIFACT,
+    &VERSIONS,
 ];

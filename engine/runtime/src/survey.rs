@@ -132,6 +132,9 @@ pub struct PlanReport {
     /// The first step after which not everything can be brought back, as far as it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_of_no_return: Option<String>,
+    /// What the runbook itself gives cause to doubt, before any target is looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The steps, in plan order.
     pub steps: Vec<StepReport>,
 }
@@ -164,6 +167,7 @@ pub async fn survey(
         environment: plan.environment.clone(),
         at: now,
         point_of_no_return: None,
+        warnings: Vec::new(),
         steps,
     };
     for (step, wave) in report.steps.iter_mut().zip(&order.wave) {

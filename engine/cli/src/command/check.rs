@@ -33,6 +33,15 @@ struct FileReport<'a> {
     /// Parameters that a run must be given.
     missing: &'a [String],
     problems: &'a [backout_runbook::Problem],
+    /// The manifest of releases beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    releases: Option<BesideReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct BesideReport<'a> {
+    file: &'a str,
+    problems: &'a [backout_runbook::Problem],
 }
 
 /// Checks each file; the worst decides the exit code.
@@ -60,6 +69,10 @@ fn file_report(checked: &Checked) -> FileReport<'_> {
         steps: checked.plan.as_ref().map_or(0, |plan| plan.steps.len()),
         missing: &checked.missing,
         problems: &checked.problems,
+        releases: checked
+            .releases
+            .as_ref()
+            .map(|beside| BesideReport { file: &beside.file, problems: &beside.problems }),
     }
 }
 

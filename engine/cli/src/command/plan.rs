@@ -44,7 +44,8 @@ pub(crate) fn surveyed(
     let given = params::read(params)?;
     let host = app.host();
     let loaded = runbook_file::load(app, &host, file, &given)?;
-    let report = app.block_on(look(&host, &loaded.plan))?;
+    let mut report = app.block_on(look(&host, &loaded.plan))?;
+    report.warnings = loaded.warnings;
     Ok((loaded.plan, report))
 }
 

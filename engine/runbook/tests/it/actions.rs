@@ -6,6 +6,7 @@ use backout_core::contract::Guarantee;
 use backout_core::id::TargetId;
 use backout_runbook::{
     ActionInfo, Catalogue, Checked, Compiled, GivenParam, InputProblem, Mode, Source, compile,
+    compile_beside,
 };
 use serde_json::{Value, json};
 
@@ -125,6 +126,12 @@ pub(crate) fn run(text: &str, given: &[&str]) -> Compiled {
 /// Compiles a text as `check` does.
 pub(crate) fn check(text: &str) -> Compiled {
     compile(&Source { name: "test.ron", text }, &BTreeMap::new(), Mode::Check, &Actions)
+}
+
+/// Compiles a text as `check` does, with this manifest beside it.
+pub(crate) fn beside(text: &str, releases: &str) -> Compiled {
+    let source = Source { name: "test.ron", text };
+    compile_beside(&source, Some(releases), &BTreeMap::new(), Mode::Check, &Actions)
 }
 
 /// A runbook with these fields after its name.

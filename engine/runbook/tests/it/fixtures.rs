@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backout_runbook::{FileFact, Mode, Source, Style, accept, codes, compile, render};
+use backout_runbook::{
+    FileFact, Mode, RELEASES_FILE, Source, Style, accept, codes, compile_beside, render,
+};
 
 use crate::actions::Actions;
 
@@ -29,14 +31,18 @@ pub(crate) fn check_file(path: &Path, found: &str) {
 }
 
 /// All that is said of a file, as text, and the codes of it. A file may begin with
-/// `// mode: run`; else it is read as `check` does.
-fn said(name: &str, text: &str) -> (String, BTreeSet<&'static str>) {
+/// `// mode: run`; else it is read as `check` does. What stands under its name in `releases/` is the
+/// `releases.ron` beside it.
+fn said(name: &str, text: &str, releases: Option<&str>) -> (String, BTreeSet<&'static str>) {
     let mode = if text.starts_with("// mode: run") { Mode::Run } else { Mode::Check };
     let source = Source { name, text };
-    let compiled = compile(&source, &BTreeMap::new(), mode, &Actions);
-    let all: Vec<_> = compiled.problems.iter().chain(&compiled.warnings).collect();
-    let text = all.iter().map(|problem| render(problem, &source, Style::PLAIN)).collect();
-    (text, all.iter().map(|problem| problem.code).collect())
+    let beside = Source { name: RELEASES_FILE, text: releases.unwrap_or_default() };
+    let compiled = compile_beside(&source, releases, &BTreeMap::new(), mode, &Actions);
+    let own = compiled.problems.iter().chain(&compiled.warnings).map(|problem| (problem, &source));
+    let all: Vec<_> =
+        own.chain(compiled.release_problems.iter().map(|problem| (problem, &beside))).collect();
+    let text = all.iter().map(|(problem, source)| render(problem, source, Style::PLAIN)).collect();
+    (text, all.iter().map(|(problem, _)| problem.code).collect())
 }
 
 #[test]
@@ -47,7 +53,8 @@ fn wrong_runbooks_are_told_as_expected() {
     files.sort();
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "ron")) {
         let name = file.file_name().unwrap().to_str().unwrap();
-        let (text, codes) = said(name, &fs::read_to_string(file).unwrap());
+        let releases = fs::read_to_string(bad().join("releases").join(name)).ok();
+        let (text, codes) = said(name, &fs::read_to_string(file).unwrap(), releases.as_deref());
         assert!(!codes.is_empty(), "{name} is not wrong");
         seen.extend(codes);
         check_file(&file.with_extension("txt"), &text);

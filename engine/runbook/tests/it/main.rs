@@ -6,3 +6,4 @@ mod fixtures;
 mod order;
 mod pages;
 mod plans;
+mod releases;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
-use backout_runbook::{Mode, Source, codes, compile, reference_page};
+use backout_runbook::{Mode, Source, codes, compile, compile_beside, reference_page};
 
 use crate::actions::Actions;
 use crate::fixtures::{check_file, root};
@@ -25,7 +25,7 @@ fn every_code_has_a_page_and_its_example_gives_that_code() {
             assert_eq!(first_code(&example), Some(*code), "{code}:\n{example}");
         }
         let about_files = code.starts_with("BO010") && *code < "BO0110";
-        let about_values = ["BO0602", "BO0603", "BO0605"].contains(code);
+        let about_values = ["BO0602", "BO0603", "BO0605", "BO0702", "BO0706"].contains(code);
         assert!(about_files || about_values || !examples(&page).is_empty(), "{code}: no example");
     }
 }
@@ -51,7 +51,16 @@ fn examples(page: &str) -> Vec<String> {
         .collect()
 }
 
+/// A block that is a manifest stands beside a runbook that asks for a release.
 fn first_code(text: &str) -> Option<&'static str> {
+    if text.starts_with("Releases(") {
+        let runbook = "Runbook(format: 1, name: \"page\", params: {\"to\": (type: release)}, \
+                       steps: [(id: \"a\", action: \"noop.run\")])";
+        let source = Source { name: "page", text: runbook };
+        let given = BTreeMap::new();
+        let compiled = compile_beside(&source, Some(text), &given, Mode::Check, &Actions);
+        return compiled.release_problems.first().map(|problem| problem.code);
+    }
     let mode = if text.starts_with("// mode: run") { Mode::Run } else { Mode::Check };
     let compiled = compile(&Source { name: "page", text }, &BTreeMap::new(), mode, &Actions);
     compiled.problems.first().or(compiled.warnings.first()).map(|problem| problem.code)

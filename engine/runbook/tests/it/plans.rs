@@ -6,7 +6,7 @@ use backout_core::plan::{OnExhausted, Order, Role};
 use backout_runbook::{Severity, codes, describe, tables};
 use serde_json::json;
 
-use crate::actions::{check, run, runbook};
+use crate::actions::{beside, check, run, runbook};
 
 const WHOLE: &str = r##"
 #![enable(implicit_some)]
@@ -213,6 +213,10 @@ fn two_steps_on_one_target_in_one_wave() {
     assert_eq!(warnings[0].severity, Severity::Warning);
 }
 
+fn manifest(inner: &str) -> String {
+    format!("Releases(format: 1, releases: [({inner})])")
+}
+
 /// Every field of the tables is read: a value that fits none of them is refused at each.
 #[test]
 fn every_field_of_the_tables_is_read() {
@@ -230,6 +234,11 @@ fn every_field_of_the_tables_is_read() {
             "Check" => runbook(&format!("success: (checks: [({inner})]), {}", step(""))),
             "Comms" => runbook(&format!("comms: ({inner}), {}", step(""))),
             "Escalation" => runbook(&format!("escalation: [({inner})], {}", step(""))),
+            "Releases" => format!("Releases({inner})"),
+            "Release" => manifest(inner),
+            "Service" => manifest(&format!("services: {{\"s\": ({inner})}}")),
+            "Artifact" => manifest(&format!("services: {{\"s\": (artifact: ({inner}))}}")),
+            "Versions" => manifest(&format!("works_with: {{\"s\": [({inner})]}}")),
             other => panic!("{other}: say where it stands"),
         }
     };
@@ -240,18 +249,20 @@ fn every_field_of_the_tables_is_read() {
             }
             let text = wrap(doc.name, &format!("{}: {{1: 2}}", field.name));
             let place = text.find("{1: 2}").unwrap();
-            let compiled = check(&text);
-            let told = compiled.problems.iter().any(|problem| {
+            let problems = if text.starts_with("Releases") {
+                let asks =
+                    "params: {\"to\": (type: release)}, steps: [(id: \"a\", action: \"noop.run\")]";
+                beside(&runbook(asks), &text).release_problems
+            } else {
+                check(&text).problems
+            };
+            let told = problems.iter().any(|problem| {
                 problem
                     .labels
                     .iter()
                     .any(|label| label.span.start >= place && label.span.start <= place + 1)
             });
-            assert!(
-                told,
-                "{}.{} is not read:\n{text}\n{:#?}",
-                doc.name, field.name, compiled.problems
-            );
+            assert!(told, "{}.{} is not read:\n{text}\n{:#?}", doc.name, field.name, problems);
         }
     }
 }
