@@ -584,3 +584,80 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// A flag that somebody switches on again while the run waits: the run does not end as if nothing
+/// were, says who waits for whom, and makes it again when asked to.
+#[test]
+fn a_watched_step_that_somebody_changes_back_holds_the_run_until_a_person_answers() {
+    let env = TestEnv::new();
+    let flags = env.write("flags.yaml", FLAGS);
+    env.write(
+        "stays.ron",
+        &format!(
+            r#"Runbook(format: 1, name: "stays", steps: [
+    (id: "flag", action: "flags.off", with: (file: "{}", flags: ["new_checkout"]),
+        accept: ["future-schedule"], watch: true),
+    (id: "go", action: "wait.approval", with: (text: "is it quiet?")),
+])"#,
+            flags.display()
+        ),
+    );
+    env.backout(["run", "stays.ron"]).exits(4);
+    let off = fs::read_to_string(&flags).unwrap();
+    assert_ne!(off, FLAGS);
+    fs::write(&flags, FLAGS).unwrap();
+    env.backout(["approve", "latest", "go"]).exits(0);
+    let said = env.backout(["resume", "latest", "--no-wait"]).exits(4);
+    assert!(said.err.contains("ALARM  flag"), "{}", said.err);
+    let status = env.status("latest");
+    assert_eq!(status["state"], "waiting");
+    assert_eq!(status["alarms"][0]["step"], "flag");
+    assert_eq!(status["wants"][0]["what"], "alarm");
+    let kinds = |env: &TestEnv| -> Vec<String> {
+        let kind = |event: &Value| event["kind"].as_str().unwrap().to_owned();
+        env.history("latest").iter().map(kind).collect()
+    };
+    assert!(kinds(&env).contains(&"watch-alarm".to_owned()));
+    env.backout(["retry", "latest"]).exits(0);
+    env.backout(["resume", "latest", "--no-wait"]).exits(0);
+    assert_eq!(fs::read_to_string(&flags).unwrap(), off);
+    assert_eq!(kinds(&env).iter().filter(|kind| *kind == "watch-held").count(), 1);
+}
+
+/// Two runs, each of which holds what the other wants: both say so, and end with 4 until one is
+/// ended.
+#[test]
+fn runs_that_wait_for_each_other_in_a_circle_say_so() {
+    let env = TestEnv::new();
+    let runbook = |name: &str, first: &str, second: &str| {
+        format!(
+            r#"Runbook(format: 1, name: "{name}", steps: [
+    (id: "first", action: "exec.run", with: (command: ["true"]), locks: ["test:{first}"]),
+    (id: "gate", action: "wait.approval", with: (text: "go?")),
+    (id: "second", action: "exec.run", with: (command: ["true"]), locks: ["test:{second}"]),
+])"#
+        )
+    };
+    env.write("one.ron", &runbook("one", "a", "b"));
+    env.write("two.ron", &runbook("two", "b", "a"));
+    let begun = |file: &str| {
+        env.backout(["run", file]).exits(4);
+        env.status("latest")["run"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (begun("one.ron"), begun("two.ron"));
+    let stuck = |run: &str| {
+        env.backout(["approve", run, "gate"]).exits(0);
+        env.spawn(["resume", run, "--no-wait"])
+    };
+    let (first, second) = (stuck(&one), stuck(&two));
+    for (running, run, other) in [(first, &one, &two), (second, &two, &one)] {
+        let said = running.wait().exits(4);
+        assert!(said.err.contains("WAITS IN A CIRCLE"), "{}", said.err);
+        assert!(said.err.contains(&format!("backout abort {other}")), "{}", said.err);
+        let status = env.status(run);
+        assert_eq!(status["circle"], serde_json::json!([run, other]));
+        assert_eq!(status["wants"][0]["what"], "circle");
+    }
+    env.backout(["abort", &one]).exits(0);
+    env.backout(["resume", &two]).exits(0);
+}

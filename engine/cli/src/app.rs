@@ -7,6 +7,9 @@ use std::sync::{Arc, OnceLock};
 use backout_plugin_api::{Action, SystemSecrets};
 use backout_runtime::{Clock, Host, SystemClock};
 use clap::Parser;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Color, Global, Verb};
 use crate::command;
@@ -124,7 +127,10 @@ fn log_to_stderr(filter: Option<&str>) {
     let Some(filter) = filter else { return };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .finish()
+        // It writes whole requests, with the environment of containers in them.
+        .with(filter_fn(|metadata| !metadata.target().starts_with("bollard")));
     // Only a second subscriber could stand in the way, and there is none.
     let _ = subscriber.try_init().is_ok();
 }
@@ -153,6 +159,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Close(args) => command::ask::close(app, args),
         Verb::Export(args) => command::export::run(app, &args),
         Verb::Import(args) => command::import::run(app, &args),
+        Verb::Tidy(args) => command::tidy::run(app, &args),
         Verb::Retain(args) => command::retain::run(app, &args),
         Verb::Verify(args) => command::verify::run(app, &args),
         Verb::Plugins(args) => command::plugins::run(app, &args),

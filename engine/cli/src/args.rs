@@ -120,6 +120,8 @@ pub(crate) enum Verb {
     Import(command::import::Args),
     /// Remove finished runs that ended long ago; nothing else ever removes one
     Retain(command::retain::Args),
+    /// Remove what a closed run kept for its undo
+    Tidy(command::tidy::Args),
     /// Check every checksum and chain of the store, and name the first bad byte
     Verify(command::verify::Args),
     /// List the actions, or show one with its fields, guarantee and an example

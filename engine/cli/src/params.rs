@@ -80,7 +80,48 @@ fn parse(text: &str) -> Result<Values, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::json;
+
+    const PIECES: [&str; 20] = [
+        "{", "}", "(", ")", "[", "]", ":", ",", "\"", "a", "\"a\":", "1e999", "-0", "'x'", "Some(",
+        "//\n", "/*", "r#\"", "\u{e9}", " ",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_with_a_reason(
+            text in "(?s).{0,40}", pieces in prop::collection::vec(select(&PIECES[..]), 0..30),
+        ) {
+            for text in [text.clone(), pieces.concat(), format!("{{{}", pieces.concat())] {
+                prop_assert!(parse(&text).is_ok() || !parse(&text).unwrap_err().is_empty());
+            }
+        }
+
+        #[test]
+        fn what_is_written_as_json_is_read_back(
+            values in prop::collection::btree_map(".{0,8}", (any::<i64>(), ".{0,8}", any::<bool>()), 0..4),
+        ) {
+            let wanted: Values =
+                values.into_iter().map(|(name, value)| (name, json!(value))).collect();
+            prop_assert_eq!(parse(&json!(wanted).to_string()).unwrap(), wanted);
+        }
+
+        #[test]
+        fn a_pair_keeps_its_value(name in "[^=]{1,9}", value in "(?s).{0,20}") {
+            let found = pair(&format!("{name}={value}"));
+            let blank = name.trim().is_empty();
+            prop_assert_eq!(found.ok(), (!blank).then(|| (name.trim().to_owned(), value)));
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        for open in ["[", "{\"a\":", "(a:", "Some("] {
+            assert!(parse(&open.repeat(100_000)).is_err(), "{open}");
+        }
+    }
 
     #[test]
     fn files_are_ron_or_json() {

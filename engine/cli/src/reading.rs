@@ -12,7 +12,7 @@ use backout_core::snapshot::catch_up;
 use backout_core::state::RunState;
 use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
-use backout_server::view::{RunFacts, RunView, rfc3339, run_view};
+use backout_server::view::{RunFacts, RunView, circle, rfc3339, run_view, waits_for};
 use backout_store::journal::StoreError;
 use backout_store::{EmbeddedStore, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
@@ -177,7 +177,19 @@ impl Reading {
             head: None,
             best_guarantee: &best,
         };
-        Ok(run_view(&state, &facts))
+        let view = run_view(&state, &facts);
+        Ok(match self.circle(&state) {
+            Some(circle) => view.in_circle(&circle),
+            None => view,
+        })
+    }
+
+    /// The runs that wait for each other's locks in a circle with this one.
+    pub(crate) fn circle(&self, state: &RunState) -> Option<Vec<RunId>> {
+        let own = waits_for(state);
+        let waits =
+            |run: &RunId| self.state(run).map(|state| waits_for(&state)).unwrap_or_default();
+        if own.is_empty() { None } else { circle(&state.run, &own, &waits) }
     }
 
     /// Whether the engine that took a run up is the process that owns the store: one that died may

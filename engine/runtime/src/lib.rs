@@ -10,6 +10,7 @@ pub mod handle;
 pub mod host;
 pub mod needs;
 pub mod survey;
+pub mod tidy;
 
 pub use call::Observer;
 pub use capture::Captures;

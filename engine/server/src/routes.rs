@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use backout_core::id::{RunId, Seq};
 use backout_runtime::Engine;
 use backout_store::journal::JournalStore;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 use crate::wire::{
@@ -44,11 +46,17 @@ pub fn router(face: Face) -> Router {
         .route("/api/v1/runs/{run}/ask", post(ask))
         .route("/api/v1/runs/{run}/events", get(events))
         .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
         .with_state(face)
 }
 
 async fn unknown_route() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no such route", "this engine has no such route")
+}
+
+async fn unknown_method() -> Problem {
+    let detail = "this route does not take that method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no such method", detail)
 }
 
 async fn owner(State(face): State<Face>) -> Json<Owner> {
@@ -63,7 +71,7 @@ async fn owner(State(face): State<Face>) -> Json<Owner> {
 
 async fn start(
     State(face): State<Face>,
-    Json(request): Json<StartRequest>,
+    Asked(request): Asked<StartRequest>,
 ) -> Result<Json<RunReply>, Problem> {
     let StartRequest { run, plan, text, by } = request;
     let run = known_shape(run.as_str())?;
@@ -73,22 +81,67 @@ async fn start(
 
 async fn resume(
     State(face): State<Face>,
-    Path(run): Path<String>,
-    Json(request): Json<ResumeRequest>,
+    Named(run): Named,
+    Asked(request): Asked<ResumeRequest>,
 ) -> Result<Json<RunReply>, Problem> {
-    let run = known_shape(&run)?;
     face.engine.resume(&run, request.by.cause()).await?;
     Ok(Json(RunReply { run }))
 }
 
 async fn ask(
     State(face): State<Face>,
-    Path(run): Path<String>,
-    Json(request): Json<AskRequest>,
+    Named(run): Named,
+    Asked(request): Asked<AskRequest>,
 ) -> Result<Json<AskReply>, Problem> {
-    let run = known_shape(&run)?;
     let answer = face.engine.ask(&run, request.ask, request.by.cause()).await?;
     Ok(Json(AskReply { seq: answer.seq.0, driven: answer.driven }))
+}
+
+/// The body of a request.
+struct Asked<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let read = Json::<T>::from_request(request, state).await;
+        read.map(|Json(asked)| Self(asked))
+            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))
+    }
+}
+
+/// The run that a path names.
+struct Named(RunId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) =
+            read.map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))?;
+        known_shape(&name).map(Self)
+    }
+}
+
+/// The query of a path with events.
+struct Range(From);
+
+impl<S: Send + Sync> FromRequestParts<S> for Range {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Query::<From>::from_request_parts(parts, state).await;
+        read.map(|Query(query)| Self(query))
+            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))
+    }
+}
+
+/// What could not be read of a request is answered like every other problem.
+fn unreadable(status: StatusCode, why: String) -> Problem {
+    let help =
+        "the command and the engine may be of different releases: compare `backout --version`";
+    Problem { help: Some(help.to_owned()), ..Problem::new(status, "unreadable request", why) }
 }
 
 /// From where on, and how long to wait for the first one.
@@ -102,10 +155,9 @@ struct From {
 
 async fn events(
     State(face): State<Face>,
-    Path(run): Path<String>,
-    Query(query): Query<From>,
+    Named(run): Named,
+    Range(query): Range,
 ) -> Result<Json<EventsPage>, Problem> {
-    let run = known_shape(&run)?;
     let from = Seq(query.from.max(1));
     let mut watch = face.store.watch(&run);
     let arrived = watch.wait_for(|last| *last >= from);
@@ -128,7 +180,41 @@ fn known_shape(text: &str) -> Result<RunId, Problem> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::known_shape;
+    use axum::body::Body;
+    use axum::extract::{FromRequest, FromRequestParts};
+    use axum::http::{Request, header};
+
+    use super::{Asked, Range, known_shape};
+    use crate::problem::Problem;
+    use crate::wire::AskRequest;
+
+    async fn refused(kind: &str, body: &str) -> Problem {
+        let request = Request::post("/").header(header::CONTENT_TYPE, kind);
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        Asked::<AskRequest>::from_request(request, &()).await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_read_is_a_problem() {
+        for (kind, body, status) in [
+            ("application/json", "{", 400),
+            ("application/json", "{}", 422),
+            ("text/plain", "{}", 415),
+        ] {
+            let problem = refused(kind, body).await;
+            assert_eq!(problem.status, status, "{problem:?}");
+            assert_eq!(problem.kind, "urn:backout:unreadable-request");
+            assert!(!problem.detail.is_empty() && problem.help.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_that_cannot_be_read_is_a_problem() {
+        let request = Request::get("/?from=minus").body(Body::empty()).unwrap();
+        let (mut parts, _) = request.into_parts();
+        let problem = Range::from_request_parts(&mut parts, &()).await.err().unwrap();
+        assert_eq!((problem.status, problem.title.as_str()), (400, "unreadable request"));
+    }
 
     proptest! {
         #[test]

@@ -95,7 +95,11 @@ impl<'a> HomeReader<'a> {
         let wanted = FrameHeader::wanted(bytes).filter(|len| *len <= WINDOW).ok_or_else(bad)?;
         let bytes = self.fill(offset, wanted)?;
         let (header, entries) = FrameHeader::decode(bytes).ok_or_else(bad)?;
-        let entry = entries.first().ok_or_else(bad)?;
+        let [entry] = entries.as_slice() else { return Err(bad()) };
+        if !is_of(path, &entry.run) {
+            let why = format!("the records here are of run {}", entry.run);
+            return Err(damaged(path, offset, why));
+        }
         Ok(Some((header, entry.first, entry.last)))
     }
 
@@ -116,6 +120,11 @@ impl<'a> HomeReader<'a> {
         let end = (begin + len).min(self.window.len());
         Ok(self.window.get(begin..end).unwrap_or_default())
     }
+}
+
+/// Whether a journal is this run's: it stands in a folder of the run's name.
+fn is_of(path: &Path, run: &RunId) -> bool {
+    path.parent().and_then(Path::file_name).is_some_and(|folder| folder == run.as_str())
 }
 
 /// Records of a run that are still in the log.

@@ -143,6 +143,11 @@ impl Reader {
         Ok(home::read_part(home, log, from, limit))
     }
 
+    /// The folder in which the actions of a run keep records of their own; it may not exist.
+    pub fn scratch(&self, run: &RunId) -> std::path::PathBuf {
+        self.layout.scratch(run)
+    }
+
     /// The state that an engine kept last, of durable events: see [`Self::readable_from`].
     pub fn kept_fold(&self, run: &RunId) -> Option<RunState> {
         kept::load(&*self.disk, &self.layout, run)

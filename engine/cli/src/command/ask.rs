@@ -3,7 +3,7 @@
 use backout_core::command::Ask;
 use backout_core::event::Wait;
 use backout_core::id::{RunId, StepId, StepIx};
-use backout_core::state::{RunState, RunStatus, StepState};
+use backout_core::state::{RunState, RunStatus, StepRun, StepState};
 use backout_server::view::counted;
 
 use super::follow::GRACE_MS;
@@ -133,12 +133,15 @@ pub(crate) struct Note {
 pub(crate) struct Close {
     #[command(flatten)]
     on: OnRun,
+    /// Keep what was kept for its undo; `backout tidy` removes it later
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Says yes to what the step would do, as it stands in the record now.
 pub(crate) fn approve(app: &App, args: Approve) -> Result<Exit, Failure> {
-    let aim = Aim::at(app, &args.on, "waiting for approval", |state| {
-        matches!(state, StepState::Waiting(Wait::Approval { .. }))
+    let aim = Aim::at(app, &args.on, "waiting for approval", |step| {
+        matches!(step.state, StepState::Waiting(Wait::Approval { .. }))
     })?;
     let consent = aim.consent();
     for line in aim.difference() {
@@ -150,21 +153,22 @@ pub(crate) fn approve(app: &App, args: Approve) -> Result<Exit, Failure> {
 
 /// Says no.
 pub(crate) fn reject(app: &App, args: Reject) -> Result<Exit, Failure> {
-    let aim = Aim::at(app, &args.on, "waiting for approval", |state| {
-        matches!(state, StepState::Waiting(Wait::Approval { .. }))
+    let aim = Aim::at(app, &args.on, "waiting for approval", |step| {
+        matches!(step.state, StepState::Waiting(Wait::Approval { .. }))
     })?;
     give(app, &aim.run, Ask::Reject { step: aim.step }, args.on.reason, false)
 }
 
 /// Lets a step be tried again.
 pub(crate) fn retry(app: &App, args: Retry) -> Result<Exit, Failure> {
-    let aim = Aim::at(app, &args.on, "failed or waiting for a person", |state| {
-        matches!(
-            state,
+    let aim = Aim::at(app, &args.on, "failed or waiting for a person", |step| {
+        let open = matches!(
+            step.state,
             StepState::Failed { met: false, .. }
                 | StepState::Unverified
                 | StepState::Waiting(Wait::Person { .. })
-        )
+        );
+        open || step.watched.alarm.is_some()
     })?;
     give(app, &aim.run, Ask::Retry { step: aim.step }, args.on.reason, false)
 }
@@ -202,7 +206,12 @@ pub(crate) fn undo(app: &App, args: Undo) -> Result<Exit, Failure> {
 
 /// Ends it for good.
 pub(crate) fn close(app: &App, args: Close) -> Result<Exit, Failure> {
-    on_run(app, args.on, Ask::Close)
+    let run = Reading::open(app)?.find(&args.on.run)?;
+    let exit = give(app, &run, Ask::Close, args.on.reason, false)?;
+    if !args.keep {
+        super::tidy::after_close(app, &run)?;
+    }
+    Ok(exit)
 }
 
 /// Writes something down.
@@ -234,7 +243,7 @@ impl Aim {
         app: &App,
         on: &OnStep,
         what: &str,
-        fits: impl Fn(&StepState) -> bool,
+        fits: impl Fn(&StepRun) -> bool,
     ) -> Result<Self, Failure> {
         let reading = Reading::open(app)?;
         let run = reading.find(&on.run)?;
@@ -277,16 +286,12 @@ fn existing(state: &RunState, text: &str) -> Result<StepId, Failure> {
     ))
 }
 
-fn only(
-    state: &RunState,
-    what: &str,
-    fits: impl Fn(&StepState) -> bool,
-) -> Result<StepId, Failure> {
+fn only(state: &RunState, what: &str, fits: impl Fn(&StepRun) -> bool) -> Result<StepId, Failure> {
     let found: Vec<&StepId> = state
         .steps
         .iter()
         .zip(&state.plan.steps)
-        .filter(|(step, _)| fits(&step.state))
+        .filter(|(step, _)| fits(step))
         .map(|(_, planned)| &planned.id)
         .collect();
     match found.as_slice() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backout_core::event::{Event, Recorded, Wait};
 use backout_core::evolve;
 use backout_core::id::{RunId, Seq, Timestamp};
-use backout_core::state::{RunState, RunStatus};
+use backout_core::state::{RunState, RunStatus, StepState};
 use backout_runtime::Host;
 use backout_server::client::ClientError;
 use backout_server::view::{RunFacts, RunView, Want, duration, run_view};
@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::people;
 use crate::reach::Reach;
+use crate::reading::Reading;
 use crate::view;
 use crate::view::style::{BOLD, DIM, HELP, WARN, paint};
 
@@ -212,6 +213,8 @@ struct Screen<'a> {
     answered: Seq,
     /// The last words shown for each step.
     shown: BTreeMap<String, String>,
+    /// The circle of runs that was told.
+    circle: Vec<RunId>,
 }
 
 impl<'a> Screen<'a> {
@@ -228,6 +231,7 @@ impl<'a> Screen<'a> {
             later: BTreeSet::new(),
             answered: Seq(0),
             shown: BTreeMap::new(),
+            circle: Vec::new(),
         }
     }
 
@@ -269,6 +273,18 @@ impl<'a> Screen<'a> {
             self.app.ui.data(&ended(&view))?;
             return Ok(Some(exit_of(status, state)));
         }
+        if let Some(circle) = self.new_circle(state) {
+            let view = self.view(state).in_circle(&circle);
+            self.circle = circle;
+            if !self.in_place {
+                self.say_what_is_wanted(&view);
+                return Ok(Some(Exit::Waiting));
+            }
+            let wants = view.wants.iter().filter(|want| want.what == "circle");
+            wants
+                .for_each(|w| self.app.ui.say(view::status::want(w, self.app.ui.width).trim_end()));
+            return Ok(None);
+        }
         let open: Vec<Want> = self.open_wants(state);
         if self.in_place && !open.is_empty() {
             self.ask_first(&open);
@@ -280,6 +296,20 @@ impl<'a> Screen<'a> {
         }
         self.say_what_is_wanted(&self.view(state));
         Ok(Some(Exit::Waiting))
+    }
+
+    /// The runs that wait for each other in a circle, where nothing else of this one is under way
+    /// and they were not told yet.
+    fn new_circle(&self, state: &RunState) -> Option<Vec<RunId>> {
+        let only_locks = state.active.iter().all(|ix| {
+            let step = state.step(*ix).map(|step| &step.state);
+            matches!(step, Some(StepState::Waiting(Wait::Lock { .. })))
+        });
+        if state.active.is_empty() || !only_locks {
+            return None;
+        }
+        let circle = Reading::open(self.app).ok()?.circle(state)?;
+        (circle != self.circle).then_some(circle)
     }
 
     fn open_wants(&self, state: &RunState) -> Vec<Want> {
@@ -376,6 +406,8 @@ fn ended(view: &RunView) -> String {
     let state = paint(view::style::of_state(&view.state), &view.state);
     let took = duration(view.took_ms);
     let text = format!("run {} {state}: {}, {took}", view.run, view::status::summary(view));
+    let alarms = view::status::alarms(&view.alarms, usize::MAX);
+    let text = format!("{text}\n{alarms}").trim_end().to_owned();
     match &view.go_on {
         Some(command) => format!("{text}\nto go on: {command}"),
         None => text,

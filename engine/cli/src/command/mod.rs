@@ -22,4 +22,5 @@ pub(crate) mod run;
 pub(crate) mod settle;
 pub(crate) mod shim;
 pub(crate) mod status;
+pub(crate) mod tidy;
 pub(crate) mod verify;

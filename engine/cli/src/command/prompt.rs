@@ -47,6 +47,7 @@ impl Prompt {
         let choices: &[Choice] = match want.what.as_str() {
             "approval" => &[Choice::Approve, Choice::Reject],
             "in-doubt" => &[Choice::Done, Choice::NotDone],
+            "alarm" => &[Choice::Retry, Choice::Done],
             "unverified" => &[Choice::Done, Choice::Retry],
             _ => &[Choice::Retry, Choice::Skip],
         };

@@ -9,6 +9,7 @@ use backout_store::journal::StoreError;
 use chrono::DateTime;
 use serde::Serialize;
 
+use super::tidy::Remains;
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::reading::{self, Reading};
@@ -42,7 +43,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let removed: Vec<Listed> = if args.dry_run || reading.reader().is_none() {
         old.into_values().collect()
     } else {
-        let removed = remove(app, &reading, args)?;
+        let removed = remove(app, &reading, args, &old)?;
         removed.iter().filter_map(|run| old.get(run.as_str()).cloned()).collect()
     };
     let kept = reading.names().len().saturating_sub(removed.len());
@@ -82,15 +83,27 @@ fn older_than_ms(args: &Args) -> u64 {
 }
 
 /// Only the store's owner may remove: another owner may be about to write to the same run.
-fn remove(app: &App, reading: &Reading, args: &Args) -> Result<Vec<RunId>, Failure> {
+fn remove(
+    app: &App,
+    reading: &Reading,
+    args: &Args,
+    old: &BTreeMap<String, Listed>,
+) -> Result<Vec<RunId>, Failure> {
     let (store, opened, _) = reading::own(reading.folder()).map_err(refused)?;
     for line in &opened.lines {
         app.ui.warn(line);
     }
-    app.block_on(async {
+    let remains: Vec<Remains> =
+        old.keys().filter_map(|run| Remains::of(reading, &RunId::from(run.as_str()))).collect();
+    let removed = app.block_on(async {
         let now = Timestamp(app.now_ms());
         Ok(backout_store::retain(&store, older_than_ms(args), now).await?)
-    })
+    })?;
+    // Without their record nothing undoes them any more, so what they kept for that goes too.
+    for one in remains.into_iter().filter(|one| removed.contains(one.run())) {
+        one.remove(app)?;
+    }
+    Ok(removed)
 }
 
 fn refused(failure: Failure) -> Failure {

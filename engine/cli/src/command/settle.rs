@@ -45,7 +45,9 @@ pub(crate) struct Args {
 /// Records the verdict.
 pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Failure> {
     let on = OnStep { run: args.run, step: args.step, reason: None };
-    let aim = Aim::at(app, &on, "in doubt", |state| matches!(state, StepState::InDoubt))?;
+    let aim = Aim::at(app, &on, "in doubt", |step| {
+        step.state == StepState::InDoubt || step.watched.alarm.is_some()
+    })?;
     let verdict = if args.not_done {
         Verdict::NotDone
     } else {

@@ -7,6 +7,7 @@ use backout_core::id::StepIx;
 use backout_core::plan::PlanStep;
 use backout_core::state::{RunState, StepRun, StepState};
 use backout_runtime::Host;
+use backout_server::view::alarm_words;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -94,6 +95,7 @@ impl ByHandView {
 fn pile(step: &StepRun) -> Pile {
     let sent = step.effects.iter().any(|effect| effect.dispatch > 0);
     match &step.state {
+        StepState::Succeeded { .. } if step.watched.alarm.is_some() => Pile::InDoubt,
         StepState::Succeeded { .. } => Pile::Done,
         StepState::InDoubt | StepState::Unverified => Pile::InDoubt,
         StepState::Running if sent => Pile::InDoubt,
@@ -154,7 +156,10 @@ fn known(step: &StepRun) -> Option<String> {
     });
     match &step.state {
         StepState::Failed { reason, .. } => Some(reason.clone()),
-        StepState::Succeeded { .. } => None,
+        StepState::Succeeded { .. } => step.watched.alarm.as_deref().map(|alarm| {
+            let words = alarm_words(&alarm.difference, alarm.by.as_deref(), alarm.unseen);
+            format!("it was done; {words}")
+        }),
         _ => evidence.or_else(|| step.trouble.clone()),
     }
 }
@@ -201,7 +206,8 @@ fn pile_text(out: &mut String, label: &str, steps: &[StepByHand], width: usize) 
         if let Some(known) = &step.known {
             out.push_str(&wrapped(&format!("known: {known}"), 4, width));
         }
-        if step.state != "succeeded" && step.state != "already-satisfied" {
+        let done = matches!(step.state.as_str(), "succeeded" | "already-satisfied");
+        if !done || step.known.is_some() {
             commands(out, "do", &step.commands);
         }
         commands(out, "see", &step.verify);

@@ -61,7 +61,8 @@ pub(crate) fn style(recorded: &Recorded) -> Style {
         Event::StepWaits {
             wait: Wait::Approval { .. } | Wait::Person { .. } | Wait::Output { .. },
             ..
-        } => WARN,
+        }
+        | Event::WatchAlarm { .. } => WARN,
         _ => Style::new(),
     }
 }

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use anstyle::Style;
-use backout_server::view::{Listed, RunView, StepView, Want, counted, duration};
+use backout_server::view::{
+    AlarmView, Listed, RunView, StepView, Want, alarm_words, counted, duration,
+};
 use chrono::DateTime;
 use unicode_width::UnicodeWidthStr;
 
@@ -79,10 +81,29 @@ fn marks(view: &RunView, width: usize) -> String {
     if view.undoing {
         let _ = writeln!(out, "{}", paint(WARN, "UNDOING: what it did is being put back"));
     }
+    // One that the run waits for stands among what is wanted, with its commands.
+    if !view.wants.iter().any(|want| want.what == "alarm") {
+        out.push_str(&alarms(&view.alarms, width));
+    }
     match view.recovered {
         Some(true) => out.push_str("recovered: its success checks held\n"),
         Some(false) => out.push_str("not recovered: its success checks did not hold\n"),
         None => {}
+    }
+    out
+}
+
+/// What somebody changed behind the run's back; it goes on all the same.
+pub(crate) fn alarms(alarms: &[AlarmView], width: usize) -> String {
+    let mut out = String::new();
+    for alarm in alarms.iter().take(WANTS_SHOWN_MAX) {
+        let words = alarm_words(&alarm.difference, alarm.by.as_deref(), alarm.unseen);
+        let line = format!("ALARM {}: {words}", alarm.step);
+        let line = wrapped(&line, 2, width);
+        let _ = writeln!(out, "{}", paint(WARN, line.trim()));
+    }
+    if alarms.len() > WANTS_SHOWN_MAX {
+        let _ = writeln!(out, "and {} more alarms", alarms.len() - WANTS_SHOWN_MAX);
     }
     out
 }
@@ -105,6 +126,8 @@ pub(crate) fn want(want: &Want, width: usize) -> String {
         "in-doubt" => (DOUBT, "IN DOUBT"),
         "unverified" => (DOUBT, "UNVERIFIED"),
         "approval" => (WARN, "WAITS FOR APPROVAL"),
+        "alarm" => (WARN, "ALARM"),
+        "circle" => (TROUBLE, "WAITS IN A CIRCLE"),
         "failed" => (TROUBLE, "FAILED"),
         _ => (WARN, "WAITS FOR A PERSON"),
     };

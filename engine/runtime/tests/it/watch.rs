@@ -8,7 +8,7 @@ use backout_core::command::Ask;
 use backout_core::event::Event;
 use backout_core::id::RunId;
 use backout_core::plan::PlanStep;
-use backout_core::state::RunStatus;
+use backout_core::state::{RunState, RunStatus};
 use backout_core::watch::{EVERY_MS, UNSEEN_MS};
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, MadeEffect, Manifest,
@@ -175,7 +175,7 @@ async fn a_change_is_told_once_with_who_did_it_and_is_made_again_on_request() {
     pass(20 * EVERY_MS).await;
     assert_eq!(alarms(store.as_ref()), 1);
     engine.ask(&run(), Ask::Approve { step: "go".into(), consent: None }, ann()).await.unwrap();
-    until(store.as_ref(), &run(), |state| state.waits_for_alarm()).await;
+    until(store.as_ref(), &run(), RunState::waits_for_alarm).await;
     engine.ask(&run(), Ask::Retry { step: "off".into() }, ann()).await.unwrap();
     engine.wait(&run()).await.unwrap();
     assert_eq!(*flag.value.lock().unwrap(), json!("off"));

@@ -5,6 +5,7 @@ use backout_core::event::{Event, Recorded, RunEnd, Sending, SkipCause, StopCause
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::run::alarm_words;
 use super::step::held;
 use super::{counted, duration, rfc3339};
 
@@ -154,6 +155,12 @@ fn step_sentence(event: &Event) -> Option<(String, String)> {
         Event::RevertPlanned { step, made, .. } => {
             (step, format!("how effect {made} is put back is known"))
         }
+        Event::WatchAlarm { step, difference, by, unseen } => {
+            (step, format!("ALARM: {}", alarm_words(difference, by.as_deref(), *unseen)))
+        }
+        Event::WatchCalm { step } => (step, "alarm over: it is as it was left".to_owned()),
+        Event::WatchHeld { step } => (step, "looked at last: it is as it was left".to_owned()),
+        Event::WatchAccepted { step } => (step, "taken as it is, and watched no more".to_owned()),
         Event::NoteTaken { step: Some(step), text } => (step, format!("note: {text}")),
         _ => return None,
     };

@@ -1,12 +1,14 @@
 //! Views: pure functions from a run's state or events to the structures that `--json` prints and
 //! the API answers. Texts for people are made from these, so that no face knows more than another.
 
+mod circle;
 mod history;
 mod run;
 mod step;
 
+pub use circle::{circle, circle_words, waits_for};
 pub use history::{HistoryLine, history_line, sentence};
-pub use run::{Listed, NoReturn, RunFacts, RunView, Want, run_view};
+pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
 
 use backout_core::id::Timestamp;

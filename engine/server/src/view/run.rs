@@ -6,6 +6,7 @@ use backout_core::contract::Reversibility;
 use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
+use backout_core::watch::Alarm;
 use serde::{Deserialize, Serialize};
 
 use super::rfc3339;
@@ -45,7 +46,7 @@ pub struct NoReturn {
 pub struct Want {
     /// The step.
     pub step: String,
-    /// `approval`, `in-doubt`, `unverified`, `failed`, `output` or `person`.
+    /// `approval`, `in-doubt`, `unverified`, `failed`, `output`, `alarm`, `circle` or `person`.
     pub what: String,
     /// In words: the question, the evidence, the difference.
     pub why: String,
@@ -53,6 +54,25 @@ pub struct Want {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub who: Vec<String>,
     /// The commands that answer it, the likeliest first.
+    pub commands: Vec<String>,
+}
+
+/// What a watched step has made is not as it was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmView {
+    /// The step.
+    pub step: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What differs; where the target does not answer, why.
+    pub difference: Vec<String>,
+    /// Who changed it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Whether the target does not answer, so that nobody knows how it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
+    /// The commands that answer it: have it made again, or take it as it is.
     pub commands: Vec<String>,
 }
 
@@ -137,8 +157,16 @@ pub struct RunView {
     pub point_of_no_return: Option<NoReturn>,
     /// The targets it holds.
     pub locks: Vec<String>,
+    /// The runs that wait for each other's locks in a circle, this one first; each waits for the
+    /// next one, the last one for the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub circle: Vec<String>,
     /// What only a person can move on.
     pub wants: Vec<Want>,
+    /// What watched steps have made and is not as they left it. They stop no step; one that stands
+    /// when all is done keeps the run from its end, and is then among `wants` too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<AlarmView>,
     /// The steps that come next by themselves.
     pub next: Vec<String>,
     /// The one command that lets it go on.
@@ -205,8 +233,10 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         seq: state.seq.0,
         head: facts.head.clone(),
         point_of_no_return: point_of_no_return(state),
+        circle: Vec::new(),
         locks: state.locks.keys().map(ToString::to_string).collect(),
         next: next(state),
+        alarms: alarms(state),
         go_on: go_on(state, word, &wants),
         comms: state.plan.comms.clone(),
         escalation: state.plan.escalation.clone(),
@@ -282,7 +312,50 @@ fn wants(state: &RunState) -> Vec<Want> {
         let failed = |at: usize| want(state, StepIx(at));
         wants.extend((0..state.steps.len()).filter_map(failed).filter(|w| w.what == "failed"));
     }
+    if state.waits_for_alarm() {
+        wants.extend(state.alarms().map(|(planned, alarm)| alarm_want(state, planned, alarm)));
+    }
     wants
+}
+
+/// An alarm that stands when all else is done.
+fn alarm_want(state: &RunState, planned: &PlanStep, alarm: &Alarm) -> Want {
+    Want {
+        step: planned.id.to_string(),
+        what: "alarm".to_owned(),
+        why: alarm_words(&alarm.difference, alarm.by.as_deref(), alarm.unseen),
+        who: who(planned),
+        commands: ALARM.iter().map(|command| fill(command, state, planned)).collect(),
+    }
+}
+
+fn alarms(state: &RunState) -> Vec<AlarmView> {
+    if matches!(state.phase, Phase::Undoing(_)) || state.undos > 0 {
+        return Vec::new();
+    }
+    let view = |(planned, alarm): (&PlanStep, &Alarm)| AlarmView {
+        step: planned.id.to_string(),
+        since: rfc3339(alarm.since),
+        difference: alarm.difference.clone(),
+        by: alarm.by.clone(),
+        unseen: alarm.unseen,
+        commands: if state.phase == Phase::Forward {
+            ALARM.iter().map(|command| fill(command, state, planned)).collect()
+        } else {
+            Vec::new()
+        },
+    };
+    state.alarms().map(view).collect()
+}
+
+/// An alarm in words.
+pub fn alarm_words(difference: &[String], by: Option<&str>, unseen: bool) -> String {
+    let what = difference.join("; ");
+    if unseen {
+        return format!("its target does not answer, so nobody knows how it is: {what}");
+    }
+    let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+    format!("what it made was changed{by}: {what}")
 }
 
 fn want(state: &RunState, ix: StepIx) -> Option<Want> {
@@ -342,6 +415,7 @@ const SETTLE: [&str; 2] = [
 ];
 const UNVERIFIED: [&str; 2] =
     ["backout settle RUN STEP --done --reason TEXT", "backout retry RUN STEP"];
+const ALARM: [&str; 2] = ["backout retry RUN STEP", "backout settle RUN STEP --done --reason TEXT"];
 const TRY: [&str; 2] = ["backout retry RUN STEP", "backout skip RUN STEP --reason TEXT"];
 
 fn fill(command: &str, state: &RunState, planned: &PlanStep) -> String {

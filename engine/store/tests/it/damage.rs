@@ -81,6 +81,18 @@ fn sorted(runs: &[u64]) -> Vec<RunId> {
     runs
 }
 
+/// Two folders whose names were exchanged: each journal is whole, and of the other run.
+#[test]
+fn a_journal_in_the_folder_of_another_run_is_refused() {
+    let dir = store();
+    let home = |number| dir.path().join("runs").join(run(number).as_str());
+    std::fs::rename(home(9), home(8)).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let error = reader.read(&run(8), Seq(1), 100).unwrap_err();
+    let StoreError::Damaged { offset: 0, why, .. } = &error else { panic!("{error}") };
+    assert!(why.contains(&format!("of run {}", run(9))), "{error}");
+}
+
 #[test]
 fn a_torn_tail_is_cut_and_kept() {
     let dir = store();
