@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::db::{self, DATA_VERSION, DATA_VERSIONS, Look};
 use crate::input::{self, AssertInput, VersionText};
 use crate::shift::hand_lines;
-use crate::tool::{Direction, is_nothing, version_value};
+use crate::tool::{Direction, Ledger, is_nothing, version_value};
 
 const DOCS: &str = "\
 Says whether a database's schema is at a version, by the ledger of its migration tool. It fails with the version found, and where the ledger is out of order.
@@ -113,6 +113,7 @@ struct Seen {
     version: String,
     is_there: bool,
     dirty: Option<String>,
+    out_of_order: Option<(u64, u64)>,
 }
 
 impl Seen {
@@ -121,7 +122,11 @@ impl Seen {
             (!self.is_there)
                 .then(|| format!("the schema is at version {}, not {}", self.version, self.wanted))
         };
-        self.dirty.clone().or_else(away)
+        let mixed = || {
+            let (first, second) = self.out_of_order?;
+            Some(format!("the ledger has {first} applied before {second}"))
+        };
+        self.dirty.clone().or_else(mixed).or_else(away)
     }
 }
 
@@ -132,8 +137,19 @@ async fn look(ctx: &Context, input: &Value) -> Result<Seen, PrepareFailure> {
     let mut look = Look::at(ctx, &place, None).await?;
     let ledger = look.ledger(input.tool, &table).await?;
     look.close().await?;
+    let out_of_order = out_of_order(&ledger);
     let (wanted, version) = (input.at.text(), ledger.current().to_owned());
     let is_nothing = ledger.applied.is_empty() && is_nothing(&wanted);
     let is_there = is_nothing || input.tool.driver().means(&version, &wanted);
-    Ok(Seen { wanted, version, is_there, dirty: ledger.dirty })
+    Ok(Seen { wanted, version, is_there, dirty: ledger.dirty, out_of_order })
+}
+
+/// Two neighbours applied in the wrong order, where versions are numbers.
+fn out_of_order(ledger: &Ledger) -> Option<(u64, u64)> {
+    let numbers = ledger.applied.iter().map(|row| row.version.parse().ok());
+    let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+    numbers.windows(2).find_map(|pair| match pair {
+        [first, second] if first > second => Some((*first, *second)),
+        _ => None,
+    })
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use backout_plugin_api::{Guarantee, Hazard, Reversibility};
 use serde_json::{Map, Value, json};
 
+use tokio::time::Instant;
+
 use crate::db::{Conn, Data, Keep, keep, steps};
 use crate::sql::{self, Blocks, Deed, Name};
 use crate::tool::{Dialect, Tool};
@@ -13,7 +15,9 @@ use crate::tool::{Dialect, Tool};
 mod refused;
 
 /// How long one count may take: a plan has seconds for a target, and "not counted" is an answer.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+const COUNT_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// A count that took as long as this was ended by the server, or the next one would be.
+const SLOW_COUNT: Duration = Duration::from_millis(1_900);
 
 /// A transaction that is older is one that we would wait for: most take milliseconds.
 const LONG_TRANSACTION: Duration = Duration::from_secs(5);
@@ -243,8 +247,9 @@ impl<'a> Survey<'a> {
         if self.late {
             return None;
         }
+        let begun = Instant::now();
         let counted = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(query)).await;
-        self.late = counted.is_err();
+        self.late = begun.elapsed() > SLOW_COUNT;
         counted.ok()?.ok()??.parse().ok()
     }
 

@@ -14,7 +14,11 @@ use crate::input::{self, LOCK_TIMEOUT, STATEMENT_TIMEOUT, ShiftInput, VersionTex
 use crate::plan::{self, Wish};
 use crate::tool::{Dialect, Direction, Hand, HandLines, Tool};
 
-const DOWN_DOCS: &str = concat!(include_str!("docs/down.md"), include_str!("docs/tools.md"));
+const DOWN_DOCS: &str = concat!(
+    include_str!("docs/down.md"),
+    include_str!("docs/databases.md"),
+    include_str!("docs/tools.md")
+);
 const UP_DOCS: &str = include_str!("docs/up.md");
 
 /// The actions `migrations.down` and `migrations.up`.

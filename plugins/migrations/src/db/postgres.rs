@@ -21,7 +21,7 @@ pub(crate) use transaction::{apply, settle, tidy};
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a look may wait for a lock, or run.
-const LOOK_TIMEOUT_MS: u32 = 4_000;
+const LOOK_TIMEOUT_MS: u32 = 2_000;
 /// Bytes of an application name that the server keeps.
 const APPLICATION_BYTES_MAX: usize = 63;
 

@@ -215,7 +215,7 @@ async fn try_lock(
             );
             (format!("SELECT get_lock({name}, 0)"), who)
         }
-        ToolLock::Table { .. } => return Ok(None),
+        ToolLock::Table { table, held } => return table_holder(conn, table, held).await,
     };
     loop {
         if conn.value(&take).await?.as_deref() == Some("1") {
@@ -227,6 +227,14 @@ async fn try_lock(
         }
         tokio::time::sleep(TRY_EVERY).await;
     }
+}
+
+/// Who holds the lock that a tool keeps in a table, where that exists.
+async fn table_holder(conn: &mut Conn, table: &str, held: &str) -> sqlx::Result<Option<String>> {
+    if super::columns(conn, table).await?.is_empty() {
+        return Ok(None);
+    }
+    conn.value(held).await
 }
 
 /// Writes the row, or finds it; how many statements are done already.

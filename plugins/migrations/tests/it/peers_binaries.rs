@@ -38,13 +38,20 @@ impl<L: Layout> Layout for Program<L> {
     }
 }
 
+/// As Go's driver of MariaDB takes it.
+fn go_dsn(world: &World) -> String {
+    let Place::Mariadb { server, database } = &world.place else { panic!("not MariaDB") };
+    format!("root@tcp(127.0.0.1:{})/{database}", server.port())
+}
+
 impl Program<SqlMigrate> {
     fn command(&self, world: &World, dir: &Path, args: &[&str]) -> Command {
-        let dialect = match world.place {
-            Place::Sqlite(_) => "sqlite3",
-            Place::Postgres { .. } => "postgres",
+        let (dialect, url) = match &world.place {
+            Place::Sqlite(_) => ("sqlite3", world.url()),
+            Place::Postgres { .. } => ("postgres", world.url()),
+            Place::Mariadb { .. } => ("mysql", format!("{}?parseTime=true", go_dsn(world))),
         };
-        let (url, config) = (world.url(), world.dir.path().join("dbconfig.yml"));
+        let config = world.dir.path().join("dbconfig.yml");
         let text = format!(
             "development:\n  dialect: {dialect}\n  datasource: {url}\n  dir: {}\n",
             dir.display()
@@ -75,10 +82,13 @@ impl Peer for Program<SqlMigrate> {
 
 impl Program<GolangMigrate> {
     fn command(&self, world: &World, dir: &Path, args: &[&str]) -> Command {
-        let scheme = if matches!(world.place, Place::Sqlite(_)) { "sqlite://" } else { "" };
+        let url = match &world.place {
+            Place::Sqlite(_) => format!("sqlite://{}", world.url()),
+            Place::Postgres { .. } => world.url(),
+            Place::Mariadb { .. } => format!("mysql://{}?multiStatements=true", go_dsn(world)),
+        };
         let mut command = Command::new(&self.path);
-        command.arg("-path").arg(dir).arg("-database").arg(format!("{scheme}{}", world.url()));
-        command.args(args);
+        command.arg("-path").arg(dir).arg("-database").arg(url).args(args);
         command
     }
 }
@@ -144,6 +154,13 @@ async fn agrees_on_postgres(peer: &impl Peer) {
     }
 }
 
+async fn agrees_on_mariadb(peer: &impl Peer) {
+    if let Some(world) = World::mariadb() {
+        agrees_with_every_way_down(peer, world).await;
+        agrees_with_every_way_up(peer, World::mariadb().unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn sql_migrate_agrees_on_sqlite() {
     let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
@@ -154,6 +171,12 @@ async fn sql_migrate_agrees_on_sqlite() {
 async fn sql_migrate_agrees_on_postgres() {
     let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
     agrees_on_postgres(&peer).await;
+}
+
+#[tokio::test]
+async fn sql_migrate_agrees_on_mariadb() {
+    let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
+    agrees_on_mariadb(&peer).await;
 }
 
 #[tokio::test]
@@ -169,6 +192,12 @@ async fn golang_migrate_agrees_on_postgres() {
 }
 
 #[tokio::test]
+async fn golang_migrate_agrees_on_mariadb() {
+    let Some(peer) = Program::find("migrate", GolangMigrate) else { return };
+    agrees_on_mariadb(&peer).await;
+}
+
+#[tokio::test]
 async fn dbmate_agrees_on_sqlite() {
     let Some(peer) = Program::find("dbmate", Dbmate) else { return };
     agrees(&peer).await;
@@ -178,6 +207,12 @@ async fn dbmate_agrees_on_sqlite() {
 async fn dbmate_agrees_on_postgres() {
     let Some(peer) = Program::find("dbmate", Dbmate) else { return };
     agrees_on_postgres(&peer).await;
+}
+
+#[tokio::test]
+async fn dbmate_agrees_on_mariadb() {
+    let Some(peer) = Program::find("dbmate", Dbmate) else { return };
+    agrees_on_mariadb(&peer).await;
 }
 
 /// `down` runs the UP of what was never applied, and does not record it: refused here.

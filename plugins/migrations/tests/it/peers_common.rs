@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backout_plugin_api::PrepareFailure;
+use backout_test_targets::mariadb::Mariadb;
 use backout_test_targets::postgres::Postgres;
 use backout_test_targets::{missing, program};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
-use super::{postgres, prepare, shift};
+use super::{mariadb, postgres, prepare, shift};
 
-/// One change of a schema, in SQL that SQLite and PostgreSQL both take.
+/// One change of a schema, in SQL that every database here takes.
 pub(crate) struct Change {
     pub(crate) name: &'static str,
     pub(crate) up: &'static str,
@@ -33,9 +34,9 @@ pub(crate) const CHANGES: [Change; 4] = [
     },
     Change {
         name: "orders",
-        up: "CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id INTEGER REFERENCES users (id));\n\
+        up: "CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id INTEGER);\n\
              CREATE INDEX orders_user ON orders (user_id);\n",
-        down: "DROP INDEX orders_user;\nDROP TABLE orders;\n",
+        down: "DELETE FROM orders;\nDROP TABLE orders;\n",
     },
     Change {
         name: "view",
@@ -78,6 +79,7 @@ pub(crate) trait Peer: Layout {
 pub(crate) enum Place {
     Sqlite(PathBuf),
     Postgres { server: &'static Postgres, database: String },
+    Mariadb { server: &'static Mariadb, database: String },
 }
 
 /// A database of its own and folders of migrations.
@@ -98,10 +100,20 @@ impl World {
     pub(crate) fn postgres() -> Option<Self> {
         let server = postgres::server()?;
         let database = server.new_database().unwrap();
-        let world =
-            Self { dir: tempfile::tempdir().unwrap(), place: Place::Postgres { server, database } };
+        Some(Self::on(Place::Postgres { server, database }))
+    }
+
+    /// Nothing where MariaDB is missing and that is no failure.
+    pub(crate) fn mariadb() -> Option<Self> {
+        let server = mariadb::server()?;
+        let database = server.new_database().unwrap();
+        Some(Self::on(Place::Mariadb { server, database }))
+    }
+
+    fn on(place: Place) -> Self {
+        let world = Self { dir: tempfile::tempdir().unwrap(), place };
         std::fs::write(world.dir.path().join("url"), world.url()).unwrap();
-        Some(world)
+        world
     }
 
     /// Another one of the same kind.
@@ -109,14 +121,16 @@ impl World {
         match self.place {
             Place::Sqlite(_) => Self::sqlite(),
             Place::Postgres { .. } => Self::postgres().unwrap(),
+            Place::Mariadb { .. } => Self::mariadb().unwrap(),
         }
     }
 
-    /// A path, or a URL that every driver takes.
+    /// A path, or a URL as libraries take it.
     pub(crate) fn url(&self) -> String {
         match &self.place {
             Place::Sqlite(path) => path.display().to_string(),
             Place::Postgres { server, database } => server.url(database) + "?sslmode=disable",
+            Place::Mariadb { server, database } => server.url(database),
         }
     }
 
@@ -135,7 +149,7 @@ impl World {
     pub(crate) fn input(&self, layout: &impl Layout, to: usize) -> Value {
         let mut input = match &self.place {
             Place::Sqlite(path) => json!({ "path": path }),
-            Place::Postgres { .. } => {
+            Place::Postgres { .. } | Place::Mariadb { .. } => {
                 json!({ "database": format!("file:{}", self.dir.path().join("url").display()) })
             }
         };
@@ -157,6 +171,7 @@ impl World {
                 sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
             }
             Place::Postgres { server, database } => drop(server.psql(database, sql).unwrap()),
+            Place::Mariadb { server, database } => drop(server.sql(database, sql).unwrap()),
         }
     }
 
@@ -171,6 +186,10 @@ impl World {
             }
             Place::Postgres { server, database } => {
                 let text = server.psql(database, sql).unwrap();
+                text.lines().map(str::to_owned).collect()
+            }
+            Place::Mariadb { server, database } => {
+                let text = server.sql(database, sql).unwrap();
                 text.lines().map(str::to_owned).collect()
             }
         }
@@ -191,6 +210,13 @@ impl World {
                      WHERE schemaname = 'public' \
                  UNION ALL SELECT conrelid::regclass || ': ' || pg_get_constraintdef(oid) \
                      FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
+            }
+            Place::Mariadb { .. } => {
+                "SELECT concat(table_name, ': ', concat_ws(' ', column_name, column_type, \
+                     is_nullable, column_default)) FROM information_schema.columns \
+                     WHERE table_schema = database() \
+                 UNION ALL SELECT concat(table_name, ': ', index_name, ' ', column_name) \
+                     FROM information_schema.statistics WHERE table_schema = database() ORDER BY 1"
             }
         };
         let own = [ledger_of(layout), backout_plugin_migrations::EFFECT_TABLE];

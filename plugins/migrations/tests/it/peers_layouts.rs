@@ -37,7 +37,7 @@ impl Layout for GolangMigrate {
     }
 
     fn rows(&self, _: &Place) -> String {
-        "SELECT version || ' ' || dirty FROM schema_migrations".to_owned()
+        "SELECT concat_ws(' ', version, dirty) FROM schema_migrations".to_owned()
     }
 }
 
@@ -75,12 +75,11 @@ impl Layout for Sqlx {
 
     fn rows(&self, place: &Place) -> String {
         let hex = match place {
-            Place::Sqlite(_) => "lower(hex(checksum))",
+            Place::Sqlite(_) | Place::Mariadb { .. } => "lower(hex(checksum))",
             Place::Postgres { .. } => "encode(checksum, 'hex')",
         };
         format!(
-            "SELECT version || ' ' || description || ' ' || success || ' ' || {hex} \
-             FROM _sqlx_migrations ORDER BY version"
+            "SELECT concat_ws(' ', version, description, success, {hex}) FROM _sqlx_migrations ORDER BY version"
         )
     }
 }
@@ -100,7 +99,7 @@ impl Layout for Refinery {
     }
 
     fn rows(&self, _: &Place) -> String {
-        "SELECT version || ' ' || name || ' ' || checksum FROM refinery_schema_history ORDER BY version"
+        "SELECT concat_ws(' ', version, name, checksum) FROM refinery_schema_history ORDER BY version"
             .to_owned()
     }
 }
@@ -143,7 +142,7 @@ impl Layout for Flyway {
     }
 
     fn rows(&self, _: &Place) -> String {
-        "SELECT version || ' ' || type FROM flyway_schema_history ORDER BY installed_rank"
+        "SELECT concat_ws(' ', version, type) FROM flyway_schema_history ORDER BY installed_rank"
             .to_owned()
     }
 }

@@ -8,7 +8,7 @@ use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use refinery_core::rusqlite;
 use refinery_core::tokio_postgres;
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, MySqlConnection, PgConnection};
 
 use super::peers_common::{
     CHANGES, Layout, Peer, Place, World, agrees_with_every_way_down, agrees_with_every_way_up,
@@ -23,6 +23,7 @@ impl Peer for Sqlx {
         match world.place {
             Place::Sqlite(_) => migrator.run(&mut world.connect().await).await.unwrap(),
             Place::Postgres { .. } => migrator.run(&mut pg(world).await).await.unwrap(),
+            Place::Mariadb { .. } => migrator.run(&mut mysql(world).await).await.unwrap(),
         }
     }
 
@@ -31,6 +32,7 @@ impl Peer for Sqlx {
         let known = match world.place {
             Place::Sqlite(_) => known(&mut world.connect().await).await,
             Place::Postgres { .. } => known(&mut pg(world).await).await,
+            Place::Mariadb { .. } => known(&mut mysql(world).await).await,
         };
         let ups = migrator.iter().filter(|migration| migration.migration_type.is_up_migration());
         ups.map(|migration| known.contains(&(migration.version, migration.checksum.to_vec())))
@@ -43,6 +45,7 @@ impl Peer for Sqlx {
         match world.place {
             Place::Sqlite(_) => migrator.undo(&mut world.connect().await, to).await.unwrap(),
             Place::Postgres { .. } => migrator.undo(&mut pg(world).await, to).await.unwrap(),
+            Place::Mariadb { .. } => migrator.undo(&mut mysql(world).await, to).await.unwrap(),
         }
         true
     }
@@ -50,6 +53,10 @@ impl Peer for Sqlx {
 
 async fn pg(world: &World) -> PgConnection {
     PgConnection::connect(&world.url()).await.unwrap()
+}
+
+async fn mysql(world: &World) -> MySqlConnection {
+    MySqlConnection::connect(&world.url()).await.unwrap()
 }
 
 /// What sqlx has as applied, none of it dirty.
@@ -69,6 +76,7 @@ impl Peer for Refinery {
             Place::Postgres { .. } => {
                 drop(runner.run_async(&mut client(world).await).await.unwrap());
             }
+            Place::Mariadb { .. } => panic!("refinery is not built for MariaDB here"),
         }
     }
 
@@ -81,6 +89,7 @@ impl Peer for Refinery {
             Place::Postgres { .. } => {
                 runner.get_applied_migrations_async(&mut client(world).await).await
             }
+            Place::Mariadb { .. } => panic!("refinery is not built for MariaDB here"),
         };
         let applied = applied.unwrap();
         let mut migrations = runner.get_migrations().clone();
@@ -155,6 +164,14 @@ async fn sqlx_agrees_on_postgres() {
 }
 
 #[tokio::test]
+async fn sqlx_agrees_on_mariadb() {
+    if let Some(world) = World::mariadb() {
+        agrees_with_every_way_down(&Sqlx, world).await;
+        agrees_with_every_way_up(&Sqlx, World::mariadb().unwrap()).await;
+    }
+}
+
+#[tokio::test]
 async fn refinery_agrees_on_sqlite() {
     agrees(&Refinery).await;
 }
@@ -169,26 +186,41 @@ async fn diesel_agrees_on_sqlite() {
     agrees(&Diesel).await;
 }
 
-/// diesel's library speaks to PostgreSQL through libpq only; here its ledger is made by its own DDL.
+const DIESEL_DDL: &str = "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY \
+                          NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
+const REFINERY_DDL: &str = "CREATE TABLE refinery_schema_history(version int4 PRIMARY KEY, name \
+                            VARCHAR(255), applied_on VARCHAR(255), checksum VARCHAR(255))";
+
+/// Up, down and up again with a ledger that its tool's own DDL made, where the tool cannot be had.
+async fn goes_down_and_up(layout: &impl Layout, world: &World, ddl: &str) -> Vec<String> {
+    world.run(ddl).await;
+    shift("migrations.up", &world.input(layout, 4), "up").await;
+    let (schema, ledger) = (world.schema(layout).await, world.ledger(layout).await);
+    assert_eq!(ledger.len(), 4);
+    shift("migrations.down", &world.input(layout, 1), "down").await;
+    assert_eq!(world.ledger(layout).await, ledger[..1]);
+    shift("migrations.up", &world.input(layout, 4), "again").await;
+    assert_eq!((world.schema(layout).await, world.ledger(layout).await), (schema, ledger.clone()));
+    ledger
+}
+
+/// diesel's library speaks to PostgreSQL and MariaDB through C libraries only.
 #[tokio::test]
-async fn a_ledger_as_diesel_makes_it_is_written_on_postgres() {
-    let Some(world) = World::postgres() else { return };
-    world
-        .run(
-            "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, \
-             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)",
-        )
-        .await;
-    for (at, change) in CHANGES.iter().enumerate() {
-        let version = Diesel.version(at + 1);
-        let row = format!("INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')");
-        world.run(&format!("BEGIN; {} {row}; COMMIT", change.up)).await;
+async fn a_ledger_by_the_ddl_of_diesel_on_postgres_and_mariadb() {
+    let versions: Vec<_> = (1..=4).map(|at| Diesel.version(at)).collect();
+    for world in [World::postgres(), World::mariadb()].into_iter().flatten() {
+        assert_eq!(goes_down_and_up(&Diesel, &world, DIESEL_DDL).await, versions);
     }
-    let (schema, ledger) = (world.schema(&Diesel).await, world.ledger(&Diesel).await);
-    shift("migrations.down", &world.input(&Diesel, 1), "down").await;
-    assert_eq!(world.ledger(&Diesel).await, [Diesel.version(1)]);
-    shift("migrations.up", &world.input(&Diesel, 4), "up").await;
-    assert_eq!((world.schema(&Diesel).await, world.ledger(&Diesel).await), (schema, ledger));
+}
+
+/// The same rows as refinery's own on another database.
+#[tokio::test]
+async fn a_ledger_by_the_ddl_of_refinery_on_mariadb() {
+    let Some(world) = World::mariadb() else { return };
+    let own = World::sqlite();
+    Refinery.up(&own, &own.folder(&Refinery, 4)).await;
+    let ledger = goes_down_and_up(&Refinery, &world, REFINERY_DDL).await;
+    assert_eq!(ledger, own.ledger(&Refinery).await);
 }
 
 /// It passes over what has no way down and takes back the one below: refused here.

@@ -16,13 +16,16 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 /// Holders that are named; the first ones tell enough.
 const NAMED_MAX: usize = 3;
 
-/// A session for people, from the columns of `pg_stat_activity` as `a`.
+/// A session for people, from the columns of `pg_stat_activity` as `a`: what stays the same while
+/// its transaction runs, so that a person's consent does too.
 const SESSION: &str =
     "'pid ' || a.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')
     || coalesce(' of ' || a.usename, '')
     || coalesce(' from ' || host(a.client_addr), ' from a local socket')
-    || coalesce(', ' || a.state, '')
-    || coalesce(', its transaction since ' || to_char(a.xact_start, 'HH24:MI:SS'), '')
+    || coalesce(', its transaction since ' || to_char(a.xact_start, 'HH24:MI:SS'), '')";
+
+/// What it does now.
+const QUERY: &str = "coalesce(', ' || a.state, '')
     || coalesce(', query: ' || left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80), '')";
 
 /// Takes the tool's locks until the transaction ends; a reason where one is not to be had.
@@ -69,7 +72,7 @@ async fn advisory(
 /// A query for the sessions that hold an advisory lock.
 pub(crate) fn advisory_holder(id: i64) -> String {
     format!(
-        "SELECT {SESSION} FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid) \
+        "SELECT {SESSION} || {QUERY} FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid) \
          WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
          AND ((l.classid::bigint << 32) | l.objid::bigint) = {id} AND l.database = \
          (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
@@ -105,7 +108,7 @@ pub(super) async fn holders(conn: &mut PgConnection, tables: &[Name]) -> sqlx::R
         return Ok("somebody".to_owned());
     }
     let query = format!(
-        "SELECT {SESSION} FROM pg_catalog.pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND \
+        "SELECT {SESSION} || {QUERY} FROM pg_catalog.pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND \
          a.pid IN (SELECT pid FROM pg_catalog.pg_locks WHERE granted AND relation IN ({})) \
          ORDER BY a.xact_start",
         regclasses(tables)
@@ -142,7 +145,7 @@ pub(crate) async fn long_transactions(
 /// Sessions of ours that work on a key.
 pub(super) async fn sending(conn: &mut PgConnection, application: &str) -> sqlx::Result<String> {
     let query = format!(
-        "SELECT {SESSION} FROM pg_catalog.pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND \
+        "SELECT {SESSION} || {QUERY} FROM pg_catalog.pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND \
          a.application_name = {} AND a.state <> 'idle'",
         Dialect::Postgres.text(application)
     );

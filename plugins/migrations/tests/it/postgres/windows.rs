@@ -1,12 +1,16 @@
 //! Every crash window of a migration: a stop in the same process, SIGKILL of another, and the end of
 //! the session by the server.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backout_plugin_api::{Action, Call, EffectKey, LockToken, Outcome, Prepared, Settled};
 use backout_plugin_migrations::{MigrationsShift, Point};
+use backout_test_targets::postgres::Postgres;
 use backout_test_targets::wait_until;
 use serde_json::Value;
 
@@ -225,4 +229,125 @@ async fn a_held_row_is_running_with_its_holder() {
     assert!(matches!(settled, Settled::Running { .. }), "{settled:?}");
     execute(&mut other, "ROLLBACK").await;
     assert_eq!(settle(&made).await, Settled::NotDone);
+}
+
+/// The server itself dies in the middle of a transaction, and after a commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_is_settled() {
+    if !Postgres::is_here() {
+        return;
+    }
+    let cell = std::sync::Mutex::new(Postgres::start().unwrap());
+    let world = World::new(server().unwrap());
+    let database = cell.lock().unwrap().new_database().unwrap();
+    let (url, folder) = (server().unwrap().url(&world.database), world.dir.path().join("dump"));
+    let dumped = std::process::Command::new("pg_dump").arg("-f").arg(&folder).arg(url).status();
+    assert!(dumped.unwrap().success());
+    let url = cell.lock().unwrap().url(&database);
+    let restored = std::process::Command::new("psql").arg("-qXf").arg(&folder).arg(url).output();
+    assert!(restored.unwrap().status.success());
+    world.write_url(&cell.lock().unwrap().url(&database));
+    world.write(
+        "00004_trigger.sql",
+        "-- +goose Up\n-- +goose Down\nSELECT pg_sleep(60);\nDROP TRIGGER no_name ON users;\n",
+    );
+    let made = first(&world).await;
+    let sent = made.clone();
+    let sending = tokio::spawn(async move { apply(&sent).await });
+    wait_until(WITHIN, || {
+        let query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+        let found = cell.lock().unwrap().psql(&database, query).unwrap();
+        if found.is_empty() { Err("nobody sleeps".to_owned()) } else { Ok(()) }
+    })
+    .unwrap();
+    cell.lock().unwrap().crash_and_restart().unwrap();
+    let outcome = sending.await.unwrap();
+    let is_known = matches!(outcome, Outcome::Refused { .. } | Outcome::Unclear { .. });
+    assert!(is_known, "{outcome:?}");
+    assert_eq!(settle(&made).await, Settled::NotDone);
+
+    world.write(
+        "00004_trigger.sql",
+        "-- +goose Up\n-- +goose Down\nDROP TRIGGER no_name ON users;\n",
+    );
+    let mut again = first(&world).await;
+    again.key = EffectKey::from_text("0123456789/s/2/0");
+    assert!(matches!(apply(&again).await, Outcome::Done { .. }));
+    cell.lock().unwrap().crash_and_restart().unwrap();
+    assert!(matches!(settle(&again).await, Settled::Done { .. }), "what was said is on disk");
+}
+
+/// A connection that is open and carries nothing any more, as behind a firewall that forgot it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_went_silent_is_settled_once_its_session_ended() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let proxy = Proxy::start(server.port());
+    world.write_url(&format!("postgres://postgres@127.0.0.1:{}/{}", proxy.port, world.database));
+    let made = first(&world).await;
+    let silence = Arc::clone(&proxy.silent);
+    let down = MigrationsShift::down().with_fault(move |point| {
+        if point == Point::Ledgered {
+            silence.store(true, Ordering::SeqCst);
+        }
+        false
+    });
+    let mut short = context();
+    short.timeout = Duration::from_secs(2);
+    let begun = std::time::Instant::now();
+    let outcome = down.apply(&short, &made).await;
+    let Outcome::Unclear { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("longer than") && begun.elapsed() < Duration::from_secs(5), "{reason}");
+
+    world.write_url(&server.url(&world.database));
+    let settled = settle_once(&made).await;
+    let Settled::Running { evidence } = settled else { panic!("{settled:?}") };
+    assert!(evidence.contains("idle in transaction"), "{evidence}");
+    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = \
+               current_database() AND state = 'idle in transaction'";
+    assert_eq!(world.rows(end), ["t"]);
+    assert_eq!(settle(&made).await, Settled::NotDone);
+    assert_eq!(world.versions().len(), 5);
+}
+
+/// Carries bytes both ways until it is silent; then it keeps its connections and carries nothing.
+struct Proxy {
+    port: u16,
+    silent: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silent = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&silent);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
+                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                for (from, to) in [(client, server), back] {
+                    let silent = Arc::clone(&shared);
+                    std::thread::spawn(move || carry(from, to, &silent));
+                }
+            }
+        });
+        Self { port, silent }
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if silent.load(Ordering::SeqCst) {
+            // Both ends stay open until the test ends.
+            std::thread::park();
+        }
+        if to.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
+    if silent.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
 }
