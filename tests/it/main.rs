@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod docs;
 mod exits;
+mod flags;
 mod people;
 mod random_kills;
 mod secrets;

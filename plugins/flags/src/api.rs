@@ -154,6 +154,15 @@ impl Api {
         }
     }
 
+    /// Who else changed the flag up to our writing, which was just answered.
+    pub(crate) async fn others(&self, work: &Work<'_>) -> Result<Found, Fault> {
+        match self {
+            Self::Unleash(api) => api.changes(work).await,
+            // Nobody: it would have refused ours.
+            Self::LaunchDarkly(_) => Ok(Found::default()),
+        }
+    }
+
     /// Who changed the flag since it was prepared.
     pub(crate) async fn changes(&self, work: &Work<'_>) -> Result<Found, Fault> {
         match self {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use backout_plugin_api::words::quoted;
 use backout_plugin_api::{ByHand, SecretRef};
 use serde_json::{Map, Value, json};
 
@@ -286,9 +287,4 @@ fn fetched(reference: &SecretRef) -> String {
         }
         _ => reference.0.clone(),
     }
-}
-
-/// A text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use backout_plugin_api::words::has_expression;
 use backout_plugin_api::{Checked, Guarantee, InputProblem, SecretRef, TargetId, check_reference};
 use reqwest::Url;
 use serde::Deserialize;
@@ -116,7 +117,7 @@ fn check_place(checked: &mut Checked, input: &Value, wish: &Wish, kind: Kind) {
 }
 
 fn check_file(checked: &mut Checked, system: System, file: &str) {
-    if !is_open(file)
+    if !has_expression(file)
         && let Err(message) = format_of(system, file)
     {
         let help = format!("name the file that {} reads", system.word());
@@ -137,11 +138,11 @@ fn check_server(checked: &mut Checked, server: &Server) {
 /// The flags that an action works on, by their target's own identity.
 pub(crate) fn targets(wish: &Wish) -> Vec<TargetId> {
     match &wish.place {
-        Place::File(file) if !is_open(file) && !file.is_empty() => {
+        Place::File(file) if !has_expression(file) && !file.is_empty() => {
             vec![TargetId::new(format!("file:{file}"))]
         }
         Place::Server(server) => {
-            let names = wish.flags.iter().filter(|name| !is_open(name));
+            let names = wish.flags.iter().filter(|name| !has_expression(name));
             names.map(|name| server_target(wish.system, server, name)).collect()
         }
         Place::File(_) | Place::Nowhere => Vec::new(),
@@ -173,7 +174,7 @@ fn check_flags(checked: &mut Checked, input: &Value, wish: &Wish, kind: Kind) {
     if wish.flags.iter().any(|name| name.trim().is_empty()) {
         problem(checked, "/flags", "a flag's name is empty", "");
     }
-    let variation = wish.variation.as_deref().filter(|text| !is_open(text));
+    let variation = wish.variation.as_deref().filter(|text| !has_expression(text));
     if wish.system == System::Unleash && variation.is_some_and(|text| !matches!(text, "on" | "off"))
     {
         let at = if kind == Kind::Force && input.get("off_variation").is_some() {
@@ -203,7 +204,7 @@ fn check_prove(checked: &mut Checked, input: &Value) {
         }
     }
     for (name, text) in [("every", &prove.every), ("converge", &prove.converge)] {
-        if !is_open(text)
+        if !has_expression(text)
             && let Err(message) = duration(text)
         {
             problem(checked, &format!("/prove/{name}"), message, "write \"500ms\" or \"2m\"");
@@ -245,7 +246,7 @@ fn check_endpoints(checked: &mut Checked, prove: &Prove) {
 }
 
 fn check_url(checked: &mut Checked, at: &str, url: &str, has_secret: bool) {
-    if is_open(url) {
+    if has_expression(url) {
         return;
     }
     let parsed = match Url::parse(url) {
@@ -274,9 +275,4 @@ fn check_secret(checked: &mut Checked, at: &str, reference: &SecretRef) {
         let help = "name where the secret is; its value never stands in a runbook";
         problem(checked, at, error.reason, help);
     }
-}
-
-/// Whether an expression is still to be filled in.
-fn is_open(text: &str) -> bool {
-    text.replace("$${", "").contains("${")
 }

@@ -220,6 +220,59 @@ fn of_playground(answer: &Value, flag: &str) -> Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// Any answer, made of what has a meaning in one.
+    fn answer() -> impl Strategy<Value = Value> {
+        const NAMES: [&str; 12] = [
+            "value",
+            "reason",
+            "variant",
+            "errorCode",
+            "features",
+            "name",
+            "isEnabled",
+            "f",
+            "isEnabledInCurrentEnvironment",
+            "strategies",
+            "result",
+            "key",
+        ];
+        let word = select(vec!["f", "off", "DISABLED", "SdkDefault", "STATIC", ""]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            word.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from);
+            let map = prop::collection::vec((select(&NAMES[..]), inner), 0..6).prop_map(|fields| {
+                let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+                Value::Object(fields.collect())
+            });
+            prop_oneof![list, map]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_and_only_a_value_is_a_variation(answer in answer()) {
+            match of_ofrep(&answer) {
+                Said::Variation { value, variation, reason } => {
+                    prop_assert!(!value.is_null() && reason != "DISABLED");
+                    prop_assert!(variation.as_deref() != Some("SdkDefault"));
+                }
+                other => prop_assert!(!other.text().is_empty()),
+            }
+            if let Said::Variation { value, .. } = of_playground(&answer, "f") {
+                let features = answer["features"].as_array().unwrap();
+                let feature = features.iter().find(|feature| feature["name"] == "f").unwrap();
+                prop_assert_eq!(&feature["isEnabled"], &value);
+            }
+        }
+    }
 
     #[test]
     fn no_value_is_never_false() {

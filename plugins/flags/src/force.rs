@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use backout_plugin_api::files::{Method, Point};
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, MadeEffect, Manifest, Outcome,
-    PrepareFailure, Prepared, Reverted, Settled, parse_input,
+    PrepareFailure, Prepared, Reverted, Settled, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde_json::Value;
@@ -141,6 +141,10 @@ impl Action for FlagsForce {
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         step::revert(made)
+    }
+
+    async fn tidy(&self, _: &Context, made: &MadeEffect) -> Tidied {
+        step::tidy(made).await
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use backout_plugin_api::files::Point;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Hazard, MadeEffect, Manifest,
-    Outcome, PrepareFailure, Prepared, Reverted, Settled, parse_input,
+    Outcome, PrepareFailure, Prepared, Reverted, Settled, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde_json::Value;
@@ -103,6 +103,10 @@ impl Action for FlagsRestore {
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         step::revert(made)
+    }
+
+    async fn tidy(&self, _: &Context, made: &MadeEffect) -> Tidied {
+        step::tidy(made).await
     }
 }
 

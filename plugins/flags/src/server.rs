@@ -194,7 +194,7 @@ impl Work<'_> {
             let text = format!("{} was written, but does not show it", self.data.flag);
             return Err(WriteFault::Unclear(text));
         }
-        let found = api.changes(self).await.map_err(unclear)?;
+        let found = api.others(self).await.map_err(unclear)?;
         self.check_nothing_lost(&found)?;
         Ok(self.output(&found.others))
     }

@@ -1,9 +1,9 @@
 //! What `flags.off`, `flags.set` and `flags.restore` share: their effects by kind.
 
-use backout_plugin_api::files::{Method, Point};
+use backout_plugin_api::files::{self, Method, Point};
 use backout_plugin_api::{
     ActionName, Call, Context, Hazard, MadeEffect, Outcome, PrepareFailure, Prepared, Reverted,
-    Satisfied, Settled,
+    Satisfied, Settled, Tidied,
 };
 use serde_json::{Map, Value, json};
 
@@ -136,6 +136,14 @@ pub(crate) fn revert(made: &MadeEffect) -> Reverted {
         input.insert("prove".to_owned(), prove);
     }
     Reverted::By { action: ActionName::new("flags.restore"), input: Value::Object(input) }
+}
+
+/// Removes the displaced file and the mark of one key; on a server nothing is kept.
+pub(crate) async fn tidy(made: &MadeEffect) -> Tidied {
+    let Ok(Kept::File(data)) = Kept::of_made(made) else { return Tidied::default() };
+    let key = made.key.clone();
+    let tidied = tokio::task::spawn_blocking(move || files::tidy(&data.swap.target, &key)).await;
+    tidied.unwrap_or_default()
 }
 
 /// The flags' own text from before.

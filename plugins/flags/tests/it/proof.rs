@@ -320,20 +320,47 @@ async fn answers_that_are_none_are_never_right() {
     }
 }
 
-/// A step that changes a file and proves it, whole.
-struct ProvenCase {
-    folder: Folder,
+/// A relay that serves one case's file after another's: it reads a link.
+struct Served {
+    link: PathBuf,
     relay: Relay,
+    _dir: tempfile::TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("flags.json");
+        std::fs::write(&link, JSON).unwrap();
+        let options = RelayOptions { poll_seconds: 0.0, key: KEY, admin_key: ADMIN };
+        let relay = Relay::start(Evaluator::GoFeatureFlag, &link, options).unwrap();
+        Self { link, relay, _dir: dir }
+    }
+
+    async fn serve(&self, folder: &Folder) {
+        std::fs::remove_file(&self.link).unwrap();
+        std::os::unix::fs::symlink(folder.file(), &self.link).unwrap();
+        let url = format!("{}/admin/v1/retriever/refresh", self.relay.url());
+        let asked = reqwest::Client::new().post(url).header("x-api-key", ADMIN).send().await;
+        assert!(asked.unwrap().status().is_success());
+    }
+}
+
+/// A step that changes a file and proves it, whole.
+struct ProvenCase<'a> {
+    folder: Folder,
+    relay: &'a Relay,
     action: Box<dyn Action>,
     restore: FlagsRestore,
     input: Value,
     silent: Option<Fake>,
 }
 
-impl ProvenCase {
-    async fn new(action: impl Action + 'static, more: &Value) -> Self {
+impl<'a> ProvenCase<'a> {
+    async fn new(served: &'a Served, action: impl Action + 'static, more: &Value) -> Self {
         let folder = Folder::new("flags.json", JSON);
-        let relay = relay(&folder, Evaluator::GoFeatureFlag, 0.0);
+        served.serve(&folder).await;
+        let relay = &served.relay;
         let mut input = json!({"flag": "first"});
         for (name, value) in more.as_object().unwrap() {
             input[name] = value.clone();
@@ -360,7 +387,7 @@ impl ProvenCase {
 }
 
 #[async_trait]
-impl Case for ProvenCase {
+impl Case for ProvenCase<'_> {
     fn action(&self) -> &dyn Action {
         &*self.action
     }
@@ -374,7 +401,7 @@ impl Case for ProvenCase {
     }
 
     async fn observe(&self) -> Value {
-        json!([self.folder.text(), ask(&self.relay, "first", "u1").await.1])
+        json!([self.folder.text(), ask(self.relay, "first", "u1").await.1])
     }
 
     fn secrets(&self) -> Arc<dyn SecretSource> {
@@ -402,16 +429,18 @@ impl Case for ProvenCase {
 #[tokio::test]
 async fn off_with_its_proof_conforms() {
     if Relay::is_here() {
-        check(async || ProvenCase::new(FlagsForce::off(), &json!({})).await).await.assert_kept();
+        let served = Served::new();
+        let case = async || ProvenCase::new(&served, FlagsForce::off(), &json!({})).await;
+        check(case).await.assert_kept();
     }
 }
 
 #[tokio::test]
 async fn assert_by_evaluation_conforms() {
     if Relay::is_here() {
-        check(async || ProvenCase::new(FlagsAssert, &json!({"variation": "on"})).await)
-            .await
-            .assert_kept();
+        let served = Served::new();
+        let more = json!({"variation": "on"});
+        check(async || ProvenCase::new(&served, FlagsAssert, &more).await).await.assert_kept();
     }
 }
 

@@ -423,20 +423,21 @@ async fn refusals_say_why() {
 
 struct UnleashCase {
     flag: Flag,
-    off: FlagsForce,
+    action: Box<dyn Action>,
     restore: FlagsRestore,
+    input: Value,
     silent: Fake,
 }
 
 impl UnleashCase {
-    async fn new() -> Self {
+    async fn new(action: impl Action + 'static, input: impl AsyncFnOnce(&Flag) -> Value) -> Self {
         let flag = Flag::new(&server().unwrap().url()).await;
-        let silent = Fake::silent().await;
-        Self { flag, off: FlagsForce::off(), restore: FlagsRestore::default(), silent }
+        let (silent, input) = (Fake::silent().await, input(&flag).await);
+        Self { flag, action: Box::new(action), restore: FlagsRestore::default(), input, silent }
     }
 
     fn at(&self, url: &str) -> Value {
-        let mut input = self.flag.off();
+        let mut input = self.input.clone();
         input["server"]["url"] = json!(url);
         input
     }
@@ -445,11 +446,11 @@ impl UnleashCase {
 #[async_trait]
 impl Case for UnleashCase {
     fn action(&self) -> &dyn Action {
-        &self.off
+        &*self.action
     }
 
     fn input(&self) -> Value {
-        self.flag.off()
+        self.input.clone()
     }
 
     fn scratch(&self) -> PathBuf {
@@ -489,6 +490,32 @@ impl Case for UnleashCase {
 #[tokio::test]
 async fn off_on_unleash_conforms() {
     if server().is_some() {
-        check(UnleashCase::new).await.assert_kept();
+        let case = async || UnleashCase::new(FlagsForce::off(), async |flag| flag.off()).await;
+        check(case).await.assert_kept();
     }
+}
+
+#[tokio::test]
+async fn set_on_unleash_conforms() {
+    if server().is_some() {
+        let input = async |flag: &Flag| flag.input(&json!({"flag": flag.name, "variation": "on"}));
+        check(async || UnleashCase::new(FlagsForce::set(), input).await).await.assert_kept();
+    }
+}
+
+/// Off, one strategy changed, one gone, one more.
+#[tokio::test]
+async fn restore_on_unleash_conforms() {
+    if server().is_none() {
+        return;
+    }
+    let input = async |flag: &Flag| {
+        let mut strategies = flag.ask("GET", "", None).await["strategies"].clone();
+        strategies[0]["parameters"]["rollout"] = json!("12");
+        strategies[1] = strategy("34", &["u5"]);
+        strategies[1]["sortOrder"] = json!(1);
+        let state = json!({"enabled": false, "strategies": strategies});
+        flag.input(&json!({"states": {flag.name.clone(): state}}))
+    };
+    check(async || UnleashCase::new(FlagsRestore::default(), input).await).await.assert_kept();
 }
