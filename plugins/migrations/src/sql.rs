@@ -2,6 +2,8 @@
 
 use crate::tool::Dialect;
 
+mod alter;
+mod cursor;
 mod deed;
 mod token;
 mod unfit;

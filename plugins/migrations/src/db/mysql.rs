@@ -25,11 +25,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Whether it is the same database; it may have moved to another host.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        (&self.system, &self.name) == (&other.system, &other.name)
-    }
-
     pub(crate) fn target(&self) -> String {
         format!("mysql:{}/{}", self.system, self.name)
     }

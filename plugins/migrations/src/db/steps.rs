@@ -6,7 +6,7 @@
 //! catalogue looks, so that a look later tells whether it took effect. A lock of the session tells
 //! whether a sending is still at work.
 
-use backout_plugin_api::{Call, Context, Settled, hex};
+use backout_plugin_api::{Call, Context, hex};
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
@@ -17,10 +17,12 @@ use crate::tool::{Dialect, Ledger, ToolLock};
 
 mod probe;
 mod row;
+mod settle;
 
-use probe::{Probe, Took, probe};
+use probe::{Probe, probe};
+use row::State;
 pub(crate) use row::left_over;
-use row::{Row, State};
+pub(crate) use settle::settle;
 
 /// How long a lock of migrations is tried for.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -32,17 +34,29 @@ const RESERVE: Duration = Duration::from_millis(500);
 /// One statement to run.
 struct Unit {
     sql: String,
-    /// Outside any transaction; with what tells of it afterwards.
-    bare: Option<Option<Probe>>,
+    kind: Kind,
+}
+
+/// How a statement is known to be made.
+enum Kind {
+    /// In one transaction with its count.
+    Counted,
+    /// Outside any transaction; with what tells of it afterwards, if anything.
+    Bare(Option<Probe>),
 }
 
 /// All statements of a migration in order; the ledger's last change is not among them: it is made
 /// together with the row's end.
 fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
-    let ledger = data.ledger.before.iter().map(|sql| Unit { sql: sql.clone(), bare: None });
+    let ledger =
+        data.ledger.before.iter().map(|sql| Unit { sql: sql.clone(), kind: Kind::Counted });
     let parsed = data.statements.iter().flat_map(|text| sql::statements(dialect, text));
     let own = parsed.map(|statement| Unit {
-        bare: is_bare(dialect, &statement).then(|| probe(dialect, &statement)),
+        kind: if is_bare(dialect, &statement) {
+            Kind::Bare(probe(dialect, &statement))
+        } else {
+            Kind::Counted
+        },
         sql: statement.text,
     });
     ledger.chain(own).collect()
@@ -62,11 +76,10 @@ fn is_bare(dialect: Dialect, statement: &Statement) -> bool {
 
 /// Whether everything that may be in doubt after a crash can be told.
 pub(crate) fn tells_all(dialect: Dialect, data: &Data) -> bool {
-    let units = units(dialect, data);
-    units
-        .iter()
-        .filter_map(|unit| unit.bare.as_ref())
-        .all(|probe| probe.as_ref().is_some_and(Probe::tells_all))
+    units(dialect, data).iter().all(|unit| match &unit.kind {
+        Kind::Counted => true,
+        Kind::Bare(probe) => probe.as_ref().is_some_and(Probe::tells_all),
+    })
 }
 
 /// The name of the lock that a sending holds while it works.
@@ -289,9 +302,9 @@ async fn one(
 ) -> Result<(), Stop> {
     let call = work.call;
     loop {
-        let ran = match &unit.bare {
-            None => in_transaction(conn, call, at, &unit.sql).await,
-            Some(probe) => bare(conn, call, at, (&unit.sql, probe.as_ref())).await,
+        let ran = match &unit.kind {
+            Kind::Counted => in_transaction(conn, call, at, &unit.sql).await,
+            Kind::Bare(probe) => bare(conn, call, at, (&unit.sql, probe.as_ref())).await,
         };
         let error = match ran {
             Ok(()) => return Ok(()),
@@ -321,7 +334,8 @@ async fn failed(
 ) -> Stop {
     let what = format!("statement {} of {all} of {}: {error}", at + 1, work.data.file);
     // A statement of PostgreSQL outside a transaction may leave a part: an index half made.
-    let leaves = unit.bare.is_some() && conn.dialect() == Dialect::Postgres;
+    let is_bare = matches!(unit.kind, Kind::Bare(_));
+    let leaves = is_bare && conn.dialect() == Dialect::Postgres;
     if leaves {
         return Stop::Unclear(format!("cannot run {what}"));
     }
@@ -395,102 +409,4 @@ fn is_answer(error: &sqlx::Error) -> bool {
 
 fn is_locked(error: &sqlx::Error) -> bool {
     matches!(mysql::number(error), Some(1205 | 1213)) || postgres::is_locked(error)
-}
-
-/// Says what became of the sendings up to this dispatch.
-pub(crate) async fn settle(work: Work<'_>) -> Settled {
-    let name = work.data.database.target();
-    let unreachable =
-        |why: String| Settled::Unreachable { reason: format!("cannot look at {name}: {why}") };
-    let settling = async {
-        match connect(work.ctx, work.call, work.data).await {
-            Ok(mut conn) => try_settle(&mut conn, work).await.map_err(|error| error.to_string()),
-            Err(Connecting::Other(evidence)) => Ok(Settled::Unknown { evidence }),
-            Err(Connecting::Unreachable(why)) => Err(why),
-        }
-    };
-    match tokio::time::timeout(work.ctx.timeout, settling).await {
-        Ok(Ok(settled)) => settled,
-        Ok(Err(why)) => unreachable(why),
-        Err(_) => unreachable(format!("no answer within {:?}", work.ctx.timeout)),
-    }
-}
-
-async fn try_settle(conn: &mut Conn, work: Work<'_>) -> sqlx::Result<Settled> {
-    let Work { call, data, .. } = work;
-    conn.run(&session(conn.dialect(), data)).await?;
-    row::create(conn).await?;
-    let lock = named(conn.dialect(), &own_lock(call));
-    if let Some(holder) = try_lock(conn, &lock, Instant::now()).await? {
-        let evidence = format!("an earlier sending is still at work: {holder}");
-        return Ok(Settled::Running { evidence });
-    }
-    let from = data.resume;
-    if row::insert(conn, call, data, State::Sealed, from).await? {
-        return Ok(Settled::NotDone);
-    }
-    let Some(found) = row::read(conn, call, data).await? else {
-        let evidence = "the row of the effect went away while it was read".to_owned();
-        return Ok(Settled::Running { evidence });
-    };
-    match found.state {
-        _ if !found.is_same => {
-            let evidence = format!("the row of {} is of another migration", call.key);
-            Ok(Settled::Unknown { evidence })
-        }
-        State::Done => Ok(Settled::Done { output: data.output() }),
-        State::Sealed => {
-            row::seal(conn, call, found.done).await?;
-            Ok(ended(data, found.done, from))
-        }
-        State::Running => middle(conn, work, &found, from).await,
-    }
-}
-
-/// A sending that ended in its middle: what of it is made, by the count and the catalogue.
-async fn middle(
-    conn: &mut Conn,
-    work: Work<'_>,
-    found: &Row,
-    from: usize,
-) -> sqlx::Result<Settled> {
-    let units = units(conn.dialect(), work.data);
-    let mut done = found.done;
-    if found.begun > found.done {
-        let unit = found.begun.checked_sub(1).and_then(|at| units.get(at));
-        let probe = unit.and_then(|unit| unit.bare.as_ref()?.as_ref());
-        let took = match probe {
-            Some(probe) => probe.compare(&found.was, &probe.look(conn).await?),
-            None => Took::Unknown,
-        };
-        match took {
-            Took::Effect => done = found.begun,
-            Took::None => {}
-            Took::Unknown => {
-                let sql = unit.map(|unit| unit.sql.as_str()).unwrap_or_default();
-                let evidence = format!(
-                    "statement {} of {} began and nothing tells whether it took effect; look at: \
-                     {sql}",
-                    found.begun, work.data.file
-                );
-                return Ok(Settled::Unknown { evidence });
-            }
-        }
-    }
-    row::seal(conn, work.call, done).await?;
-    Ok(ended(work.data, done, from))
-}
-
-/// What is made in part is no more not done: a retry goes on behind it.
-fn ended(data: &Data, done: usize, from: usize) -> Settled {
-    if done == from {
-        return Settled::NotDone;
-    }
-    Settled::Failed {
-        reason: format!(
-            "it stopped after {done} statements of {}, which stay; a retry goes on behind them",
-            data.file
-        ),
-        output: serde_json::json!({ "statements": done }),
-    }
 }

@@ -97,3 +97,86 @@ impl<'a> Pairs<'a> {
         Ok(self.found.into_values().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use crate::tool::{Change, Dialect, Direction, Hand, Migration, Names, Tool};
+
+    const VALUES: [&str; 12] = [
+        "0",
+        "1",
+        "-1",
+        "t",
+        "",
+        "00000000000000",
+        "1.1",
+        "2025-01-01T00:00:00.1Z",
+        "1_a.sql",
+        "99999999999999999999",
+        "SQL",
+        "UNDO_SQL",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_rows_are_a_ledger_or_refused(
+            tool in select(&Tool::ALL[..]),
+            rows in prop::collection::vec(
+                prop::collection::vec(
+                    prop::option::of(prop_oneof![select(&VALUES[..]).prop_map(str::to_owned), ".{0,8}"]),
+                    0..5,
+                ),
+                0..5,
+            ),
+        ) {
+            let driver = tool.driver();
+            if let Ok(ledger) = driver.ledger(&rows) {
+                prop_assert!(ledger.applied.len() <= rows.len());
+                for version in &ledger.applied {
+                    prop_assert!(driver.means(&version.version, &version.version) || tool == Tool::Flyway);
+                }
+            }
+        }
+
+        /// What stands in a name or a version never leaves its quotes.
+        #[test]
+        fn any_version_gives_sql_with_balanced_quotes(
+            tool in select(&Tool::ALL[..]), version in "[a-z0-9'\\\\\"]{1,8}", up in any::<bool>(),
+        ) {
+            let direction = if up { Direction::Up } else { Direction::Down };
+            // goose, golang-migrate, sqlx and refinery have numbers by then.
+            prop_assume!(matches!(tool, Tool::SqlMigrate | Tool::Dbmate | Tool::Diesel));
+            let migration = Migration {
+                version: version.clone(), name: version, up: None, down: None, is_code: false,
+            };
+            let change = Change { migration: &migration, direction, to: "1" };
+            let sql = tool.driver().change(Dialect::Sqlite, "t", &change).unwrap();
+            for statement in sql.after {
+                prop_assert_eq!(statement.matches('\'').count() % 2, 0, "{}", statement);
+            }
+        }
+    }
+
+    #[test]
+    fn each_tool_tells_what_to_type_and_has_its_locks() {
+        let names = Names { database: "app", schema: "public", table: "t" };
+        for tool in Tool::ALL {
+            let driver = tool.driver();
+            for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
+                let (dir, table, to) = ("m", driver.table(), "3");
+                for direction in [Direction::Up, Direction::Down] {
+                    let database = "\"$URL\"".to_owned();
+                    let hand = Hand { dialect, database, dir, table, direction, to };
+                    let lines = driver.by_hand(&hand);
+                    assert!(!lines.commands.is_empty() && !lines.verify.is_empty(), "{tool:?}");
+                }
+                assert!(dialect != Dialect::Sqlite || driver.locks(dialect, &names).is_empty());
+                let query = driver.query(dialect, "t") + " ";
+                assert!(query.contains(" FROM t "), "{tool:?}");
+            }
+        }
+    }
+}
