@@ -8,12 +8,12 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use backout_test_targets::docker::{Docker, Engine};
+use backout_test_targets::docker::Engine;
 use backout_test_targets::flags::{Evaluator, Relay, RelayOptions};
 use backout_test_targets::postgres::Postgres;
 use backout_test_targets::{missing, program, wait_until};
 
-use crate::support::{Said, TestEnv};
+use crate::support::{DOCKER, POSTGRES, Said, TestEnv};
 
 const SERVICES: [&str; 2] = ["cart", "checkout"];
 const MIGRATIONS: [(&str, &str); 3] = [
@@ -39,9 +39,6 @@ const FLAGS: &str = "# The checkout's flags.\nnew_checkout:\n  variations:\n    
 const HEALTHCHECK: &str = "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/service\", \"health\"]";
 /// How long containers may take to be well on a busy machine.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
-
-static DOCKER: LazyLock<Option<Docker>> = LazyLock::new(|| Docker::start().unwrap());
-static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
 
 fn is_possible() -> bool {
     let goose = program("goose").is_some()

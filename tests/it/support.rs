@@ -5,12 +5,20 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use backout_test_targets::docker::Docker;
+use backout_test_targets::postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// One Docker Engine for all tests of this process; nothing where it is not installed.
+pub(crate) static DOCKER: LazyLock<Option<Docker>> = LazyLock::new(|| Docker::start().unwrap());
+
+/// One PostgreSQL for all tests of this process; ask `Postgres::is_here` first.
+pub(crate) static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
 
 /// How long a test waits for a condition before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

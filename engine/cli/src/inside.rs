@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use backout_plugin_api::Action;
 use backout_plugin_config::ConfigRestore;
+use backout_plugin_containers::{ContainersPower, ContainersRollback};
 use backout_plugin_flags::{FlagsForce, FlagsRestore};
 use backout_plugin_migrations::MigrationsShift;
 use backout_plugin_releases::{ReleasesActivate, ReleasesRestart};
@@ -26,6 +27,10 @@ pub(crate) fn dying() -> Vec<Arc<dyn Action>> {
         Arc::new(ReleasesActivate::default().with_fault(dies_at(&point))),
         Arc::new(ReleasesRestart::default().with_fault(dies_at(&point))),
         Arc::new(ConfigRestore::default().with_fault(dies_at(&point))),
+        Arc::new(ContainersRollback::with_fault(dies_at(&point))),
+        Arc::new(ContainersPower::stop().with_fault(dies_at(&point))),
+        Arc::new(ContainersPower::start().with_fault(dies_at(&point))),
+        Arc::new(ContainersPower::restart().with_fault(dies_at(&point))),
     ]
 }
 
