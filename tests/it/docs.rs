@@ -189,6 +189,8 @@ fn every_example_is_valid() {
     let examples: Vec<_> = files("ron")
         .into_iter()
         .filter(|path| path.parent().unwrap().ends_with("runbooks"))
+        // What the releases beside them are made of; `check` reads it with those that name one.
+        .filter(|path| !path.ends_with("releases.ron"))
         .collect();
     assert!(examples.len() >= 6, "{examples:?}");
     let said = env.backout([PathBuf::from("check")].into_iter().chain(examples.clone())).exits(0);
