@@ -41,9 +41,13 @@ use tokio_util::sync::CancellationToken;
 use crate::Context;
 
 mod place;
+mod presence;
 mod target;
+mod tidy;
 
+pub use presence::{Guise, Presence, PresencePlan};
 pub use target::{Kind, Look, Stamp, look};
+pub use tidy::tidy;
 
 use place::{Mark, MarkState, Places};
 use target::{Identity, exchange, stage, sync_folder};

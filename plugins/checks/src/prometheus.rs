@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use backout_plugin_api::look::{Check, Sample, Told, refused};
 use backout_plugin_api::web::{self, Access};
-use backout_plugin_api::words::{has_expression, problem, quoted};
+use backout_plugin_api::words::{problem, quoted};
 use backout_plugin_api::{ByHand, Checked, Context, PrepareFailure, SecretRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -280,11 +280,6 @@ async fn level(ctx: &Context, server: &Server, query: &str, incident: &str) -> V
     };
     level.insert("at".to_owned(), json!(incident));
     Value::Object(level)
-}
-
-/// Whether a query is still to be filled in.
-fn is_open(query: &str) -> bool {
-    has_expression(query)
 }
 
 #[cfg(test)]

@@ -40,9 +40,16 @@ pub(crate) struct RestoreInput {
     /// For a folder, in place of `files`: a list in the form of `sha256sum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) manifest: Option<Manifest>,
+    /// For a file: that it shall not be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) absent: bool,
+    /// For a folder: whether files that the digests do not cover are taken away, but for hidden ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) remove_unlisted: bool,
     /// Where the content is: a file or a folder, or `http(s)://…`. `{path}` stands for a file's path
     /// inside the folder and `{sha256}` for its digest; without either, a folder's files are
     /// looked for under their path: `"/srv/releases/1.4.2/config"`, `"https://store/{sha256}"`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) from: String,
     /// Headers for a store, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -88,10 +95,19 @@ impl RestoreInput {
     }
 
     fn check_what(&self, checked: &mut Checked) {
-        let given = [self.sha256.is_some(), !self.files.is_empty(), self.manifest.is_some()];
+        let given =
+            [self.sha256.is_some(), !self.files.is_empty(), self.manifest.is_some(), self.absent];
         if given.into_iter().filter(|given| *given).count() != 1 {
             let help = "`sha256` for a file, `files` or `manifest` for a folder";
             problem(checked, "/sha256", "one digest to go back to is wanted", help);
+        }
+        if self.from.is_empty() != self.absent {
+            let help = "`from` says where the content is; with `absent` there is none";
+            problem(checked, "/from", "content is wanted from somewhere", help);
+        }
+        if self.remove_unlisted && (self.sha256.is_some() || self.absent) {
+            let help = "leave it out, or name the folder";
+            problem(checked, "/remove_unlisted", "one file has no others", help);
         }
         if self.files.len() > FILES_MAX {
             let message = format!("more than FILES_MAX ({FILES_MAX}) files");
@@ -155,7 +171,9 @@ mod tests {
         assert_eq!(problems(json!({"path": "/a", "sha256": sha, "from": "/b"})), none);
         let store = "https://store/{sha256}";
         assert_eq!(problems(json!({"path": "/a", "files": {"x/y": sha}, "from": store})), none);
+        assert_eq!(problems(json!({"path": "/a", "absent": true})), none);
         assert_eq!(problems(json!({"path": "/a", "from": "/b"})), ["/sha256"]);
+        assert_eq!(problems(json!({"path": "/a", "sha256": sha})), ["/from"]);
         assert_eq!(
             problems(json!({"path": "a", "sha256": "0", "from": "/b"})),
             ["/sha256", "/path"]

@@ -1,9 +1,10 @@
 //! What is there, what is wanted, and what stands between.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use backout_plugin_api::files::{Kind, Stamp, SwapPlan, look};
+use backout_plugin_api::files::{Kind, PresencePlan, Stamp, SwapPlan, look};
 use backout_plugin_api::{
     Context, Guarantee, Hazard, Image, PrepareFailure, Prepared, PreparedEffect, Reversibility,
     Satisfied, TargetId,
@@ -25,14 +26,27 @@ const NAMED_MAX: usize = 5;
 /// What `apply`, `settle` and `revert` need of one file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Data {
-    pub(crate) swap: SwapPlan,
-    pub(crate) place: Place,
+    /// Absent where nothing is to be done.
+    pub(crate) change: Option<Change>,
+    /// Absent for a file that goes.
+    pub(crate) place: Option<Place>,
+}
+
+/// What is to become of a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Change {
+    /// Its content.
+    Swap(SwapPlan),
+    /// Whether it is there.
+    Presence(PresencePlan),
 }
 
 /// One file as it was found.
 struct Found {
     path: PathBuf,
-    stamp: Stamp,
+    /// Absent where no file is.
+    stamp: Option<Stamp>,
     bytes: usize,
 }
 
@@ -46,29 +60,43 @@ pub(crate) async fn prepare(
     ctx: &Context,
     input: &RestoreInput,
 ) -> Result<Prepared, PrepareFailure> {
-    let wanted = wanted(ctx, input).await?;
-    let (path, asked) = (input.path.clone(), wanted.clone());
-    let (found, unlisted) = blocking(move || find_all(&path, &asked)).await?;
+    let mut wanted = wanted(ctx, input).await?;
+    let path = input.path.clone();
+    let (root, unlisted) = blocking({
+        let asked = wanted.clone();
+        move || Ok((root_of(&path)?, unlisted(&path, &asked)?))
+    })
+    .await?;
+    if input.remove_unlisted {
+        wanted.extend(unlisted.iter().map(|path| (Some(path.clone()), None)));
+    }
+    let asked = wanted.clone();
+    let found = blocking(move || find_all(&root, &asked)).await?;
     let mut effects = Vec::new();
     for ((inside, sha256), found) in wanted.iter().zip(found) {
-        let place = Place::of(&input.from, inside.as_deref(), sha256);
-        let bytes = if found.stamp.sha256 == *sha256 {
-            None
-        } else {
+        let place = sha256.as_ref();
+        let place = place.map(|sha256| Place::of(&input.from, inside.as_deref(), sha256));
+        let is_there = found.stamp.as_ref().map(|stamp| &stamp.sha256) == sha256.as_ref();
+        if !is_there {
             check_writable(&found.path)?;
-            Some(place.read(ctx, &input.access()).await?.len())
+        }
+        let bytes = match place.as_ref().filter(|_| !is_there) {
+            Some(place) => place.read(ctx, &input.access()).await?.len(),
+            None => 0,
         };
         effects.push(effect(found, place, bytes)?);
     }
-    Ok(prepared(input, effects, &unlisted))
+    let left: &[String] = if input.remove_unlisted { &[] } else { &unlisted };
+    Ok(prepared(input, effects, left))
 }
 
-/// The digest of each file, by its path inside of the folder; one without a path for a file.
-type Wanted = BTreeMap<Option<String>, String>;
+/// The digest of each file, or nothing where it shall not be, by its path inside of the folder; one
+/// without a path for a file.
+type Wanted = BTreeMap<Option<String>, Option<String>>;
 
 async fn wanted(ctx: &Context, input: &RestoreInput) -> Result<Wanted, PrepareFailure> {
-    if let Some(sha256) = &input.sha256 {
-        return Ok([(None, sha256.clone())].into());
+    if input.sha256.is_some() || input.absent {
+        return Ok([(None, input.sha256.clone())].into());
     }
     let files = match &input.manifest {
         None => input.files.clone(),
@@ -78,57 +106,91 @@ async fn wanted(ctx: &Context, input: &RestoreInput) -> Result<Wanted, PrepareFa
             manifest::read(&String::from_utf8_lossy(&bytes)).map_err(refused)?
         }
     };
-    Ok(files.into_iter().map(|(path, sha256)| (Some(path), sha256)).collect())
+    Ok(files.into_iter().map(|(path, sha256)| (Some(path), Some(sha256))).collect())
 }
 
-fn find_all(root: &str, wanted: &Wanted) -> Result<(Vec<Found>, Vec<String>), PrepareFailure> {
-    let canonical = Path::new(root).canonicalize().map_err(|error| unfound(root, &error))?;
-    let found = wanted.keys().map(|inside| find(&canonical, inside.as_deref()));
-    let found = found.collect::<Result<_, _>>()?;
-    let listed = |path: &str| wanted.contains_key(&Some(path.to_owned()));
-    let mut unlisted = Vec::new();
-    if !wanted.contains_key(&None) {
-        walk(&canonical, "", &mut unlisted)
-            .map_err(|error| refused(format!("cannot read {root}: {error}")))?;
-        unlisted.retain(|path| !listed(path));
+/// The folder, or the file, by its canonical path; of a file that is not there its folder's.
+fn root_of(root: &str) -> Result<PathBuf, PrepareFailure> {
+    let path = Path::new(root);
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => absent(path),
+        Err(error) => Err(refused(format!("cannot read {root}: {error}"))),
     }
-    Ok((found, unlisted))
+}
+
+/// The path of a file that is not there, in a folder that is.
+fn absent(path: &Path) -> Result<PathBuf, PrepareFailure> {
+    let unfound = |why: &str| refused(format!("cannot find {}: {why}", path.display()));
+    if path.symlink_metadata().is_ok() {
+        return Err(unfound("it is a link to nothing; remove it by hand"));
+    }
+    let name = path.file_name().ok_or_else(|| unfound("it has no name"))?;
+    let folder = path.parent().ok_or_else(|| unfound("it is in no folder"))?;
+    let folder = folder.canonicalize().map_err(|error| {
+        refused(format!("{}: {error}; make this folder first", folder.display()))
+    })?;
+    Ok(folder.join(name))
+}
+
+fn unlisted(root: &str, wanted: &Wanted) -> Result<Vec<String>, PrepareFailure> {
+    let mut found = Vec::new();
+    if !wanted.contains_key(&None) {
+        walk(Path::new(root), "", &mut found)
+            .map_err(|error| refused(format!("cannot read {root}: {error}")))?;
+        found.retain(|path| !wanted.contains_key(&Some(path.clone())));
+    }
+    Ok(found)
+}
+
+fn find_all(root: &Path, wanted: &Wanted) -> Result<Vec<Found>, PrepareFailure> {
+    let find = |(inside, sha256): (&Option<String>, &Option<String>)| {
+        let found = find(root, inside.as_deref())?;
+        let path = inside.as_ref().map_or_else(|| root.to_owned(), |inside| root.join(inside));
+        if sha256.is_none() && found.stamp.is_some() && found.path != path {
+            let path = path.display();
+            return Err(refused(format!("{path} is reached by a link; remove it by hand")));
+        }
+        Ok(found)
+    };
+    wanted.iter().map(find).collect()
 }
 
 fn find(root: &Path, inside: Option<&str>) -> Result<Found, PrepareFailure> {
     let path = inside.map_or_else(|| root.to_owned(), |inside| root.join(inside));
-    let shown = path.display().to_string();
-    let real = path.canonicalize().map_err(|error| unfound(&shown, &error))?;
-    if !real.starts_with(root) {
-        let real = real.display();
-        return Err(refused(format!("{shown} leads out of the folder, to {real}")));
-    }
-    let seen = look(&real, Kind::File).map_err(|error| unfound(&shown, &error))?;
-    Ok(Found { path: real, bytes: seen.content.len(), stamp: seen.stamp })
-}
-
-fn unfound(path: &str, error: &std::io::Error) -> PrepareFailure {
-    let help = match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            format!(
-                "; make it first, empty and as it should be owned: `install -m 0640 /dev/null '{path}'`"
-            )
-        }
-        _ => String::new(),
+    let unread = |error| refused(format!("cannot read {}: {error}", path.display()));
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == ErrorKind::NotFound => absent(&path)?,
+        Err(error) => return Err(unread(error)),
     };
-    refused(format!("cannot read {path}: {error}{help}"))
+    if !real.starts_with(root) {
+        let (path, real) = (path.display(), real.display());
+        return Err(refused(format!("{path} leads out of the folder, to {real}")));
+    }
+    match look(&real, Kind::File) {
+        Ok(seen) => Ok(Found { path: real, bytes: seen.content.len(), stamp: Some(seen.stamp) }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(Found { path: real, bytes: 0, stamp: None })
+        }
+        Err(error) => Err(unread(error)),
+    }
 }
 
-/// The files under a folder by their path inside, without ours; symlinks are not followed.
+/// The files under a folder by their path inside, without hidden ones, ours among them;
+/// symlinks are not followed.
 fn walk(root: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(root.join(inside))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if inside.is_empty() { name.clone() } else { format!("{inside}/{name}") };
         let kind = entry.file_type()?;
+        if name.starts_with('.') {
+            continue;
+        }
         if kind.is_dir() {
             walk(root, &path, found)?;
-        } else if !(name.starts_with('.') && name.contains(".backout-")) {
+        } else {
             found.push(path);
         }
         if found.len() > 2 * FILES_MAX {
@@ -148,41 +210,66 @@ fn check_writable(path: &Path) -> Result<(), PrepareFailure> {
 
 fn effect(
     found: Found,
-    place: Place,
-    bytes: Option<usize>,
+    place: Option<Place>,
+    bytes: usize,
 ) -> Result<PreparedEffect, PrepareFailure> {
     let path = found.path.display().to_string();
-    let (before, after) = (found.stamp.sha256.clone(), place.sha256.clone());
-    let difference = bytes.map(|bytes| {
-        let (from, to) = (short(&before), short(&after));
-        format!("{path}: {from} ({} bytes) -> {to} ({bytes} bytes)", found.bytes)
-    });
-    let data = Data {
-        swap: SwapPlan {
-            target: found.path,
-            kind: Kind::File,
-            before: found.stamp,
-            wanted_sha256: after.clone(),
-        },
-        place,
+    let wanted = place.as_ref().map(|place| place.sha256.clone());
+    let before = found.stamp.as_ref().map(|stamp| stamp.sha256.clone());
+    let line = format!(
+        "{path}: {} -> {}",
+        before.as_ref().map_or("absent".to_owned(), |sha| sized(sha, found.bytes)),
+        wanted.as_ref().map_or("absent".to_owned(), |sha| sized(sha, bytes)),
+    );
+    let image = |sha256: Option<String>, at: String| {
+        sha256.map_or(Image::Absent, |sha256| Image::Digest { sha256, at })
     };
+    let at = place.as_ref().map(|place| shown(&place.at)).unwrap_or_default();
+    let title = wanted.as_ref().map_or("absent", |sha256| short(sha256));
+    let title = format!("{path} is {title}");
+    let change = change(found, wanted.as_ref());
+    let satisfied = if change.is_none() { Satisfied::Yes } else { Satisfied::No };
+    let difference = change.iter().map(|_| line.clone()).collect();
     Ok(PreparedEffect {
-        title: format!("{path} is {}", short(&after)),
+        title,
         wave: 0,
-        satisfied: if difference.is_none() { Satisfied::Yes } else { Satisfied::No },
-        before: Image::Digest { sha256: before, at: path },
-        wanted: Image::Digest { sha256: after, at: shown(&data.place.at) },
-        difference: difference.into_iter().collect(),
+        satisfied,
+        before: image(before, path),
+        wanted: image(wanted, at),
+        difference,
         reversibility: Reversibility::Exact,
         hazards: Vec::new(),
-        data: serde_json::to_value(data).map_err(|error| refused(error.to_string()))?,
+        data: serde_json::to_value(Data { change, place })
+            .map_err(|error| refused(error.to_string()))?,
     })
 }
 
+fn change(found: Found, wanted: Option<&String>) -> Option<Change> {
+    let target = found.path;
+    match (found.stamp, wanted) {
+        (None, None) => None,
+        (Some(stamp), Some(wanted)) if stamp.sha256 == *wanted => None,
+        (Some(before), Some(wanted)) => Some(Change::Swap(SwapPlan {
+            target,
+            kind: Kind::File,
+            before,
+            wanted_sha256: wanted.clone(),
+        })),
+        (None, Some(wanted)) => {
+            Some(Change::Presence(PresencePlan::Make { target, wanted_sha256: wanted.clone() }))
+        }
+        (Some(before), None) => Some(Change::Presence(PresencePlan::Take { target, before })),
+    }
+}
+
+fn sized(sha256: &str, bytes: usize) -> String {
+    format!("{} ({bytes} bytes)", short(sha256))
+}
+
 fn prepared(input: &RestoreInput, effects: Vec<PreparedEffect>, unlisted: &[String]) -> Prepared {
-    let lock = |effect: &PreparedEffect| match &effect.before {
-        Image::Digest { at, .. } => Some(TargetId::new(format!("file:{at}"))),
-        Image::Absent | Image::Plain(_) => None,
+    // The title begins with the path.
+    let lock = |effect: &PreparedEffect| {
+        effect.title.rsplit_once(" is ").map(|(path, _)| TargetId::new(format!("file:{path}")))
     };
     let open = |effect: &&PreparedEffect| effect.satisfied != Satisfied::Yes;
     Prepared {

@@ -1,18 +1,23 @@
 //! `config.restore`.
 
+use std::path::Path;
+
 use async_trait::async_trait;
-use backout_plugin_api::files::{Faults, Method, Patience, Point, Swap, displaced_path};
+use backout_plugin_api::files::{
+    Faults, Guise, Method, Patience, Point, Presence, PresencePlan, Swap, SwapPlan, displaced_path,
+    tidy,
+};
 use backout_plugin_api::words::{fetched, quoted};
 use backout_plugin_api::{
-    Action, ActionName, ByHand, Call, Checked, Context, EffectKey, Guarantee, MadeEffect, Manifest,
-    Outcome, PrepareFailure, Prepared, Reverted, Satisfied, Settled, parse_input,
+    Action, ActionName, ByHand, Call, Checked, Context, EffectKey, Fence, Guarantee, MadeEffect,
+    Manifest, Outcome, PrepareFailure, Prepared, Reverted, Satisfied, Settled, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::input::RestoreInput;
-use crate::plan::{self, DATA_VERSION, Data};
+use crate::plan::{self, Change, DATA_VERSION, Data};
 use crate::source::{Place, is_url};
 
 const NAME: &str = "config.restore";
@@ -21,19 +26,80 @@ const NAME: &str = "config.restore";
 #[derive(Clone, Debug, Default)]
 pub struct ConfigRestore {
     faults: Faults,
-    method: Method,
 }
 
 impl ConfigRestore {
     /// The same, disturbed after each sub-step of `apply`; for tests.
     #[must_use]
     pub fn with_fault(self, fault: impl Fn(Point) -> bool + Send + Sync + 'static) -> Self {
-        Self { faults: Faults::at(fault), ..self }
+        Self { faults: Faults::at(fault) }
     }
 
-    fn swap<'a>(&'a self, data: &'a Data, key: &'a EffectKey, patience: &'a Patience) -> Swap<'a> {
-        let output = json!({ "path": data.swap.target, "sha256": data.swap.wanted_sha256 });
-        Swap { plan: &data.swap, key, output, patience, method: self.method, faults: &self.faults }
+    /// Blocks.
+    fn make(&self, sending: &Sending, content: Option<(Vec<u8>, Guise)>) -> Outcome {
+        let Sending { change, key, fence, patience } = sending;
+        match (change, content) {
+            (Change::Swap(plan), Some((bytes, _))) => {
+                self.swap(plan, key, patience).apply(fence, |_| Ok(bytes))
+            }
+            (Change::Swap(_), None) => {
+                Outcome::Refused { reason: "there is no content to write".to_owned() }
+            }
+            (Change::Presence(plan), content) => {
+                let content = content.as_ref().map(|(bytes, guise)| (bytes.as_slice(), *guise));
+                self.presence(plan, key, patience).apply(fence, content)
+            }
+        }
+    }
+
+    /// Blocks.
+    fn look_back(&self, sending: &Sending) -> Settled {
+        let Sending { change, key, fence, patience } = sending;
+        match change {
+            Change::Swap(plan) => self.swap(plan, key, patience).settle(fence.dispatch),
+            Change::Presence(plan) => self.presence(plan, key, patience).settle(fence.dispatch),
+        }
+    }
+
+    fn swap<'a>(
+        &'a self,
+        plan: &'a SwapPlan,
+        key: &'a EffectKey,
+        patience: &'a Patience,
+    ) -> Swap<'a> {
+        let output = json!({ "path": plan.target, "sha256": plan.wanted_sha256 });
+        Swap { plan, key, output, patience, method: Method::default(), faults: &self.faults }
+    }
+
+    fn presence<'a>(
+        &'a self,
+        plan: &'a PresencePlan,
+        key: &'a EffectKey,
+        patience: &'a Patience,
+    ) -> Presence<'a> {
+        let sha256 = match plan {
+            PresencePlan::Make { wanted_sha256, .. } => Some(wanted_sha256),
+            PresencePlan::Take { .. } => None,
+        };
+        let output = json!({ "path": plan.target(), "sha256": sha256 });
+        Presence { plan, key, output, patience, faults: &self.faults }
+    }
+}
+
+/// What one sending is about.
+struct Sending {
+    change: Change,
+    key: EffectKey,
+    fence: Fence,
+    patience: Patience,
+}
+
+impl Sending {
+    fn of(ctx: &Context, call: &Call) -> Result<(Self, Option<Place>), String> {
+        let Data { change, place } = data(call)?;
+        let change = change.ok_or("nothing was to be done")?;
+        let (key, fence) = (call.key.clone(), call.fence.clone());
+        Ok((Self { change, key, fence, patience: Patience::of(ctx) }, place))
     }
 }
 
@@ -71,33 +137,43 @@ impl Action for ConfigRestore {
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
-        let (data, bytes) = match content(ctx, call).await {
+        let content = match content(ctx, call).await {
             Ok(content) => content,
             Err(reason) => return Outcome::Refused { reason },
         };
-        let patience = Patience::of(ctx);
-        let (this, key, fence) = (self.clone(), call.key.clone(), call.fence.clone());
-        let work = move || this.swap(&data, &key, &patience).apply(&fence, |_| Ok(bytes));
-        tokio::task::spawn_blocking(work)
+        let (this, (sending, content)) = (self.clone(), content);
+        tokio::task::spawn_blocking(move || this.make(&sending, content))
             .await
             .unwrap_or_else(|error| Outcome::Unclear { reason: error.to_string() })
     }
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        let data = match data(call) {
-            Ok(data) => data,
+        let (sending, _) = match Sending::of(ctx, call) {
+            Ok(sending) => sending,
             Err(evidence) => return Settled::Unknown { evidence },
         };
-        let patience = Patience::of(ctx);
-        let (this, key, dispatch) = (self.clone(), call.key.clone(), call.fence.dispatch);
-        let work = move || this.swap(&data, &key, &patience).settle(dispatch);
-        tokio::task::spawn_blocking(work)
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.look_back(&sending))
             .await
             .unwrap_or_else(|error| Settled::Unreachable { reason: error.to_string() })
     }
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         revert(made)
+    }
+
+    async fn tidy(&self, _: &Context, made: &MadeEffect) -> Tidied {
+        let effect = made.prepared.effects.get(made.effect);
+        let data = effect.and_then(|effect| Data::deserialize(&effect.data).ok());
+        let Some(data) = data else { return Tidied::default() };
+        let key = made.key.clone();
+        let target = match data.change {
+            None => return Tidied::default(),
+            Some(Change::Swap(plan)) => plan.target,
+            Some(Change::Presence(plan)) => plan.target().to_owned(),
+        };
+        let tidied = tokio::task::spawn_blocking(move || tidy(&target, &key)).await;
+        tidied.unwrap_or_default()
     }
 }
 
@@ -111,13 +187,31 @@ fn data(call: &Call) -> Result<Data, String> {
 }
 
 /// What is to be written, fetched and proven before the file is touched.
-async fn content(ctx: &Context, call: &Call) -> Result<(Data, Vec<u8>), String> {
-    let data = data(call)?;
+async fn content(
+    ctx: &Context,
+    call: &Call,
+) -> Result<(Sending, Option<(Vec<u8>, Guise)>), String> {
+    let (sending, place) = Sending::of(ctx, call)?;
+    let Some(place) = place else { return Ok((sending, None)) };
     let input: RestoreInput =
         parse_input(&call.input).map_err(|failure| failure.reason().to_owned())?;
-    let read = data.place.read(ctx, &input.access()).await;
+    let read = place.read(ctx, &input.access()).await;
     let bytes = read.map_err(|failure| format!("{}; nothing was changed", failure.reason()))?;
-    Ok((data, bytes))
+    let guise = guise(&sending.change, &place).map_err(|error| error.to_string())?;
+    Ok((sending, Some((bytes, guise))))
+}
+
+/// A file that is made looks like the one it is copied from, or as its folder's own.
+fn guise(change: &Change, place: &Place) -> std::io::Result<Guise> {
+    let target = match change {
+        Change::Swap(plan) => plan.target.as_path(),
+        Change::Presence(plan) => plan.target(),
+    };
+    if is_url(&place.at) {
+        Guise::of_folder(target.parent().unwrap_or(target))
+    } else {
+        Guise::of_file(Path::new(&place.at))
+    }
 }
 
 /// The displaced file stands beside the target, under a name of its key.
@@ -131,14 +225,19 @@ fn revert(made: &MadeEffect) -> Reverted {
         Ok(data) => data,
         Err(error) => return not_possible(format!("the record cannot be read: {error}")),
     };
-    match displaced_path(&data.swap.target, &made.key) {
+    let (target, before) = match data.change {
+        None => return Reverted::Nothing,
+        Some(Change::Presence(PresencePlan::Make { target, .. })) => {
+            let input = json!({ "path": target, "absent": true });
+            return Reverted::By { action: ActionName::new(NAME), input };
+        }
+        Some(Change::Presence(PresencePlan::Take { target, before })) => (target, before),
+        Some(Change::Swap(plan)) => (plan.target, plan.before),
+    };
+    match displaced_path(&target, &made.key) {
         Ok(kept) => Reverted::By {
             action: ActionName::new(NAME),
-            input: json!({
-                "path": data.swap.target,
-                "sha256": data.swap.before.sha256,
-                "from": kept,
-            }),
+            input: json!({ "path": target, "sha256": before.sha256, "from": kept }),
         },
         Err(error) => not_possible(format!("the displaced file is not to be found: {error}")),
     }
@@ -156,6 +255,10 @@ fn by_hand(input: &RestoreInput) -> ByHand {
         commands.push(format!("cp -p {} {}", quoted(&target), quoted(&format!("{target}.before"))));
         commands.push(copy(input, &place.at, &target));
         verify.push(format!("echo '{sha256}  {target}' | sha256sum -c"));
+    }
+    if input.absent {
+        commands.push(format!("mv {} {}", quoted(path), quoted(&format!("{path}.before"))));
+        verify.push(format!("test ! -e {}", quoted(path)));
     }
     if let Some(manifest) = &input.manifest {
         commands.push(copy(input, &manifest.from, "/tmp/SHA256SUMS"));

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use backout_plugin_api::files::{
-    Faults, Kind, Method, Patience, Point, Swap, SwapPlan, sha256_hex,
+    Faults, Kind, Method, Patience, Point, Swap, SwapPlan, sha256_hex, tidy,
 };
 use backout_plugin_api::web;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, EffectKey, Guarantee, Hazard, Image,
     InputProblem, MadeEffect, Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect,
-    Reversibility, Reverted, Satisfied, Settled, TargetId, parse_input,
+    Reversibility, Reverted, Satisfied, Settled, TargetId, Tidied, parse_input,
 };
 use schemars::schema_for;
 use serde::{Deserialize, Serialize};
@@ -156,6 +156,15 @@ impl Action for ReleasesActivate {
 
     async fn revert(&self, _: &Context, made: &MadeEffect) -> Reverted {
         revert(made)
+    }
+
+    async fn tidy(&self, _: &Context, made: &MadeEffect) -> Tidied {
+        let effect = made.prepared.effects.get(made.effect);
+        let data = effect.and_then(|effect| Data::deserialize(&effect.data).ok());
+        let Some(data) = data else { return Tidied::default() };
+        let key = made.key.clone();
+        let tidied = tokio::task::spawn_blocking(move || tidy(&data.swap.target, &key)).await;
+        tidied.unwrap_or_default()
     }
 }
 

@@ -7,7 +7,6 @@ use backout_plugin_api::words::{has_expression, problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::is_open;
 use crate::words::check_duration;
 
 /// The rate at which the budget is not used up before its time.
@@ -57,7 +56,7 @@ impl Burn {
             problem(checked, "/burn/objective", "this leaves no budget to burn", help);
         }
         for (at, rate) in [("/burn/good", &self.good), ("/burn/total", &self.total)] {
-            if !is_open(rate) && !rate.contains(WINDOW) {
+            if !has_expression(rate) && !rate.contains(WINDOW) {
                 let help = "write `[$window]` for its time";
                 problem(checked, at, "this is no rate over the window", help);
             }

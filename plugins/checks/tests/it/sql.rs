@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, SqlCheck};
+use backout_test_targets::mariadb::Mariadb;
 use backout_test_targets::postgres::{GUARDED, Postgres};
 use backout_test_targets::web::{Silent, closed};
 use serde_json::{Value, json};
@@ -16,6 +17,12 @@ pub(crate) const CHECK: Gate<SqlCheck> = Gate(SqlCheck);
 pub(crate) fn postgres() -> Option<&'static Postgres> {
     static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
     let start = || Postgres::is_here().then(|| Postgres::start().unwrap());
+    SERVER.get_or_init(start).as_ref()
+}
+
+fn mariadb() -> Option<&'static Mariadb> {
+    static SERVER: OnceLock<Option<Mariadb>> = OnceLock::new();
+    let start = || Mariadb::is_here().then(|| Mariadb::start().unwrap());
     SERVER.get_or_init(start).as_ref()
 }
 
@@ -84,6 +91,24 @@ async fn postgres_gives_a_value_and_is_not_written() {
         )
         .unwrap();
     ask(&url, "SELECT wipe()", json!({"at_least": 1})).await.unknown("read-only");
+}
+
+#[tokio::test]
+async fn mariadb_gives_a_value_and_is_not_written() {
+    let Some(server) = mariadb() else { return };
+    let database = server.new_database().unwrap();
+    let url = server.url(&database);
+    let mut made = sqlx::MySqlConnection::connect(&url).await.unwrap();
+    for sql in ORDERS {
+        made.execute(sql).await.unwrap();
+    }
+    check_orders(&url).await;
+    ask(&url, "SELECT CAST(18446744073709551615 AS UNSIGNED) > 1", json!({"equals": 1}))
+        .await
+        .holds();
+    ask(&url, "SELECT 1 = 1", json!({"equals": 1})).await.holds();
+    let mariadb = url.replacen("mysql://", "mariadb://", 1);
+    ask(&mariadb, "SELECT 1e3", json!({"equals": 1000})).await.holds();
 }
 
 #[tokio::test]

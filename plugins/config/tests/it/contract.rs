@@ -37,7 +37,11 @@ impl ConfigCase {
     }
 
     fn from_store(&self, address: &str) -> Value {
-        let mut input = self.input.clone();
+        let mut input = self.place.file();
+        input["bearer"] = json!("env:STORE_TOKEN");
+        if self.input["absent"] == json!(true) || self.place.content().is_none() {
+            input["path"] = json!(self.place.at("etc/other.toml"));
+        }
         input["from"] = json!(format!("http://{address}/{{sha256}}"));
         input
     }
@@ -58,12 +62,12 @@ impl Case for ConfigCase {
     }
 
     async fn observe(&self) -> Value {
-        let inode = self.place.path().join("etc/app.toml").metadata().unwrap().ino();
-        json!({"text": self.place.text("etc/app.toml"), "inode": inode})
+        let inode = self.place.path().join("etc/app.toml").metadata().map(|found| found.ino()).ok();
+        json!({"text": self.place.content(), "inode": inode})
     }
 
     async fn image(&self) -> Value {
-        json!(self.place.text("etc/app.toml"))
+        json!(self.place.content())
     }
 
     fn secrets(&self) -> Arc<dyn SecretSource> {
@@ -94,6 +98,28 @@ async fn a_file_from_a_file_conforms() {
     check(async || {
         let place = Place::new();
         let input = place.file();
+        ConfigCase::new(place, input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn a_file_that_is_made_conforms() {
+    check(async || {
+        let place = Place::new();
+        let input = place.missing();
+        ConfigCase::new(place, input)
+    })
+    .await
+    .assert_kept();
+}
+
+#[tokio::test]
+async fn a_file_that_is_taken_away_conforms() {
+    check(async || {
+        let place = Place::new();
+        let input = place.absent();
         ConfigCase::new(place, input)
     })
     .await

@@ -55,10 +55,7 @@ async fn what_is_wrong_is_refused_before_anything_is_written() {
     let cases: [(Change, &str); 6] = [
         (|place, _| place.put("old/app.toml", "rotten"), "has the SHA-256"),
         (|_, input| input["from"] = json!("/nonexistent/x"), "cannot read /nonexistent/x"),
-        (
-            |place, _| std::fs::remove_file(place.at("etc/app.toml")).unwrap(),
-            "make it first, empty",
-        ),
+        (|place, input| input["path"] = json!(place.at("gone/app.toml")), "make this folder first"),
         (|_, input| input["path"] = json!("etc/app.toml"), "not absolute"),
         (|_, input| input["sha256"] = json!("abc"), "no SHA-256"),
         (
@@ -77,6 +74,37 @@ async fn what_is_wrong_is_refused_before_anything_is_written() {
         let failure = prepare(&input).await.unwrap_err();
         assert!(failure.reason().contains(why), "{why}: {}", failure.reason());
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_is_made_and_one_that_is_unlisted_is_taken_away() {
+    let place = Place::new();
+    let old = place.path().join("old/app.toml");
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::remove_file(place.at("etc/app.toml")).unwrap();
+    place.put("etc/conf.d/new.toml", "of the bad release\n");
+    let mut input = place.folder();
+    input["remove_unlisted"] = json!(true);
+    let prepared = prepare(&input).await.unwrap();
+    assert_eq!(prepared.hazards, []);
+    let differs = prepared.difference().join("\n");
+    assert!(differs.contains("app.toml: absent -> "), "{differs}");
+    assert!(differs.contains("new.toml: ") && differs.contains("-> absent"), "{differs}");
+    for index in 0..prepared.effects.len() {
+        if prepared.effects[index].satisfied == Satisfied::Yes {
+            continue;
+        }
+        let mut made = call(&input, prepared.clone(), 1);
+        made.effect = index;
+        made.key = backout_plugin_api::EffectKey::from_text(&format!("0123456789/s/1/{index}"));
+        let outcome = ConfigRestore::default().apply(&context(), &made).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    }
+    assert_eq!(place.text("etc/app.toml"), OLD);
+    let mode = place.path().join("etc/app.toml").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!place.path().join("etc/conf.d/new.toml").exists());
+    assert!(prepare(&input).await.unwrap().is_satisfied());
 }
 
 #[tokio::test]

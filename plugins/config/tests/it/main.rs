@@ -69,6 +69,22 @@ impl Place {
             "from": self.at("old/app.toml")})
     }
 
+    /// The one file where none is.
+    fn missing(&self) -> Value {
+        std::fs::remove_file(self.path().join("etc/app.toml")).unwrap();
+        self.file()
+    }
+
+    /// No file where one is.
+    fn absent(&self) -> Value {
+        json!({"path": self.at("etc/app.toml"), "absent": true})
+    }
+
+    /// What the one file holds.
+    fn content(&self) -> Option<String> {
+        std::fs::read_to_string(self.path().join("etc/app.toml")).ok()
+    }
+
     /// The folder.
     fn folder(&self) -> Value {
         let files = json!({

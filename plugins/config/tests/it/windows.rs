@@ -8,11 +8,14 @@ use backout_plugin_config::ConfigRestore;
 
 use super::{NEW, OLD, Place, call, context, prepare};
 
-async fn check_settled(place: &Place, made: &Call, point: Point) {
+/// Content before and after, absent where no file is.
+type Ends = (Option<&'static str>, Option<&'static str>);
+
+async fn check_settled(place: &Place, made: &Call, point: Point, (before, after): Ends) {
     let restore = ConfigRestore::default();
     let is_made = matches!(point, Point::Swapped | Point::Marked);
-    let text = if is_made { OLD } else { NEW };
-    assert_eq!(place.text("etc/app.toml"), text, "{point:?}");
+    let text = if is_made { after } else { before };
+    assert_eq!(place.content().as_deref(), text, "{point:?}");
     for _ in 0..2 {
         let settled = restore.settle(&context(), made).await;
         if is_made {
@@ -20,7 +23,7 @@ async fn check_settled(place: &Place, made: &Call, point: Point) {
         } else {
             assert_eq!(settled, Settled::NotDone, "{point:?}");
         }
-        assert_eq!(place.text("etc/app.toml"), text, "settle wrote");
+        assert_eq!(place.content().as_deref(), text, "settle wrote");
     }
     if !is_made {
         let late = restore.apply(&context(), made).await;
@@ -30,7 +33,7 @@ async fn check_settled(place: &Place, made: &Call, point: Point) {
     again.fence.dispatch += 1;
     let outcome = restore.apply(&context(), &again).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
-    assert_eq!(place.text("etc/app.toml"), OLD);
+    assert_eq!(place.content().as_deref(), after);
 }
 
 /// Not a test of its own: the process that is killed.
@@ -53,18 +56,58 @@ async fn child_that_kills_itself() {
 
 #[tokio::test]
 async fn each_window_is_settled_after_sigkill() {
-    for (at, point) in Point::ALL.into_iter().enumerate() {
-        let place = Place::new();
-        let input = place.folder();
-        let prepared = prepare(&input).await.unwrap();
-        let job = serde_json::to_string(&(&input, &prepared)).unwrap();
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "windows::child_that_kills_itself"])
-            .env("BACKOUT_TEST_KILL", format!("{at} {job}"))
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        assert_eq!(status.signal(), Some(9), "{point:?}");
-        check_settled(&place, &call(&input, prepared, 1), point).await;
+    type Input = fn(&Place) -> serde_json::Value;
+    let ways: [(Input, Ends); 3] = [
+        (Place::folder, (Some(NEW), Some(OLD))),
+        (Place::missing, (None, Some(OLD))),
+        (Place::absent, (Some(NEW), None)),
+    ];
+    for (input, ends) in ways {
+        for (at, point) in Point::ALL.into_iter().enumerate() {
+            let place = Place::new();
+            let input = input(&place);
+            let prepared = prepare(&input).await.unwrap();
+            let job = serde_json::to_string(&(&input, &prepared)).unwrap();
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "windows::child_that_kills_itself"])
+                .env("BACKOUT_TEST_KILL", format!("{at} {job}"))
+                .stdout(std::process::Stdio::null())
+                .status()
+                .unwrap();
+            assert_eq!(status.signal(), Some(9), "{point:?}");
+            check_settled(&place, &call(&input, prepared, 1), point, ends).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn who_comes_in_the_last_moment_keeps_theirs() {
+    let place = Place::new();
+    let input = place.missing();
+    let target = place.path().join("etc/app.toml");
+    let restore = ConfigRestore::default().with_fault(move |point| {
+        if point == Point::Begun {
+            std::fs::write(&target, "theirs").unwrap();
+        }
+        false
+    });
+    let made = call(&input, prepare(&input).await.unwrap(), 1);
+    let outcome = restore.apply(&context(), &made).await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert_eq!(place.content().as_deref(), Some("theirs"));
+    assert_eq!(restore.settle(&context(), &made).await, Settled::NotDone);
+    let input = place.absent();
+    let target = place.path().join("etc/app.toml");
+    let restore = ConfigRestore::default().with_fault(move |point| {
+        if point == Point::Begun {
+            std::fs::remove_file(&target).unwrap();
+            std::fs::write(&target, "theirs again").unwrap();
+        }
+        false
+    });
+    let mut made = call(&input, prepare(&input).await.unwrap(), 1);
+    made.key = backout_plugin_api::EffectKey::from_text("0123456789/t/1/0");
+    let outcome = restore.apply(&context(), &made).await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert_eq!(place.content().as_deref(), Some("theirs again"));
 }
