@@ -220,7 +220,8 @@ fn postgres_lock(database: &str) -> i64 {
     LOCK_FACTOR.wrapping_mul(i64::from(crc32fast::hash(database.as_bytes())))
 }
 
-/// MariaDB and MySQL: the name given to `GET_LOCK`.
+/// MariaDB and MySQL: the name given to `GET_LOCK`. sqlx gives -1 as its wait, which MariaDB refuses:
+/// there it has no lock, and ours keeps only our own kind out.
 fn mysql_lock(database: &str) -> String {
     format!("{:x}", postgres_lock(database))
 }

@@ -3,29 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::peers_common::tool;
 use super::{World, shift};
 
-const INSTALL: &str = "GOBIN=$PWD/target/tools go install -tags 'no_postgres no_mysql no_mssql \
-                       no_clickhouse no_vertica no_ydb no_libsql no_turso no_spanner' \
-                       github.com/pressly/goose/v3/cmd/goose@v3.27.3";
-
-/// goose from `target/tools` or the path; nothing where it is missing and that is no failure.
 fn goose() -> Option<PathBuf> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::iter::once(tools)
-        .chain(std::env::split_paths(&path))
-        .map(|dir| dir.join("goose"))
-        .find(|path| path.is_file());
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "goose is missing: {INSTALL}");
-    if found.is_none() {
-        std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("skipped: goose is missing; to get it: {INSTALL}\n").as_bytes(),
-        )
-        .unwrap();
-    }
-    found
+    tool("goose")
 }
 
 fn run(goose: &Path, world: &World, args: &[&str]) -> String {

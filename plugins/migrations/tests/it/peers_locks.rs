@@ -1,4 +1,5 @@
-//! The locks that tools take on PostgreSQL are those that we take: each waits for the other.
+//! The locks that tools take are those that we take: each waits for the other.
+//! sqlx on MariaDB waits for nobody.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use backout_plugin_migrations::MigrationsShift;
 use backout_test_targets::wait_until;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, MySqlConnection, PgConnection};
 
 use super::peers_common::{Layout, Peer, Place, World, tool};
 use super::peers_layouts::{GolangMigrate, Sqlx};
@@ -110,4 +111,58 @@ async fn sqlx_waits_for_its_key_and_so_do_we() {
     run.unwrap();
     drop(conn);
     we_wait(&world, &Sqlx, key).await;
+}
+
+/// Holds the one name that a way down takes.
+async fn hold_name(world: &World, layout: &impl Layout) -> MySqlConnection {
+    let prepared = prepare("migrations.down", &world.input(layout, 2)).await.unwrap();
+    let locks = prepared.effects[0].data["locks"].as_array().unwrap().clone();
+    let names: Vec<_> = locks.iter().filter_map(|lock| lock["named"].as_str()).collect();
+    let [name] = names[..] else { panic!("{names:?}") };
+    let mut holder = MySqlConnection::connect(&world.url()).await.unwrap();
+    let take = "SELECT GET_LOCK(?, 0)";
+    let taken: i64 = sqlx::query_scalar(take).bind(name).fetch_one(&mut holder).await.unwrap();
+    assert_eq!(taken, 1);
+    holder
+}
+
+#[tokio::test]
+async fn golang_migrate_waits_for_its_name_on_mariadb() {
+    let (Some(migrate), Some(world)) = (tool("migrate"), World::mariadb()) else { return };
+    let Place::Mariadb { server, database } = &world.place else { return };
+    let dir = world.folder(&GolangMigrate, 4);
+    let url =
+        format!("mysql://root@tcp(127.0.0.1:{})/{database}?multiStatements=true", server.port());
+    let start = || {
+        let mut command = Command::new(&migrate);
+        command.arg("-path").arg(&dir).arg("-database").arg(&url).arg("up");
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    assert!(start().wait().unwrap().success());
+    let holder = hold_name(&world, &GolangMigrate).await;
+    let mut waiting = start();
+    let query = format!(
+        "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock' AND db = \
+         '{database}'"
+    );
+    wait_until(WITHIN, || {
+        let count = server.sql("mysql", &query).map_err(|error| error.to_string())?;
+        if count == "1" { Ok(()) } else { Err(format!("{count} wait")) }
+    })
+    .unwrap();
+    holder.close().await.unwrap();
+    assert!(waiting.wait().unwrap().success());
+}
+
+/// It asks for its lock with an endless wait, written as -1, which MySQL takes and MariaDB answers
+/// with NULL; it does not look at the answer.
+#[tokio::test]
+async fn sqlx_has_no_lock_on_mariadb() {
+    let Some(world) = World::mariadb() else { return };
+    let dir = world.folder(&Sqlx, 4);
+    Sqlx.up(&world, &world.folder(&Sqlx, 3)).await;
+    let holder = hold_name(&world, &Sqlx).await;
+    Sqlx.up(&world, &dir).await;
+    assert_eq!(Sqlx.applied(&world, &dir).await, [true; 4]);
+    holder.close().await.unwrap();
 }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use backout_plugin_api::{Action, Outcome, Settled};
+use backout_plugin_api::{Action, MadeEffect, Outcome, Reverted, Settled};
 use backout_plugin_migrations::{MigrationsShift, Point};
+use serde_json::Value;
 
 use super::peers_common::{Layout, World};
 use super::peers_layouts::{Dbmate, Diesel, GolangMigrate, SqlMigrate, Sqlx};
-use super::{call, context, tools_worlds};
+use super::{call, context, shift, tools_worlds};
 
 async fn each_window_is_settled(layout: &impl Layout, world: impl AsyncFn() -> World) {
     for point in Point::ALL {
@@ -68,4 +69,29 @@ async fn sqlx() {
 #[tokio::test]
 async fn diesel() {
     each_window_is_settled(&Diesel, tools_worlds::diesel).await;
+}
+
+/// An undo names the version before as the tool's ledger has it, and that is understood.
+async fn undo_puts_it_back(layout: &impl Layout, world: World) {
+    let (schema, ledger) = (world.schema(layout).await, world.ledger(layout).await);
+    let input = world.input(layout, 3);
+    let down = MigrationsShift::down();
+    let prepared = Arc::new(down.prepare(&context(), &input).await.unwrap());
+    shift("migrations.down", &input, "down").await;
+    assert_ne!(world.schema(layout).await, schema);
+    let key = call(&input, &prepared, 0, 1).key;
+    let made = MadeEffect { key, input, prepared, effect: 0, output: Value::Null, whole: true };
+    let Reverted::By { action, input } = down.revert(&context(), &made).await else {
+        panic!("there is no way back")
+    };
+    shift(action.as_str(), &input, "undo").await;
+    assert_eq!((world.schema(layout).await, world.ledger(layout).await), (schema, ledger));
+}
+
+#[tokio::test]
+async fn an_undo_comes_back_to_the_version_before() {
+    undo_puts_it_back(&SqlMigrate, tools_worlds::sql_migrate().await).await;
+    undo_puts_it_back(&GolangMigrate, tools_worlds::golang_migrate().await).await;
+    undo_puts_it_back(&Dbmate, tools_worlds::dbmate().await).await;
+    undo_puts_it_back(&Diesel, tools_worlds::diesel().await).await;
 }
