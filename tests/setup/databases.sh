@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the databases that tests start: PostgreSQL, MariaDB, PgBouncer. Nothing is started here.
+# Installs the databases that tests start: PostgreSQL, MariaDB, PgBouncer; and openssl for their
+# certificates. Nothing is started here.
 set -euo pipefail
 
 # Debian keeps PostgreSQL's own programs beside the path.
@@ -12,9 +13,10 @@ packages=()
 has postgres && has psql || packages+=(postgresql)
 has mariadbd && has mariadb-install-db || packages+=(mariadb-server)
 has pgbouncer || packages+=(pgbouncer)
+has openssl || packages+=(openssl)
 
 if ((${#packages[@]} == 0)); then
-    echo "PostgreSQL, MariaDB and PgBouncer are here"
+    echo "PostgreSQL, MariaDB, PgBouncer and openssl are here"
     exit 0
 fi
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then

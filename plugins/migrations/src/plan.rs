@@ -52,7 +52,7 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
     let steps = steps(&files, &ledger, wish).map_err(refused)?;
     check_made_by_us(&steps, wish)?;
     if !steps.is_empty() {
-        look.database.check_writable()?;
+        look.check_writable()?;
     }
     let maker = Maker {
         wish,

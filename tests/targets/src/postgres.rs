@@ -61,12 +61,39 @@ impl Postgres {
     /// # Errors
     /// It does not start; with what it said.
     pub fn start_with(settings: &[&str]) -> io::Result<Self> {
+        Self::start_prepared(settings, |_| Ok(()))
+    }
+
+    /// A new, empty server that speaks TLS, with a certificate for 127.0.0.1 that only itself vouches
+    /// for; and the certificate's file.
+    ///
+    /// # Errors
+    /// It does not start, or there is no `openssl`.
+    pub fn start_with_tls() -> io::Result<(Self, PathBuf)> {
+        let server = Self::start_prepared(&["ssl=on"], |data| {
+            let mut openssl = command_as(USER, &tool_or_error("openssl")?, "KILL");
+            openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+            openssl.args(["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]);
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+            openssl.args(["-keyout", "server.key", "-out", "server.crt"]);
+            done(openssl.current_dir(data)).map(|_| ())
+        })?;
+        let certificate = server.folder.path().join("certificate.pem");
+        std::fs::copy(server.folder.path().join("data/server.crt"), &certificate)?;
+        Ok((server, certificate))
+    }
+
+    fn start_prepared(
+        settings: &[&str],
+        prepare: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let folder = folder_of(USER, "postgres")?;
         let mut initdb = command_as(USER, &tool_or_error("initdb")?, "KILL");
         initdb.arg("-D").arg(folder.path().join("data"));
         initdb.args(["-U", USER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]);
         done(initdb.current_dir(folder.path()))?;
         guard(&folder.path().join("data/pg_hba.conf"))?;
+        prepare(&folder.path().join("data"))?;
         let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
         let port = free_port()?;
         let daemon = launch(folder.path(), port, &settings)?;

@@ -14,6 +14,8 @@ pub(crate) struct Look {
     pub(crate) name: String,
     /// Whether an effect can leave its row.
     pub(crate) can_mark: bool,
+    /// It is a copy that takes no writes.
+    pub(crate) is_standby: bool,
 }
 
 impl Look {
@@ -30,24 +32,34 @@ impl Look {
                 let name = file.path.display().to_string();
                 let conn = file.read_only().await.map_err(|error| unreadable(&name, &error))?;
                 let (conn, database) = (Conn::Sqlite(conn), Database::Sqlite(file));
-                Ok(Self { conn, database, name, can_mark: true })
+                Ok(Self { conn, database, name, can_mark: true, is_standby: false })
             }
             Place::Postgres(options) => {
                 let (mut conn, server) = postgres::look(ctx, options).await?;
                 let name = server.address.clone();
-                let failed = |error| unreadable(&name, &error);
+                let failed = |error: sqlx::Error| unreadable(&name, &error);
                 let can_mark = postgres::can_mark(&mut conn).await.map_err(failed)?;
+                let is_standby = postgres::is_standby(&mut conn).await.map_err(failed)?;
                 let (conn, database) = (Conn::Postgres(conn), Database::Postgres(server));
-                Ok(Self { conn, database, name, can_mark })
+                Ok(Self { conn, database, name, can_mark, is_standby })
             }
             Place::Mysql(options) => {
                 let (conn, server) = mysql::look(ctx, options).await?;
                 let name = server.address.clone();
                 let (conn, database) = (Conn::Mysql(conn), Database::Mysql(server));
                 // Whether the table may be made is not told beforehand; `apply` says so.
-                Ok(Self { conn, database, name, can_mark: true })
+                Ok(Self { conn, database, name, can_mark: true, is_standby: false })
             }
         }
+    }
+
+    /// What cannot be written is an error now, not half way.
+    pub(crate) fn check_writable(&self) -> Result<(), PrepareFailure> {
+        if self.is_standby {
+            let reason = format!("{} is a standby; name the primary in the URL", self.name);
+            return Err(PrepareFailure::Refused { reason });
+        }
+        self.database.check_writable()
     }
 
     pub(crate) fn failed(&self) -> impl Fn(sqlx::Error) -> PrepareFailure + use<> {

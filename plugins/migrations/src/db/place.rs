@@ -71,8 +71,30 @@ fn parse_url(url: &str) -> Option<Place> {
             let options = options.pipes_as_concat(false).no_engine_substitution(false);
             Some(Place::Mysql(Box::new(options.timezone(None))))
         }
-        _ => Some(parse_sqlite(url)),
+        Some(("sqlite" | "sqlite3" | "file", _)) => Some(parse_sqlite(url)),
+        // Whatever it is, its text may hold a password, which no error may show as a path.
+        Some(_) => None,
+        None if url.contains('@') => go_url(url).and_then(|url| parse_url(&url)),
+        None => Some(parse_sqlite(url)),
     }
+}
+
+/// `user:password@tcp(host:3306)/name`, as Go's driver of MariaDB writes it.
+fn go_url(text: &str) -> Option<String> {
+    let (user, rest) = text.rsplit_once("@tcp(")?;
+    let (place, name) = rest.split_once(")/")?;
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let (user, password) = (escaped(user), escaped(password));
+    Some(format!("mysql://{user}:{password}@{place}/{name}"))
+}
+
+/// As a part of a URL.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let sign = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(sign).collect()
 }
 
 /// Only what is known here: what is not would stand in a log.
@@ -162,6 +184,11 @@ mod tests {
         let url = "mariadb://u:p@h/shop?parseTime=true";
         let Some(Place::Mysql(options)) = parse_url(url) else { panic!("{url}") };
         assert_eq!((options.get_host(), options.get_database()), ("h", Some("shop")));
-        assert!(parse_url("postgres://u@h:none/x").is_none());
+        let url = "u:p@s/s@tcp(h:3307)/shop?parseTime=true";
+        let Some(Place::Mysql(options)) = parse_url(url) else { panic!("{url}") };
+        assert_eq!((options.get_username(), options.get_port()), ("u", 3307));
+        for url in ["postgres://u@h:none/x", "mssql://u:p@h/x", "u:p@h/x", "u@tcp(h)x"] {
+            assert!(parse_url(url).is_none(), "{url}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
 use super::conn::{run, value};
+use crate::tool::is_true;
 
 mod effects;
 pub(crate) mod keep;
@@ -163,6 +164,11 @@ async fn refuse_pooler(
             address(options)
         ),
     })
+}
+
+/// Whether it is a copy that follows another server and takes no writes.
+pub(crate) async fn is_standby(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    Ok(is_true(value(conn, "SELECT pg_is_in_recovery()").await?.as_ref()))
 }
 
 async fn pid(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {

@@ -300,15 +300,15 @@ async fn one(
     (at, unit, all): (usize, &Unit, usize),
     end: Instant,
 ) -> Result<(), Stop> {
-    let call = work.call;
     loop {
         let ran = match &unit.kind {
-            Kind::Counted => in_transaction(conn, call, at, &unit.sql).await,
-            Kind::Bare(probe) => bare(conn, call, at, (&unit.sql, probe.as_ref())).await,
+            Kind::Counted => in_transaction(conn, work.call, at, &unit.sql).await,
+            Kind::Bare(probe) => bare(conn, work, at, (&unit.sql, probe.as_ref())).await,
         };
         let error = match ran {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
+            Ok(()) => return work.fault.pass(Point::Counted),
+            Err(Broke::Stop(stop)) => return Err(stop),
+            Err(Broke::Sql(error)) => error,
         };
         if !is_answer(&error) {
             return Err(Stop::Unclear(format!(
@@ -355,7 +355,25 @@ fn partly(what: &str, done: usize) -> String {
     )
 }
 
-async fn in_transaction(conn: &mut Conn, call: &Call, at: usize, sql: &str) -> sqlx::Result<()> {
+/// Why a statement did not come to its count.
+enum Broke {
+    Sql(sqlx::Error),
+    Stop(Stop),
+}
+
+impl From<sqlx::Error> for Broke {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Stop> for Broke {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+async fn in_transaction(conn: &mut Conn, call: &Call, at: usize, sql: &str) -> Result<(), Broke> {
     conn.run("BEGIN").await?;
     let ran = async {
         conn.run(sql).await?;
@@ -366,22 +384,24 @@ async fn in_transaction(conn: &mut Conn, call: &Call, at: usize, sql: &str) -> s
     if ran.as_ref().is_err_and(is_answer) {
         conn.run("ROLLBACK").await?;
     }
-    ran
+    Ok(ran?)
 }
 
 async fn bare(
     conn: &mut Conn,
-    call: &Call,
+    Work { call, fault, .. }: Work<'_>,
     at: usize,
     (sql, probe): (&str, Option<&Probe>),
-) -> sqlx::Result<()> {
+) -> Result<(), Broke> {
     let was = match probe {
         Some(probe) => probe.look(conn).await?,
         None => String::new(),
     };
     conn.run(&row::begins(conn.dialect(), call, at + 1, &was)).await?;
+    fault.pass(Point::Announced)?;
     conn.run(sql).await?;
-    conn.run(&row::count(conn.dialect(), call, at + 1)).await
+    fault.pass(Point::Ran)?;
+    Ok(conn.run(&row::count(conn.dialect(), call, at + 1)).await?)
 }
 
 /// The ledger and the end of the row, in one transaction.

@@ -22,12 +22,21 @@ pub enum Point {
     Ledgered,
     /// It is committed.
     Committed,
+    /// Statement by statement: it is written down that one begins which nothing takes back.
+    Announced,
+    /// Statement by statement: such a one ran, and is not counted yet.
+    Ran,
+    /// Statement by statement: one is counted.
+    Counted,
 }
 
 impl Point {
-    /// All of them.
+    /// Those of a migration in one transaction.
     pub const ALL: [Self; 5] =
         [Self::Begun, Self::Recorded, Self::Migrated, Self::Ledgered, Self::Committed];
+
+    /// Those that a migration has besides where it is made statement by statement.
+    pub const STEPS: [Self; 3] = [Self::Announced, Self::Ran, Self::Counted];
 }
 
 /// Disturbs a migration after its sub-steps; tests only.

@@ -10,7 +10,7 @@ use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, ActionName, Call, EffectKey, Guarantee, Outcome, Settled};
 use backout_plugin_migrations::{MigrationsAssert, MigrationsShift, Point};
 use backout_test_targets::mariadb::Mariadb;
-use backout_test_targets::wait_until;
+use backout_test_targets::{missing, program, wait_until};
 use serde_json::{Value, json};
 
 use super::{call, context, prepare, shift};
@@ -64,15 +64,23 @@ struct World {
 }
 
 impl World {
-    /// At version 4, its ledger as goose writes it, with rows.
-    fn new(server: &'static Mariadb) -> Self {
+    /// Files and an empty database.
+    fn bare(server: &'static Mariadb) -> Self {
         let database = server.new_database().unwrap();
         let world = Self { dir: tempfile::tempdir().unwrap(), server, database };
         std::fs::create_dir(world.migrations()).unwrap();
         std::fs::write(world.dir.path().join("url"), server.url(&world.database)).unwrap();
-        let mut sql = LEDGER.to_owned();
-        for (at, (name, text)) in FILES.iter().enumerate() {
+        for (name, text) in FILES {
             world.write(name, text);
+        }
+        world
+    }
+
+    /// At version 4, its ledger as goose writes it, with rows.
+    fn new(server: &'static Mariadb) -> Self {
+        let world = Self::bare(server);
+        let mut sql = LEDGER.to_owned();
+        for (at, (_, text)) in FILES.iter().enumerate() {
             let (up, _) = text.split_once("-- +goose Down").unwrap();
             let row = "INSERT INTO goose_db_version (version_id, is_applied) VALUES";
             sql += &format!(";{};{row} ({}, true)", up.replace("-- +goose Up", ""), at + 1);
@@ -80,6 +88,11 @@ impl World {
         world.run(&sql.replace(";\n;", ";"));
         world.run("INSERT INTO users (name, vip) VALUES ('a', 1), ('b', 0)");
         world
+    }
+
+    /// As Go's driver wants it.
+    fn go_url(&self) -> String {
+        format!("root@tcp(127.0.0.1:{})/{}?parseTime=true", self.server.port(), self.database)
     }
 
     fn migrations(&self) -> PathBuf {
@@ -146,38 +159,94 @@ async fn a_plan_says_what_cannot_be_told() {
     assert_eq!(prepared.guarantee, Guarantee::Manual, "the shape alone does not tell all");
 }
 
-/// The session ends after each sub-step; rows that a statement changes are changed once.
+/// What is left to send after a sending was cut and settled: the same key again where nothing is
+/// made, a new effect where a part is.
+async fn rest(world: &World, made: &Call, point: Point) -> Call {
+    let settled = settle(made).await;
+    match (point, &settled) {
+        (Point::Begun | Point::Recorded, Settled::NotDone) => {
+            let mut again = made.clone();
+            again.fence.dispatch = 2;
+            again
+        }
+        (Point::Committed, Settled::Done { .. }) => made.clone(),
+        (_, Settled::Failed { output, .. }) => {
+            // Its first statement changes rows, its second takes a column.
+            let done = if matches!(point, Point::Announced | Point::Counted) { 1 } else { 2 };
+            assert_eq!(output["statements"], done, "{point:?}");
+            let mut again = first(world).await;
+            again.key = EffectKey::from_text("0123456789/s/2/0");
+            again
+        }
+        _ => panic!("{point:?}: {settled:?}"),
+    }
+}
+
+async fn check_window(world: &World, made: &Call, point: Point) {
+    let again = rest(world, made, point).await;
+    if point != Point::Committed {
+        let late = down_apply(made).await;
+        assert!(matches!(late, Outcome::Refused { .. }), "late {point:?}: {late:?}");
+    }
+    let outcome = down_apply(&again).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{point:?}: {outcome:?}");
+    assert_eq!(world.versions(), ["0", "1", "2", "3"], "{point:?}");
+    assert_eq!(world.names(), ["a!", "b"], "{point:?}: once");
+    assert!(!world.rows(SCHEMA).iter().any(|line| line.contains(" vip ")), "{point:?}");
+}
+
+fn points() -> impl Iterator<Item = Point> {
+    Point::ALL.into_iter().chain(Point::STEPS)
+}
+
+/// A stop after each sub-step; rows that a statement changes are changed once.
 #[tokio::test]
 async fn each_window_is_settled() {
     let Some(server) = server() else { return };
-    for point in Point::ALL {
+    for point in points() {
         let world = World::new(server);
         let made = first(&world).await;
         let down = MigrationsShift::down().with_fault(move |at| at == point);
         let outcome = down.apply(&context(), &made).await;
         assert!(matches!(outcome, Outcome::Unclear { .. }), "{outcome:?}");
-        let settled = settle(&made).await;
-        let again = match (point, &settled) {
-            (Point::Begun | Point::Recorded, Settled::NotDone) => Call {
-                fence: backout_plugin_api::Fence { dispatch: 2, ..made.fence.clone() },
-                ..made.clone()
-            },
-            (Point::Migrated | Point::Ledgered, Settled::Failed { output, .. }) => {
-                assert_eq!(output["statements"], 2);
-                let mut again = first(&world).await;
-                again.key = EffectKey::from_text("0123456789/s/2/0");
-                again
-            }
-            (Point::Committed, Settled::Done { .. }) => made.clone(),
-            _ => panic!("{point:?}: {settled:?}"),
-        };
-        if point != Point::Committed {
-            assert!(matches!(down_apply(&made).await, Outcome::Refused { .. }), "late {point:?}");
+        check_window(&world, &made, point).await;
+    }
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test]
+async fn child_that_kills_itself() {
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_MARIADB") else { return };
+    let (at, text) = job.split_once(' ').unwrap();
+    let (input, prepared): (Value, backout_plugin_api::Prepared) =
+        serde_json::from_str(text).unwrap();
+    let point = points().nth(at.parse().unwrap()).unwrap();
+    let down = MigrationsShift::down().with_fault(move |at| {
+        if at == point {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
         }
-        let outcome = down_apply(&again).await;
-        assert!(matches!(outcome, Outcome::Done { .. }), "{point:?}: {outcome:?}");
-        assert_eq!(world.versions(), ["0", "1", "2", "3"], "{point:?}");
-        assert_eq!(world.names(), ["a!", "b"], "{point:?}: once");
+        false
+    });
+    down.apply(&context(), &call(&input, &Arc::new(prepared), 0, 1)).await;
+}
+
+#[tokio::test]
+async fn each_window_is_settled_after_sigkill() {
+    use std::os::unix::process::ExitStatusExt;
+    let Some(server) = server() else { return };
+    for (at, point) in points().enumerate() {
+        let world = World::new(server);
+        let made = first(&world).await;
+        let job = serde_json::to_string(&(&made.input, &*made.prepared)).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "mariadb::child_that_kills_itself"])
+            .env("BACKOUT_TEST_KILL_MARIADB", format!("{at} {job}"))
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), Some(9), "{point:?}");
+        check_window(&world, &made, point).await;
     }
 }
 
@@ -362,4 +431,47 @@ async fn assert_conforms() {
     })
     .await
     .assert_kept();
+}
+
+/// Runs the real goose on a world; nothing where it is missing and that is no failure.
+fn goose(world: &World, args: &[&str]) -> Option<String> {
+    let Some(goose) = program("goose") else {
+        missing("goose", "tests/setup/migration-tools.sh installs it into a folder on the path");
+        return None;
+    };
+    let output = std::process::Command::new(goose)
+        .arg("-dir")
+        .arg(world.migrations())
+        .args(["mysql", &world.go_url()])
+        .args(args)
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "goose {args:?}: {text}");
+    Some(text)
+}
+
+#[tokio::test]
+async fn goose_agrees_with_every_version_we_go_down_to() {
+    let Some(server) = server() else { return };
+    for to in 0..=3 {
+        let world = World::bare(server);
+        if goose(&world, &["up"]).is_none() {
+            return;
+        }
+        // goose takes no other form of the URL, and we take this one too.
+        std::fs::write(world.dir.path().join("url"), world.go_url()).unwrap();
+        shift("migrations.down", &world.input(&to.to_string()), "r").await;
+        let status = goose(&world, &["status"]).unwrap();
+        let lines = status.lines().filter(|line| line.contains(".sql"));
+        let applied: Vec<_> = lines.map(|line| !line.contains("Pending")).collect();
+        assert_eq!(applied, (1..=4).map(|version| version <= to).collect::<Vec<_>>());
+
+        let fresh = World::bare(server);
+        let text = to.to_string();
+        goose(&fresh, &if to == 0 { vec!["version"] } else { vec!["up-to", &text] });
+        assert_eq!(world.rows(SCHEMA), fresh.rows(SCHEMA), "down to {to}");
+        goose(&world, &["up"]);
+        assert_eq!(world.versions().len(), 5);
+    }
 }

@@ -8,8 +8,10 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
-use super::{Server, address, connect, effects, identity, is_answer, is_locked, keep, locks};
-use crate::db::conn::{run, texts, value};
+use super::{
+    Server, address, connect, effects, identity, is_answer, is_locked, is_standby, keep, locks,
+};
+use crate::db::conn::{run, texts};
 use crate::db::work::{Point, Stop, Work};
 use crate::db::{Data, Place, place_of};
 use crate::sql::{self, Deed, Name};
@@ -65,34 +67,38 @@ async fn options(ctx: &Context, input: &Value) -> Result<Box<PgConnectOptions>, 
     }
 }
 
+/// A connection to the database that was prepared, with our own tables in it; and its version.
+async fn ready(work: Work<'_>, server: &Server) -> Result<(PgConnection, u32), String> {
+    let (ctx, data) = (work.ctx, work.data);
+    let options = options(ctx, &work.call.input).await?;
+    let mut conn = connect(&options, &application(work.call), ctx.timeout / 2).await?;
+    let found = identity(&mut conn, &options).await.map_err(|error| error.to_string())?;
+    if !found.is(server) {
+        return Err(format!(
+            "{} is another database than the one prepared ({}, now {})",
+            address(&options),
+            server.target(),
+            found.target()
+        ));
+    }
+    if data.marked {
+        let made = effects::create(&mut conn).await;
+        made.map_err(|error| format!("cannot make the table backout.effects: {error}"))?;
+    }
+    if !data.keep.is_empty() {
+        let made = keep::create(&mut conn).await;
+        made.map_err(|error| format!("cannot make the schema backout_kept: {error}"))?;
+    }
+    Ok((conn, found.version))
+}
+
 /// Makes one migration; tries again while a lock is not to be had and time is left.
 pub(crate) async fn apply(work: Work<'_>, server: &Server) -> Result<(), Stop> {
     let end = Instant::now() + work.ctx.timeout.saturating_sub(RESERVE);
     let unmade = |why: String| refused(format!("{why}; nothing was changed"));
-    let options = options(work.ctx, &work.call.input).await.map_err(unmade)?;
-    let name = application(work.call);
-    let mut conn = connect(&options, &name, work.ctx.timeout / 2).await.map_err(unmade)?;
-    let found = identity(&mut conn, &options).await.map_err(|error| unmade(error.to_string()))?;
-    if !found.is(server) {
-        return Err(refused(format!(
-            "{} is another database than the one prepared ({}, now {}); nothing was changed",
-            address(&options),
-            server.target(),
-            found.target()
-        )));
-    }
-    if work.data.marked {
-        effects::create(&mut conn).await.map_err(|error| {
-            refused(format!("cannot make the table backout.effects: {error}; nothing was changed"))
-        })?;
-    }
-    if !work.data.keep.is_empty() {
-        keep::create(&mut conn).await.map_err(|error| {
-            refused(format!("cannot make the schema backout_kept: {error}; nothing was changed"))
-        })?;
-    }
+    let (mut conn, version) = ready(work, server).await.map_err(unmade)?;
     loop {
-        let ended = once(work, &mut conn, found.version).await;
+        let ended = once(work, &mut conn, version).await;
         let why = match ended {
             Ok(()) => return Ok(()),
             Err(Ended::Stop(stop)) => return Err(stop),
@@ -271,7 +277,7 @@ async fn try_settle(work: Work<'_>, server: &Server) -> Result<Settled, String> 
         );
         return Ok(Settled::Unknown { evidence });
     }
-    if value(&mut conn, "SELECT pg_is_in_recovery()").await.map_err(said)?.as_deref() == Some("t") {
+    if is_standby(&mut conn).await.map_err(said)? {
         return Err("it is a standby; name the primary in the URL".to_owned());
     }
     if !work.data.marked {
