@@ -182,9 +182,10 @@ impl Work<'_> {
         let harmless =
             |fault: Fault| WriteFault::Refused(format!("{}; nothing was changed", fault.text()));
         let now = api.look(&self.data.flag).await.map_err(harmless)?;
+        let sent_before = self.was_sent_before();
         self.claim().await?;
-        if !self.is_made(&now) {
-            self.check_unchanged(&api, &now).await?;
+        if !(sent_before && self.is_made(&now)) {
+            self.check_unchanged(&api, &now, sent_before).await?;
             self.stops.pass(ServerPoint::Claimed)?;
             api.write(self, &now).await?;
         }
@@ -214,13 +215,18 @@ impl Work<'_> {
     }
 
     /// What is there must be what was prepared, or what an earlier sending of ours left half made.
-    async fn check_unchanged(&self, api: &Api, now: &Seen) -> Result<(), WriteFault> {
+    async fn check_unchanged(
+        &self,
+        api: &Api,
+        now: &Seen,
+        sent_before: bool,
+    ) -> Result<(), WriteFault> {
         if self.is_as_before(now) {
             return Ok(());
         }
         let found = api.changes(self).await;
         let found = found.map_err(|fault| WriteFault::Refused(fault.text().to_owned()))?;
-        if found.ours && found.others.is_empty() && self.was_sent_before() {
+        if found.ours && found.others.is_empty() && sent_before {
             return Ok(());
         }
         Err(WriteFault::Refused(format!(
@@ -340,7 +346,7 @@ impl Work<'_> {
             };
         }
         let ours_alone = found.ours && found.others.is_empty();
-        if !made && (self.is_as_before(now) || ours_alone) {
+        if !made && (ours_alone || !found.ours && self.is_as_before(now)) {
             return Settled::NotDone;
         }
         let state = if made {

@@ -227,46 +227,55 @@ async fn a_restore_never_lets_on_add_a_strategy_for_everybody() {
     assert_eq!(added, 3, "`/on` adds one for everybody");
 }
 
-/// A restore changes, makes and removes strategies; a stop after each request, or a kill, is
-/// settled, and the rest is made: once.
-#[tokio::test]
-async fn each_window_of_a_restore_is_settled_and_finished() {
-    let Some(server) = server() else { return };
-    let stops = (1..=4).map(ServerPoint::Written).chain([ServerPoint::Claimed]);
-    for stop in stops {
-        let flag = Flag::new(&server.url()).await;
-        let wanted = flag.ask("GET", "", None).await;
-        let before = flag.state().await;
-        let first = wanted["strategies"][0]["id"].as_str().unwrap();
-        let second = wanted["strategies"][1]["id"].as_str().unwrap();
-        flag.ask("PUT", &format!("/strategies/{first}"), Some(strategy("7", &["u7"]))).await;
-        flag.ask("DELETE", &format!("/strategies/{second}"), None).await;
-        flag.ask("POST", "/strategies", Some(strategy("9", &["u9"]))).await;
-        flag.ask("POST", "/off", None).await;
-        let state = json!({"enabled": true, "strategies": wanted["strategies"]});
-        let input = flag.input(&json!({"states": {flag.name.clone(): state}}));
-        let restore = FlagsRestore::default().with_server_fault(move |point| point == stop);
-        let ctx = flag.context();
-        let prepared = restore.prepare(&ctx, &input).await.unwrap();
-        let made = call(&input, prepared, 1);
-        let outcome = restore.apply(&ctx, &made).await;
-        assert!(matches!(outcome, Outcome::Unclear { .. }), "{stop:?}: {outcome:?}");
+/// A flag that needs four requests to be as it was: one strategy changed, one gone, one more, off.
+async fn disturbed(flag: &Flag) -> Value {
+    let wanted = flag.ask("GET", "", None).await;
+    let first = wanted["strategies"][0]["id"].as_str().unwrap();
+    let second = wanted["strategies"][1]["id"].as_str().unwrap();
+    flag.ask("PUT", &format!("/strategies/{first}"), Some(strategy("7", &["u7"]))).await;
+    flag.ask("DELETE", &format!("/strategies/{second}"), None).await;
+    flag.ask("POST", "/strategies", Some(strategy("9", &["u9"]))).await;
+    flag.ask("POST", "/off", None).await;
+    let state = json!({"enabled": true, "strategies": wanted["strategies"]});
+    flag.input(&json!({"states": {flag.name.clone(): state}}))
+}
 
-        let restore = FlagsRestore::default();
-        let last = stop == ServerPoint::Written(4);
+/// Killed after each request, a restore is settled and the rest of it is made: once.
+#[tokio::test]
+async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
+    use std::os::unix::process::ExitStatusExt;
+    let Some(server) = server() else { return };
+    for at in 0..=4 {
+        let flag = Flag::new(&server.url()).await;
+        let before = flag.state().await;
+        let input = disturbed(&flag).await;
+        let (restore, ctx) = (FlagsRestore::default(), flag.context());
+        let prepared = restore.prepare(&ctx, &input).await.unwrap();
+        let job = serde_json::to_string(&(at, &ctx.scratch, &input, &prepared)).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "unleash::child_that_kills_itself"])
+            .env("BACKOUT_TEST_KILL_SERVER", job)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), Some(9), "{at}");
+
+        let made = call(&input, prepared, 1);
         let settled = restore.settle(&ctx, &made).await;
         let later = Context { now_ms: NOW_MS + LATER_MS, ..ctx.clone() };
-        if last {
+        if at == 4 {
             assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
         } else {
-            assert!(matches!(settled, Settled::Running { .. }), "{stop:?}: {settled:?}");
-            assert_eq!(restore.settle(&later, &made).await, Settled::NotDone, "{stop:?}");
+            assert!(matches!(settled, Settled::Running { .. }), "{at}: {settled:?}");
+            assert_eq!(restore.settle(&later, &made).await, Settled::NotDone, "{at}");
         }
+        let events = flag.events().await.len();
         let mut again = made.clone();
         again.fence.dispatch = 2;
         let outcome = restore.apply(&later, &again).await;
-        assert!(matches!(outcome, Outcome::Done { .. }), "{stop:?}: {outcome:?}");
-        assert_eq!(flag.state().await, before, "{stop:?}");
+        assert!(matches!(outcome, Outcome::Done { .. }), "{at}: {outcome:?}");
+        assert_eq!(flag.state().await, before, "{at}");
+        assert_eq!(flag.events().await.len() - events, 4 - at as usize, "{at}: each request once");
         let settled = restore.settle(&later, &again).await;
         assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
     }
@@ -292,6 +301,50 @@ async fn each_window_of_off_is_settled() {
             assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
         }
     }
+}
+
+/// What somebody did after ours is theirs: it is not undone by a second sending of ours.
+#[tokio::test]
+async fn a_flag_that_somebody_turned_on_again_is_left_to_a_person() {
+    let Some(server) = server() else { return };
+    let flag = Flag::new(&server.url()).await;
+    let off = FlagsForce::off().with_server_fault(|point| point == ServerPoint::Written(1));
+    let (ctx, input) = (flag.context(), flag.off());
+    let made = call(&input, off.prepare(&ctx, &input).await.unwrap(), 1);
+    off.apply(&ctx, &made).await;
+    flag.by_alice("POST", "/on", None).await;
+    let later = Context { now_ms: NOW_MS + LATER_MS, ..ctx.clone() };
+    let Settled::Unknown { evidence } = off.settle(&later, &made).await else { panic!() };
+    assert!(evidence.contains("feature-environment-enabled by alice"), "{evidence}");
+
+    // Somebody who turned it off before us did it: ours is refused, and an undo leaves it alone.
+    let made = call(&input, FlagsForce::off().prepare(&ctx, &input).await.unwrap(), 1);
+    let made = backout_plugin_api::Call { key: EffectKey::from_text("0123456789/s/2/0"), ..made };
+    flag.by_alice("POST", "/off", None).await;
+    let outcome = FlagsForce::off().apply(&ctx, &made).await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test]
+async fn child_that_kills_itself() {
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_SERVER") else { return };
+    let (at, scratch, input, prepared): (u32, PathBuf, Value, Prepared) =
+        serde_json::from_str(&job).unwrap();
+    let restore = FlagsRestore::default().with_server_fault(move |point| {
+        if point == stop_at(at) {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+        false
+    });
+    let ctx = Context { secrets: Arc::new(Tokens), scratch, ..context(std::path::Path::new("/")) };
+    restore.apply(&ctx, &call(&input, prepared, 1)).await;
+}
+
+/// 0 is before the first request, others are after that many.
+fn stop_at(at: u32) -> ServerPoint {
+    if at == 0 { ServerPoint::Claimed } else { ServerPoint::Written(at) }
 }
 
 #[tokio::test]
