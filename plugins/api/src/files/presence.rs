@@ -207,7 +207,6 @@ impl Presence<'_> {
 
     fn made_by_an_earlier_sending(&self, places: &Places, dispatch: u32) -> Result<bool, Stop> {
         match places.read_mark(self.key).map_err(harmless("read the mark"))? {
-            None => Ok(false),
             Some(Mark { state: MarkState::Done, .. }) => Ok(true),
             Some(Mark { state: MarkState::Sealed, dispatch: sealed, .. }) if dispatch <= sealed => {
                 Err(Stop::Refused(format!(
@@ -216,7 +215,7 @@ impl Presence<'_> {
                     self.key
                 )))
             }
-            Some(Mark { state: MarkState::Sealed, .. }) => Ok(false),
+            None | Some(Mark { state: MarkState::Sealed, .. }) => Ok(false),
             Some(Mark { state: MarkState::Begun { staged }, .. }) => {
                 match self.seen_after_begun(places, staged).map_err(unclear("look again"))? {
                     Seen::NotSwapped => Ok(false),
