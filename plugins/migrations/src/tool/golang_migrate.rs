@@ -12,6 +12,7 @@ use super::{
     Applied, Change, Dialect, Direction, Driver, Hand, HandLines, Ledger, LedgerChange, Migration,
     NOTHING, Names, Row, Script, ToolLock, entries, is_true,
 };
+use crate::sql;
 
 /// What it writes for "no version" where a migration to there broke.
 const NO_VERSION: &str = "-1";
@@ -45,12 +46,11 @@ impl Driver for GolangMigrate {
     }
 
     fn script(&self, migration: &Migration, direction: Direction) -> Result<Script, String> {
-        whole::script(
-            migration,
-            direction,
-            "golang-migrate would move its ledger and run nothing; write the file, or stop at a \
-             version that needs none",
-        )
+        let missing = "golang-migrate would move its ledger and run nothing; write the file, or stop \
+                       at a version that needs none";
+        let mut script = whole::script(migration, direction, missing)?;
+        script.transactional = !script.statements.iter().any(|text| is_alone(text));
+        Ok(script)
     }
 
     fn query(&self, _: Dialect, table: &str) -> String {
@@ -105,21 +105,27 @@ impl Driver for GolangMigrate {
 
     fn by_hand(&self, hand: &Hand<'_>) -> HandLines {
         let scheme = if hand.dialect == Dialect::Sqlite { "sqlite://" } else { "" };
-        let table = match hand.table {
+        let note = match hand.table {
             "schema_migrations" => String::new(),
-            table => format!("?x-migrations-table={table}"),
+            table => format!("  # with x-migrations-table={table} in the URL"),
         };
-        let migrate =
-            format!("migrate -path '{}' -database {scheme}{}{table}", hand.dir, hand.database);
+        let migrate = format!("migrate -path '{}' -database {scheme}{}", hand.dir, hand.database);
         let go = match hand.to {
             NOTHING => format!("{migrate} down -all"),
             to => format!("{migrate} goto {to}"),
         };
         HandLines {
-            commands: vec![format!("{migrate} version"), go],
+            commands: vec![format!("{migrate} version{note}"), go],
             verify: vec![format!("{migrate} version  # says {}", hand.to)],
         }
     }
+}
+
+/// Whether PostgreSQL runs the file outside any transaction: one statement that may not be in one.
+/// Several that come together make a transaction of their own.
+fn is_alone(text: &str) -> bool {
+    let statements = sql::statements(Dialect::Postgres, text);
+    matches!(statements.as_slice(), [only] if sql::outside(Dialect::Postgres, only).is_some())
 }
 
 fn dirty_at(version: &str) -> String {
@@ -171,7 +177,9 @@ fn lock(text: &str) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Direction, Driver, GolangMigrate, lock, mysql_lock, part, postgres_locks};
+    use super::{
+        Direction, Driver, GolangMigrate, is_alone, lock, mysql_lock, part, postgres_locks,
+    };
     use crate::tool::{Change, Dialect, Migration};
 
     #[test]
@@ -201,6 +209,19 @@ mod tests {
         let keys = postgres_locks("public", "schema_migrations", "app");
         assert_eq!(keys, [1_726_534_663, 1_787_120_056]);
         assert_eq!(mysql_lock("app", "schema_migrations"), "2938252834");
+    }
+
+    #[test]
+    fn one_statement_without_a_transaction_is_found() {
+        for (text, is) in [
+            ("CREATE INDEX CONCURRENTLY a ON b (c);", true),
+            ("-- why\ndrop index concurrently a", true),
+            ("DROP INDEX CONCURRENTLY a; SELECT 1;", false),
+            ("DROP INDEX a;", false),
+            ("", false),
+        ] {
+            assert_eq!(is_alone(text), is, "{text}");
+        }
     }
 
     fn row(version: &str, dirty: &str) -> Vec<Option<String>> {

@@ -8,6 +8,7 @@ use super::peers_common::{
     agrees_with_every_way_up, done, refusal, said, tool,
 };
 use super::peers_layouts::{Dbmate, GolangMigrate, SqlMigrate};
+use super::shift;
 
 /// A tool that is a program.
 struct Program<L> {
@@ -273,6 +274,27 @@ async fn golang_migrate_leaves_dirty_and_we_refuse() {
     assert_eq!(world.ledger(&peer).await, ["3 1"]);
     let why = refusal(&world, &peer, 2).await;
     assert!(why.contains("`dirty` at 3") && why.contains("force"), "{why}");
+}
+
+/// PostgreSQL takes a file of one such statement without a transaction; so do we, step by step.
+#[tokio::test]
+async fn golang_migrate_has_an_index_made_concurrently_and_we_take_it_back() {
+    let Some(peer) = Program::find("migrate", GolangMigrate) else { return };
+    let Some(world) = World::postgres() else { return };
+    let dir = world.folder(&peer, 4);
+    let index = "CREATE INDEX CONCURRENTLY names ON users (name);";
+    std::fs::write(dir.join("5_x.up.sql"), index).unwrap();
+    std::fs::write(dir.join("5_x.down.sql"), "DROP INDEX CONCURRENTLY names;").unwrap();
+    peer.up(&world, &dir).await;
+    let mut input = world.input(&peer, 4);
+    shift("migrations.down", &input, "down").await;
+    assert_eq!(world.ledger(&peer).await, ["4 f"]);
+    assert!(!world.schema(&peer).await.iter().any(|line| line.contains("names")));
+    input["to"] = 5.into();
+    shift("migrations.up", &input, "up").await;
+    assert_eq!(world.ledger(&peer).await, ["5 f"]);
+    peer.down_one(&world, &dir).await;
+    assert_eq!(world.ledger(&peer).await, ["4 f"]);
 }
 
 #[tokio::test]

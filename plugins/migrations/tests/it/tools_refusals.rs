@@ -267,9 +267,9 @@ fn sum(at: i32, width: usize) -> u64 {
     let change = &CHANGES[usize::try_from(at).unwrap() - 1];
     change.name.hash(&mut hasher);
     if width == 4 {
-        at.hash(&mut hasher)
+        at.hash(&mut hasher);
     } else {
-        i64::from(at).hash(&mut hasher)
+        i64::from(at).hash(&mut hasher);
     }
     change.up.hash(&mut hasher);
     hasher.finish()
