@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use crate::input::{Server, System};
 use crate::launchdarkly::{self, LaunchDarkly};
 use crate::server::Work;
-use crate::unleash::{self, Unleash};
+use crate::unleash::Unleash;
+use crate::unleash_state;
 use crate::wire::Fault;
 
 /// One flag in one environment.
@@ -121,7 +122,7 @@ impl Api {
         variation: Option<&str>,
     ) -> Result<Wanted, String> {
         match self {
-            Self::Unleash(_) => Ok(unleash::forced(flag, seen, variation)),
+            Self::Unleash(_) => Ok(unleash_state::forced(flag, seen, variation)),
             Self::LaunchDarkly(_) => launchdarkly::forced(flag, seen, variation),
         }
     }
@@ -134,7 +135,7 @@ impl Api {
         state: &Map<String, Value>,
     ) -> Result<Wanted, String> {
         match self {
-            Self::Unleash(_) => unleash::restored(flag, seen, state),
+            Self::Unleash(_) => unleash_state::restored(flag, seen, state),
             Self::LaunchDarkly(_) => launchdarkly::restored(flag, seen, state),
         }
     }
@@ -142,7 +143,9 @@ impl Api {
     /// Whether a part of the state is as it was; a server gives new names to what it makes again.
     pub(crate) fn same(system: System, part: &str, a: &Value, b: &Value) -> bool {
         match system {
-            System::Unleash if part == unleash::STRATEGIES => unleash::same_strategies(a, b),
+            System::Unleash if part == unleash_state::STRATEGIES => {
+                unleash_state::same_strategies(a, b)
+            }
             _ => a == b,
         }
     }

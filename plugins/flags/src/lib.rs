@@ -30,6 +30,7 @@ mod step;
 mod toml;
 mod tree;
 mod unleash;
+mod unleash_state;
 mod variation;
 mod wire;
 mod yaml;

@@ -1,21 +1,20 @@
 //! Unleash's own server.
 
-use std::path::PathBuf;
+mod conforms;
+mod windows;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
-use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{
-    Action, ActionName, Context, EffectKey, Guarantee, MadeEffect, Outcome, PrepareFailure,
-    Prepared, Reverted, Satisfied, SecretError, SecretRef, SecretSource, Settled,
+    Action, Context, EffectKey, Guarantee, MadeEffect, Outcome, PrepareFailure, Prepared, Reverted,
+    Satisfied, SecretError, SecretRef, SecretSource, Settled,
 };
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore, ServerPoint};
 use backout_test_targets::flags::{OUR_TOKEN, THEIR_TOKEN, Unleash};
 use backout_test_targets::postgres::Postgres;
 use serde_json::{Value, json};
 
-use super::fake::Fake;
 use super::{NOW_MS, call, context};
 
 /// Longer than a sending's request may still take effect.
@@ -227,82 +226,6 @@ async fn a_restore_never_lets_on_add_a_strategy_for_everybody() {
     assert_eq!(added, 3, "`/on` adds one for everybody");
 }
 
-/// A flag that needs four requests to be as it was: one strategy changed, one gone, one more, off.
-async fn disturbed(flag: &Flag) -> Value {
-    let wanted = flag.ask("GET", "", None).await;
-    let first = wanted["strategies"][0]["id"].as_str().unwrap();
-    let second = wanted["strategies"][1]["id"].as_str().unwrap();
-    flag.ask("PUT", &format!("/strategies/{first}"), Some(strategy("7", &["u7"]))).await;
-    flag.ask("DELETE", &format!("/strategies/{second}"), None).await;
-    flag.ask("POST", "/strategies", Some(strategy("9", &["u9"]))).await;
-    flag.ask("POST", "/off", None).await;
-    let state = json!({"enabled": true, "strategies": wanted["strategies"]});
-    flag.input(&json!({"states": {flag.name.clone(): state}}))
-}
-
-/// Killed after each request, a restore is settled and the rest of it is made: once.
-#[tokio::test]
-async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
-    use std::os::unix::process::ExitStatusExt;
-    let Some(server) = server() else { return };
-    for at in 0..=4 {
-        let flag = Flag::new(&server.url()).await;
-        let before = flag.state().await;
-        let input = disturbed(&flag).await;
-        let (restore, ctx) = (FlagsRestore::default(), flag.context());
-        let prepared = restore.prepare(&ctx, &input).await.unwrap();
-        let job = serde_json::to_string(&(at, &ctx.scratch, &input, &prepared)).unwrap();
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "unleash::child_that_kills_itself"])
-            .env("BACKOUT_TEST_KILL_SERVER", job)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        assert_eq!(status.signal(), Some(9), "{at}");
-
-        let made = call(&input, prepared, 1);
-        let settled = restore.settle(&ctx, &made).await;
-        let later = Context { now_ms: NOW_MS + LATER_MS, ..ctx.clone() };
-        if at == 4 {
-            assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
-        } else {
-            assert!(matches!(settled, Settled::Running { .. }), "{at}: {settled:?}");
-            assert_eq!(restore.settle(&later, &made).await, Settled::NotDone, "{at}");
-        }
-        let events = flag.events().await.len();
-        let mut again = made.clone();
-        again.fence.dispatch = 2;
-        let outcome = restore.apply(&later, &again).await;
-        assert!(matches!(outcome, Outcome::Done { .. }), "{at}: {outcome:?}");
-        assert_eq!(flag.state().await, before, "{at}");
-        assert_eq!(flag.events().await.len() - events, 4 - at as usize, "{at}: each request once");
-        let settled = restore.settle(&later, &again).await;
-        assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
-    }
-}
-
-#[tokio::test]
-async fn each_window_of_off_is_settled() {
-    let Some(server) = server() else { return };
-    for stop in [ServerPoint::Claimed, ServerPoint::Written(1)] {
-        let flag = Flag::new(&server.url()).await;
-        let off = FlagsForce::off().with_server_fault(move |point| point == stop);
-        let (ctx, input) = (flag.context(), flag.off());
-        let made = call(&input, off.prepare(&ctx, &input).await.unwrap(), 1);
-        let outcome = off.apply(&ctx, &made).await;
-        assert!(matches!(outcome, Outcome::Unclear { .. }), "{stop:?}: {outcome:?}");
-        let off = FlagsForce::off();
-        let later = Context { now_ms: NOW_MS + LATER_MS, ..ctx.clone() };
-        let settled = off.settle(&later, &made).await;
-        if stop == ServerPoint::Claimed {
-            assert_eq!(settled, Settled::NotDone);
-            assert_eq!(flag.state().await["enabled"], true);
-        } else {
-            assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
-        }
-    }
-}
-
 /// What somebody did after ours is theirs: it is not undone by a second sending of ours.
 #[tokio::test]
 async fn a_flag_that_somebody_turned_on_again_is_left_to_a_person() {
@@ -323,28 +246,6 @@ async fn a_flag_that_somebody_turned_on_again_is_left_to_a_person() {
     flag.by_alice("POST", "/off", None).await;
     let outcome = FlagsForce::off().apply(&ctx, &made).await;
     assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
-}
-
-/// Not a test of its own: the process that is killed.
-#[tokio::test]
-async fn child_that_kills_itself() {
-    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_SERVER") else { return };
-    let (at, scratch, input, prepared): (u32, PathBuf, Value, Prepared) =
-        serde_json::from_str(&job).unwrap();
-    let restore = FlagsRestore::default().with_server_fault(move |point| {
-        if point == stop_at(at) {
-            let own = rustix::process::getpid();
-            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
-        }
-        false
-    });
-    let ctx = Context { secrets: Arc::new(Tokens), scratch, ..context(std::path::Path::new("/")) };
-    restore.apply(&ctx, &call(&input, prepared, 1)).await;
-}
-
-/// 0 is before the first request, others are after that many.
-fn stop_at(at: u32) -> ServerPoint {
-    if at == 0 { ServerPoint::Claimed } else { ServerPoint::Written(at) }
 }
 
 #[tokio::test]
@@ -472,103 +373,4 @@ async fn refusals_say_why() {
     let prepared = FlagsForce::off().prepare(&flag.context(), &input).await.unwrap();
     let codes: Vec<_> = prepared.all_hazards().map(|hazard| hazard.code.as_str()).collect();
     assert_eq!(codes, ["unknown-to-release"]);
-}
-
-struct UnleashCase {
-    flag: Flag,
-    action: Box<dyn Action>,
-    restore: FlagsRestore,
-    input: Value,
-    silent: Fake,
-}
-
-impl UnleashCase {
-    async fn new(action: impl Action + 'static, input: impl AsyncFnOnce(&Flag) -> Value) -> Self {
-        let flag = Flag::new(&server().unwrap().url()).await;
-        let (silent, input) = (Fake::silent().await, input(&flag).await);
-        Self { flag, action: Box::new(action), restore: FlagsRestore::default(), input, silent }
-    }
-
-    fn at(&self, url: &str) -> Value {
-        let mut input = self.input.clone();
-        input["server"]["url"] = json!(url);
-        input
-    }
-}
-
-#[async_trait]
-impl Case for UnleashCase {
-    fn action(&self) -> &dyn Action {
-        &*self.action
-    }
-
-    fn input(&self) -> Value {
-        self.input.clone()
-    }
-
-    fn scratch(&self) -> PathBuf {
-        self.flag.scratch.path().join("scratch")
-    }
-
-    async fn observe(&self) -> Value {
-        json!([self.flag.state().await, self.flag.events().await])
-    }
-
-    async fn image(&self) -> Value {
-        self.flag.state().await
-    }
-
-    fn secrets(&self) -> Arc<dyn SecretSource> {
-        Arc::new(Tokens)
-    }
-
-    fn secret_values(&self) -> Vec<String> {
-        vec![OUR_TOKEN.to_owned()]
-    }
-
-    fn find(&self, name: &ActionName) -> Option<&dyn Action> {
-        (name.as_str() == "flags.restore").then_some(&self.restore as &dyn Action)
-    }
-
-    fn unreachable(&self) -> Option<Value> {
-        let port = backout_test_targets::free_port().unwrap();
-        Some(self.at(&format!("http://127.0.0.1:{port}")))
-    }
-
-    fn silent(&self) -> Option<Value> {
-        Some(self.at(&self.silent.url))
-    }
-}
-
-#[tokio::test]
-async fn off_on_unleash_conforms() {
-    if server().is_some() {
-        let case = async || UnleashCase::new(FlagsForce::off(), async |flag| flag.off()).await;
-        check(case).await.assert_kept();
-    }
-}
-
-#[tokio::test]
-async fn set_on_unleash_conforms() {
-    if server().is_some() {
-        let input = async |flag: &Flag| flag.input(&json!({"flag": flag.name, "variation": "on"}));
-        check(async || UnleashCase::new(FlagsForce::set(), input).await).await.assert_kept();
-    }
-}
-
-/// Off, one strategy changed, one gone, one more.
-#[tokio::test]
-async fn restore_on_unleash_conforms() {
-    if server().is_none() {
-        return;
-    }
-    let input = async |flag: &Flag| {
-        let mut strategies = flag.ask("GET", "", None).await["strategies"].clone();
-        strategies[0]["parameters"]["rollout"] = json!("12");
-        strategies[1] = strategy("34", &["u5"]);
-        strategies[1]["sortOrder"] = json!(1);
-        let state = json!({"enabled": false, "strategies": strategies});
-        flag.input(&json!({"states": {flag.name.clone(): state}}))
-    };
-    check(async || UnleashCase::new(FlagsRestore::default(), input).await).await.assert_kept();
 }
