@@ -160,6 +160,50 @@ mod tests {
         }
     }
 
+    const PIECES: [&str; 16] = [
+        "1", "2", "07", "0", "_", "__", "a", "-", ".", ".up", ".down", ".sql", ".go", ".rs", "V",
+        "U",
+    ];
+    const LINES: [&str; 10] = [
+        "SELECT 1;",
+        "-- +goose Up",
+        "-- +goose Down",
+        "-- +migrate Up",
+        "-- +migrate Down notransaction",
+        "-- migrate:up",
+        "-- migrate:down transaction:false",
+        "-- no-transaction",
+        "';",
+        "/*",
+    ];
+
+    proptest! {
+        // Each case writes a folder.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_folder_is_read_or_refused(
+            names in prop::collection::vec(prop::collection::vec(select(&PIECES[..]), 1..7), 0..8),
+            lines in prop::collection::vec(select(&LINES[..]), 0..8),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            for name in &names {
+                // `.` alone is no name.
+                let _made = std::fs::write(dir.path().join(name.concat()), lines.join("\n"));
+            }
+            for tool in Tool::ALL {
+                let driver = tool.driver();
+                for migration in driver.list(dir.path()).unwrap_or_default() {
+                    prop_assert!(driver.means(&migration.version, &migration.version));
+                    let (up, down) = (Direction::Up, Direction::Down);
+                    drop(driver.script(&migration, up));
+                    let back = driver.script(&migration, down);
+                    prop_assert!(back.is_err() || migration.down.is_some(), "{migration:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn each_tool_tells_what_to_type_and_has_its_locks() {
         let names = Names { database: "app", schema: "public", table: "t" };
