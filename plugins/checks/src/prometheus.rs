@@ -36,7 +36,7 @@ pub struct PrometheusInput {
     /// Where Prometheus, or what speaks like it, is: `"http://prometheus:9090"`. A path before
     /// `/api/v1` is part of it.
     url: String,
-    /// The value, in PromQL. Every series that it gives must hold; none is no data.
+    /// The value, in `PromQL`. Every series that it gives must hold; none is no data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     query: Option<String>,
     /// How fast the error budget burns; in place of `query`.

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use backout_plugin_api::files::{FILE_BYTES_MAX, sha256_hex};
 use backout_plugin_api::web::{self, Access, Ask};
-use backout_plugin_api::{Context, PrepareFailure};
+use backout_plugin_api::{Context, PrepareFailure, hex};
 use serde::{Deserialize, Serialize};
 
 /// The place of one content, and the digest that it must have; journaled.
@@ -68,7 +68,7 @@ fn encoded(from: &str, path: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 text.push(char::from(byte));
             }
-            _ => text.push_str(&format!("%{byte:02X}")),
+            _ => text.extend(["%".to_owned(), hex(&[byte])]),
         }
     }
     text
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(at("/srv/config/", Some("conf.d/a b")), "/srv/config/conf.d/a b");
         assert_eq!(at("/srv/app.toml", None), "/srv/app.toml");
         assert_eq!(at("https://store/{sha256}", Some("x")), "https://store/ab");
-        assert_eq!(at("https://store/v1", Some("a b?c")), "https://store/v1/a%20b%3Fc");
+        assert_eq!(at("https://store/v1", Some("a b?c")), "https://store/v1/a%20b%3fc");
         assert_eq!(at("https://store/{path}?v=1", Some("x")), "https://store/x?v=1");
     }
 }

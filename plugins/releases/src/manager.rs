@@ -161,11 +161,8 @@ async fn said(words: &[String], timeout: Duration) -> Result<String, PrepareFail
     let (program, arguments) = words.split_first().ok_or_else(|| refused("no command".into()))?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).env("LC_ALL", "C");
-    let output = match tokio::time::timeout(timeout, command.output()).await {
-        Ok(output) => output,
-        Err(_) => {
-            return Err(unreachable(format!("{}: no answer within {timeout:?}", line(words))));
-        }
+    let Ok(output) = tokio::time::timeout(timeout, command.output()).await else {
+        return Err(unreachable(format!("{}: no answer within {timeout:?}", line(words))));
     };
     let output = output.map_err(|error| unreachable(format!("{program}: {error}")))?;
     let mut bytes = output.stdout;

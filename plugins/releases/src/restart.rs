@@ -127,7 +127,7 @@ impl Action for ReleasesRestart {
         check(&input).accepted()?;
         let before = input.look(ctx.timeout).await?;
         let satisfied = satisfied(&input, before.as_ref())?;
-        prepared(&input, before, satisfied)
+        prepared(&input, before.as_ref(), satisfied)
     }
 
     async fn apply(&self, ctx: &Context, call: &Call) -> Outcome {
@@ -181,22 +181,22 @@ fn satisfied(input: &RestartInput, now: Option<&Process>) -> Result<Satisfied, P
 
 fn prepared(
     input: &RestartInput,
-    before: Option<Process>,
+    before: Option<&Process>,
     satisfied: Satisfied,
 ) -> Result<Prepared, PrepareFailure> {
-    let now = before.as_ref().map_or_else(|| "nothing runs".to_owned(), Process::words);
+    let now = before.map_or_else(|| "nothing runs".to_owned(), Process::words);
     let what = input.what();
     let difference = match satisfied {
         Satisfied::Yes => Vec::new(),
         Satisfied::No | Satisfied::CannotTell => vec![format!("{what}: {now} -> a new process")],
     };
-    let data = serde_json::to_value(Data { before: before.clone() })
+    let data = serde_json::to_value(Data { before: before.cloned() })
         .map_err(|error| PrepareFailure::Refused { reason: error.to_string() })?;
     let effect = PreparedEffect {
         title: format!("restart {what}"),
         wave: 0,
         satisfied,
-        before: before.as_ref().map_or(Image::Absent, |process| Image::Plain(json!(process))),
+        before: before.map_or(Image::Absent, |process| Image::Plain(json!(process))),
         wanted: Image::Plain(json!({ "other_than": before })),
         difference,
         reversibility: Reversibility::Exact,

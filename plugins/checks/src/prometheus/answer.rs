@@ -165,7 +165,8 @@ mod tests {
         let series = instant(&vector(&["1.5", "2"])).unwrap();
         assert_eq!(series[0], Series { labels: "{i=\"1.5\"}".to_owned(), value: 1.5 });
         let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"7"]}}"#;
-        assert_eq!(instant(scalar).unwrap()[0].value, 7.0);
+        let seven = Series { labels: String::new(), value: 7.0 };
+        assert_eq!(instant(scalar).unwrap(), [seven]);
         for body in [
             &vector(&[]),
             &vector(&["1", "NaN"]),

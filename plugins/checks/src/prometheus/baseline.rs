@@ -72,6 +72,7 @@ pub(super) struct Baseline {
 
 /// A stretch of time, and how finely it is read; milliseconds, and since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last in a name")]
 pub(super) struct Span {
     pub(super) from_ms: i64,
     pub(super) to_ms: i64,

@@ -36,7 +36,7 @@ pub(super) struct Burn {
 }
 
 impl Burn {
-    /// The rate as PromQL.
+    /// The rate as `PromQL`.
     pub(super) fn query(&self) -> String {
         let Self { good, total, objective, window } = self;
         let text = format!("(1 - ({good}) / ({total})) / (1 - {objective})");

@@ -36,7 +36,7 @@ impl ConfigCase {
         Self { place, input, silent: Silent::start().unwrap(), action: ConfigRestore::default() }
     }
 
-    fn from_store(&self, address: &str) -> Value {
+    fn store_at(&self, address: &str) -> Value {
         let mut input = self.place.file();
         input["bearer"] = json!("env:STORE_TOKEN");
         if self.input["absent"] == json!(true) || self.place.content().is_none() {
@@ -85,11 +85,11 @@ impl Case for ConfigCase {
     }
 
     fn unreachable(&self) -> Option<Value> {
-        Some(self.from_store(&closed().unwrap()))
+        Some(self.store_at(&closed().unwrap()))
     }
 
     fn silent(&self) -> Option<Value> {
-        Some(self.from_store(&self.silent.address()))
+        Some(self.store_at(&self.silent.address()))
     }
 }
 

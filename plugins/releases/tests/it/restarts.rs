@@ -321,7 +321,10 @@ impl Case for RestartCase {
 
 #[tokio::test]
 async fn restart_conforms() {
-    check(async || RestartCase { service: Service::by_command(), action: Default::default() })
-        .await
-        .assert_kept();
+    check(async || RestartCase {
+        service: Service::by_command(),
+        action: ReleasesRestart::default(),
+    })
+    .await
+    .assert_kept();
 }
