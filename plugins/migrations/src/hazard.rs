@@ -219,7 +219,8 @@ impl<'a> Survey<'a> {
     }
 
     /// Rows written after the transaction that wrote the ledger's row of this version: PostgreSQL
-    /// keeps with each row which transaction wrote it.
+    /// keeps with each row which transaction wrote it. Nothing where the ledger has no such row: one
+    /// of the current version only, for instance.
     async fn written_since(
         &mut self,
         table: &Name,
@@ -227,7 +228,7 @@ impl<'a> Survey<'a> {
         version: &str,
     ) -> Option<i64> {
         let dialect = self.conn.dialect();
-        let row = self.tool.driver().ledger_row(version)?;
+        let written = self.tool.driver().version_column();
         if dialect != Dialect::Postgres {
             return None;
         }
@@ -235,10 +236,12 @@ impl<'a> Survey<'a> {
             .map(|column| format!(" AND t.{} IS NOT NULL", dialect.name(column)))
             .unwrap_or_default();
         let query = format!(
-            "SELECT count(*) FROM {} t, (SELECT xmin AS writer FROM {} WHERE {row} LIMIT 1) l \
-             WHERE age(t.xmin) < age(l.writer){value}",
+            "SELECT CASE WHEN l.writer IS NULL THEN NULL ELSE (SELECT count(*) FROM {} t WHERE \
+             age(t.xmin) < age(l.writer){value}) END FROM (SELECT (SELECT xmin FROM {} WHERE \
+             {written}::text = {} ORDER BY age(xmin) LIMIT 1) AS writer) l",
             table.quoted(dialect),
-            self.ledger
+            self.ledger,
+            dialect.text(version)
         );
         self.count(&query).await
     }

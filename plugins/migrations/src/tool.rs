@@ -279,10 +279,9 @@ pub(crate) trait Driver: Sync {
         change: &Change<'_>,
     ) -> Result<LedgerChange, String>;
 
-    /// The condition that finds the ledger's row of a version, where it was written by the
-    /// transaction that made the migration.
-    fn ledger_row(&self, _version: &str) -> Option<String> {
-        None
+    /// The column of the ledger with [`Migration::version`].
+    fn version_column(&self) -> &'static str {
+        "version"
     }
 
     /// The locks to hold meanwhile, all of them.

@@ -144,6 +144,14 @@ pub(crate) async fn apply(work: Work<'_>) -> Result<(), Stop> {
     let dialect = conn.dialect();
     let setting = |error: sqlx::Error| refused(error);
     conn.run(&session(dialect, data)).await.map_err(setting)?;
+    if dialect == Dialect::Mysql {
+        let seconds = data.statement_timeout_ms.div_ceil(1_000);
+        let limit = conn.run(&format!("SET SESSION max_statement_time = {seconds}")).await;
+        // MySQL has no such limit for a change of a schema, and says so.
+        limit
+            .or_else(|error| if is_answer(&error) { Ok(()) } else { Err(error) })
+            .map_err(setting)?;
+    }
     row::create(&mut conn).await.map_err(|error| {
         refused(format!("cannot make the table {}: {error}", row::table(dialect)))
     })?;

@@ -93,8 +93,8 @@ impl Driver for Goose {
         Ok(self::change(dialect, table, version, change.direction))
     }
 
-    fn ledger_row(&self, version: &str) -> Option<String> {
-        Some(format!("version_id = {version} AND is_applied"))
+    fn version_column(&self) -> &'static str {
+        "version_id"
     }
 
     fn locks(&self, dialect: Dialect, _: &Names<'_>) -> Vec<ToolLock> {

@@ -118,6 +118,10 @@ impl Driver for SqlMigrate {
         Ok(LedgerChange { before: Vec::new(), after: vec![sql] })
     }
 
+    fn version_column(&self) -> &'static str {
+        "id"
+    }
+
     fn fill_hole(&self) -> &'static str {
         "apply it with `sql-migrate up`"
     }

@@ -351,3 +351,37 @@ fn carry(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool) {
         std::thread::park();
     }
 }
+
+/// A commit that lands while settle waits for it is seen: never not done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_commit_that_lands_while_settle_waits_is_done() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    let made = first(&world).await;
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (reached, reach) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let down = MigrationsShift::down().with_fault(move |point| {
+        if point == Point::Ledgered {
+            reached.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+        false
+    });
+    let sent = made.clone();
+    let sending = tokio::spawn(async move { down.apply(&context(), &sent).await });
+    reach.recv_timeout(WITHIN).unwrap();
+    let asked = made.clone();
+    let settling = tokio::spawn(async move { settle(&asked).await });
+    wait_until(WITHIN, || {
+        let waits = "SELECT pid FROM pg_stat_activity WHERE application_name = 'backout settle' AND \
+                     wait_event_type = 'Lock' AND datname = current_database()";
+        if world.rows(waits).is_empty() { Err("it does not wait".to_owned()) } else { Ok(()) }
+    })
+    .unwrap();
+    open.send(()).unwrap();
+    let outcome = sending.await.unwrap();
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    let settled = settling.await.unwrap();
+    assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
+}
