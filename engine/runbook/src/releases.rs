@@ -338,8 +338,9 @@ fn span(node: &Node<'_>, problems: &mut Vec<Problem>) -> Option<(i64, i64)> {
     let record = Record::open(node, &tables::VERSIONS, problems)?;
     record.require("from", problems);
     record.require("to", problems);
-    let from = integer(record.get("from")?, problems)?;
-    let to = integer(record.get("to")?, problems)?;
+    let from = record.get("from").and_then(|node| integer(node, problems));
+    let to = record.get("to").and_then(|node| integer(node, problems));
+    let (from, to) = (from?, to?);
     if from > to {
         let message = format!("no version is from {from} to {to}");
         problems.push(Problem::new(codes::OUT_OF_RANGE, message).at(node.span, "empty"));

@@ -379,6 +379,24 @@ To go on: backout resume 3fk9000000
     }
 
     #[test]
+    fn an_alarm_stands_above_and_a_circle_names_the_commands_that_end_it() {
+        let mut view = view();
+        view.alarms = serde_json::from_value(json!([{
+            "step": "flag_off", "since": "2026-11-22T03:10:00.000Z",
+            "difference": ["flag new_checkout: on -> off"], "by": "bob", "commands": [],
+        }]))
+        .unwrap();
+        let text = strip_str(&run(&view, 0, 120)).to_string();
+        let line =
+            "ALARM flag_off: what it made was changed by bob: flag new_checkout: on -> off\n";
+        assert!(text.contains(line), "{text}");
+        let circle = ["3fk9000000", "7aa0000000"].map(backout_core::id::RunId::from);
+        let text = strip_str(&run(&view.in_circle(&circle), 0, 120)).to_string();
+        assert!(text.contains("WAITS IN A CIRCLE"), "{text}");
+        assert!(text.contains("    backout abort 7aa0000000\n"), "{text}");
+    }
+
+    #[test]
     fn what_an_engine_left_behind_is_not_called_running() {
         let mut left = view();
         left.steps[2].state = "running".to_owned();

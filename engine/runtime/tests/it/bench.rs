@@ -35,7 +35,7 @@ impl Clock for TestClock {
     }
 }
 
-struct NoSecrets;
+pub(crate) struct NoSecrets;
 
 impl SecretSource for NoSecrets {
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {

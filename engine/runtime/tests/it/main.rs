@@ -5,5 +5,6 @@
 mod bench;
 mod faults;
 mod runs;
+mod tidy;
 mod watch;
 mod world;

@@ -8,6 +8,7 @@ use backout_core::id::{RunId, StepId};
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, MadeEffect, Manifest,
     Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted, Satisfied, Settled,
+    Tidied,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -42,6 +43,8 @@ pub(crate) struct World {
     begun: watch::Sender<Vec<StepId>>,
     /// Steps that may go on.
     open: watch::Sender<BTreeSet<StepId>>,
+    /// Keys whose remains were removed, and whether their effect is known to be made.
+    tidied: Mutex<Vec<(String, bool)>>,
     how: Box<Choose>,
     /// Called at the begin of each sending.
     look: Box<Look>,
@@ -61,6 +64,7 @@ impl World {
             order: Mutex::default(),
             begun: watch::channel(Vec::new()).0,
             open: watch::channel(BTreeSet::new()).0,
+            tidied: Mutex::default(),
             how: Box::new(how),
             look: Box::new(look),
         })
@@ -83,6 +87,10 @@ impl World {
 
     pub(crate) fn begun(&self) -> usize {
         self.begun.borrow().len()
+    }
+
+    pub(crate) fn tidied(&self) -> Vec<(String, bool)> {
+        self.tidied.lock().unwrap().clone()
     }
 
     pub(crate) fn order(&self) -> Vec<(RunId, StepId)> {
@@ -184,6 +192,12 @@ impl Action for Count {
 
     async fn revert(&self, _: &Context, _: &MadeEffect) -> Reverted {
         Reverted::Nothing
+    }
+
+    async fn tidy(&self, ctx: &Context, made: &MadeEffect) -> Tidied {
+        assert_ne!(ctx.step.as_str(), "broken", "a plugin that panics while it tidies");
+        self.0.tidied.lock().unwrap().push((made.key.to_string(), made.whole));
+        Tidied { removed: vec![made.key.to_string()], left: Vec::new() }
     }
 }
 
