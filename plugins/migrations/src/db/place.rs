@@ -60,6 +60,9 @@ pub(crate) async fn place_of(ctx: &Context, input: &Value) -> Result<Place, Prep
 /// A path, or a URL as the tools and their drivers take them. Nothing where it cannot be read: an
 /// error's own text might hold a part of it.
 fn parse_url(url: &str) -> Option<Place> {
+    if ["sqlite:", "sqlite3:", "file:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Some(parse_sqlite(url));
+    }
     match url.split_once("://") {
         Some(("postgres" | "postgresql", _)) => {
             let options = PgConnectOptions::from_str(&postgres_url(url)).ok()?;
@@ -71,7 +74,6 @@ fn parse_url(url: &str) -> Option<Place> {
             let options = options.pipes_as_concat(false).no_engine_substitution(false);
             Some(Place::Mysql(Box::new(options.timezone(None))))
         }
-        Some(("sqlite" | "sqlite3" | "file", _)) => Some(parse_sqlite(url)),
         // Whatever it is, its text may hold a password, which no error may show as a path.
         Some(_) => None,
         None if url.contains('@') => go_url(url).and_then(|url| parse_url(&url)),
@@ -166,6 +168,7 @@ mod tests {
             ("sqlite:///var/shop.db?mode=rw", "/var/shop.db", None),
             ("file:shop.db?_pragma=foreign_keys(1)&x=y", "shop.db", Some(true)),
             ("shop.db?_fk=0", "shop.db", Some(false)),
+            ("file:shop.db?_auth_pass=a@b", "shop.db", None),
         ] {
             let Some(Place::Sqlite { path, foreign_keys }) = parse_url(url) else {
                 panic!("{url}")
