@@ -9,6 +9,7 @@
 mod around;
 mod checkout;
 mod cli;
+mod containers;
 mod crash;
 mod demo;
 mod docs;

@@ -15,6 +15,7 @@ wanted_packages() {
     has crun || echo crun
     has docker-registry || echo docker-registry
     has setpriv || echo util-linux
+    has openssl || echo openssl
     has ip || echo iproute2
     [[ -x /usr/lib/podman/netavark || -x /usr/libexec/podman/netavark ]] || echo netavark
     [[ -x /usr/lib/podman/aardvark-dns || -x /usr/libexec/podman/aardvark-dns ]] || echo aardvark-dns

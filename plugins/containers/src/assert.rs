@@ -148,7 +148,7 @@ async fn look(host: &Host, input: &AssertInput) -> Result<Seen, PrepareFailure> 
     let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
     match input.count {
         Some(wanted) if wanted != count => {
-            differs.push(format!("{count} of {by} run, not {wanted}"))
+            differs.push(format!("{count} of {by} run, not {wanted}"));
         }
         None if count == 0 => differs.push(format!("no {by} runs")),
         _ => {}

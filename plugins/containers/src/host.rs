@@ -1,9 +1,11 @@
 //! The one place that speaks to a container engine: Docker's, or Podman's compatible one. Every
 //! other file works on the plain data given here.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use backout_plugin_api::{Context, PrepareFailure};
+use bollard::models::SystemInfo;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use crate::input::EngineInput;
@@ -20,6 +22,9 @@ pub(crate) use image::{Credentials, Image};
 /// How long the client waits for the head of an answer. Every verb has a limit of its own, and a
 /// stop takes as long as the container's grace: so this is only an end to what nobody awaits.
 const ANSWER_TIMEOUT_S: u64 = 3600;
+
+/// Where Docker Engine keeps its store where nobody says anything else.
+const ROOT_DEFAULT: &str = "/var/lib/docker";
 
 /// Which engine answers: they differ in what they can tell and do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +125,7 @@ impl Host {
         let components = version.components.unwrap_or_default();
         let is_podman = components.iter().any(|component| component.name.contains("Podman"));
         let text = Option::unwrap_or_default;
-        // Podman makes up another ID for every answer: its machine and its store are what stays.
-        let identity = if is_podman {
-            format!("podman:{}:{}", text(info.name), text(info.docker_root_dir))
-        } else {
-            format!("docker:{}", text(info.id))
-        };
+        let identity = identity(is_podman, info);
         Ok(Self {
             docker,
             flavor: if is_podman { Flavor::Podman } else { Flavor::Docker },
@@ -134,6 +134,18 @@ impl Host {
             address,
         })
     }
+}
+
+/// What an engine is known by, whichever way leads to it. Podman makes up another ID for every answer:
+/// its machine and its store are what stays. Docker Engine before 23 has one ID for all the engines of
+/// a machine, so one with a store of its own is told from others by that.
+fn identity(is_podman: bool, info: SystemInfo) -> String {
+    let root = info.docker_root_dir.unwrap_or_default();
+    if is_podman {
+        return format!("podman:{}:{root}", info.name.unwrap_or_default());
+    }
+    let id = info.id.unwrap_or_default();
+    if root == ROOT_DEFAULT { format!("docker:{id}") } else { format!("docker:{id}:{root}") }
 }
 
 async fn client(ctx: &Context, input: &EngineInput) -> Result<Docker, HostError> {
@@ -176,9 +188,17 @@ impl std::fmt::Display for Cut {
 ///
 /// # Errors
 /// It was cut.
-pub(crate) async fn within<T>(ctx: &Context, work: impl Future<Output = T>) -> Result<T, Cut> {
-    tokio::select! {
-        done = tokio::time::timeout(ctx.timeout, work) => done.map_err(|_| Cut::Late(ctx.timeout)),
-        () = ctx.cancel.cancelled() => Err(Cut::Cancelled),
-    }
+pub(crate) fn within<'a, T: 'a>(
+    ctx: &'a Context,
+    work: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, Cut>> + Send + 'a>> {
+    // A verb holds many answers at once, so it is kept off the stack.
+    Box::pin(async move {
+        tokio::select! {
+            done = tokio::time::timeout(ctx.timeout, work) => {
+                done.map_err(|_| Cut::Late(ctx.timeout))
+            }
+            () = ctx.cancel.cancelled() => Err(Cut::Cancelled),
+        }
+    })
 }

@@ -207,7 +207,8 @@ impl Action for ContainersPower {
         let work = async {
             let host = Host::connect(ctx, &input.engine).await?;
             let now = host.container(&data.id).await?;
-            Ok(work::settled(self.verb, &data, now.as_ref()))
+            let policy = host.can_set_restart().then_some(&input);
+            Ok(work::settled(self.verb, &data, policy, now.as_ref()))
         };
         match within(ctx, work).await {
             Ok(Ok(settled)) => settled,

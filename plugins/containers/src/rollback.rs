@@ -22,7 +22,7 @@ mod tidy;
 mod work;
 
 use data::{DATA_VERSION, Data};
-use scene::{Next, Scene, next};
+use scene::{Next, Scene, Seen, next};
 use work::Work;
 
 const DOCS: &str = include_str!("docs/rollback.md");
@@ -184,7 +184,7 @@ fn going_on(work: &Work<'_>, scene: &Scene) -> Settled {
     let name = &work.data.name;
     // Whichever sending made it, it is made.
     let any = Fence { dispatch: u32::MAX, ..work.call.fence.clone() };
-    match next(scene, work.data, &any, true) {
+    match next(scene, work.data, &any, Seen::Well) {
         Next::Done => Settled::Done { output: work.output(scene) },
         Next::Do(step) => Settled::Unknown {
             evidence: format!("{name} is half replaced, next is `{step:?}`; sent again it goes on"),

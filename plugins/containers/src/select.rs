@@ -49,8 +49,8 @@ pub(crate) fn running(found: Vec<Container>, by: &Select) -> (Vec<Container>, Op
     if down.is_empty() {
         return (up, None);
     }
-    let named = |it: &Container| format!("{} ({})", it.name, it.status);
-    let names: Vec<_> = down.iter().map(named).collect();
-    let text = format!("does not run and is left as it is: {}", names.join(", "));
+    let words = |it: &Container| format!("{} ({})", it.name, it.status);
+    let all: Vec<_> = down.iter().map(words).collect();
+    let text = format!("does not run and is left as it is: {}", all.join(", "));
     (up, Some(Hazard { code: "stopped-replicas".to_owned(), text }))
 }

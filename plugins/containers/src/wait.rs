@@ -42,8 +42,10 @@ pub(crate) async fn until_well(
             return Ok(Ok(now));
         }
         if begun.elapsed() >= well.within.max(well.stable) {
-            let within = humantime::format_duration(well.within);
-            return Ok(Err(format!("it is not healthy within {within}")));
+            // Whole seconds: what is left of a verb's time is a long number.
+            let within = Duration::from_secs(well.within.as_secs());
+            let within = humantime::format_duration(within);
+            return Ok(Err(format!("its health check does not pass within {within}")));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -54,10 +56,9 @@ fn never_will(now: &Container, restarts: i64) -> Option<String> {
         return Some(format!("it ended with exit code {}", now.exit_code));
     }
     if restarts >= RESTARTS_MAX {
-        // The engine calls a container that ended unhealthy, too.
         return Some(format!("it ended {restarts} times, last with exit code {}", now.exit_code));
     }
-    (now.is_running && now.health == Health::Unhealthy).then(|| "its health check fails".to_owned())
+    None
 }
 
 async fn is_well(
@@ -71,10 +72,9 @@ async fn is_well(
     }
     match now.health {
         Health::Healthy => Ok(true),
-        Health::Unhealthy => Ok(false),
         Health::NoCheck => Ok(is_long && now.started_at == first.started_at),
         // Podman without systemd makes no check by itself.
         Health::Starting if host.flavor == Flavor::Podman => host.check_health(now).await,
-        Health::Starting => Ok(false),
+        Health::Starting | Health::Unhealthy => Ok(false),
     }
 }

@@ -47,7 +47,9 @@ impl Wanted {
         let image = host.image(&name).await.map_err(HostError::into_failure)?;
         let mut wanted = Self { name, image, ..Self::default() };
         match (&wanted.image, reference) {
-            (Some(image), _) => check_platform(host, &wanted.name, &[image.platform.clone()])?,
+            (Some(image), _) => {
+                check_platform(host, &wanted.name, std::slice::from_ref(&image.platform))?;
+            }
             (None, Reference::Id(id)) => {
                 return Err(refuse(format!(
                     "no image {id} on {}, and an id cannot be pulled: name it by the digest of a \
@@ -120,14 +122,12 @@ async fn moved_tag(
 ) -> Option<Hazard> {
     let Reference::Digest { repository, tag: Some(tag), digest } = reference else { return None };
     let name = format!("{repository}:{tag}");
-    let now = match host.registry(&name, credentials).await {
-        Ok(Some(found)) => (found.digest != *digest).then_some(found.digest)?,
+    let now = if let Ok(Some(found)) = host.registry(&name, credentials).await {
+        (found.digest != *digest).then_some(found.digest)?
+    } else {
         // Without a registry to ask, the machine's own copy of the tag tells.
-        _ => {
-            let here = host.image(&name).await.ok()??;
-            let wanted = wanted.image.as_ref()?;
-            (here.id != wanted.id).then_some(here.id)?
-        }
+        let here = host.image(&name).await.ok()??;
+        (here.id != wanted.image.as_ref()?.id).then_some(here.id)?
     };
     Some(hazard("tag-moved", format!("the tag {name} names {now} by now, not {digest}")))
 }
@@ -203,44 +203,38 @@ async fn last_ended(host: &Host, old: &Container) -> Result<Option<Container>, H
 /// What differs between what two images set for their containers. Of environment variables only the
 /// names: values may be secrets.
 pub(crate) fn differences(old: &ImageConfig, new: &ImageConfig) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut words = |what: &str, old: &Option<Vec<String>>, new: &Option<Vec<String>>| {
-        if old.clone().unwrap_or_default() != new.clone().unwrap_or_default() {
-            lines.push(format!("image {what}: {} -> {}", list(old), list(new)));
-        }
-    };
-    words("command", &old.cmd, &new.cmd);
-    words("entrypoint", &old.entrypoint, &new.entrypoint);
-    words("ports", &sorted(&old.exposed_ports), &sorted(&new.exposed_ports));
-    words("volumes", &sorted(&old.volumes), &sorted(&new.volumes));
-    let mut text = |what: &str, old: &Option<String>, new: &Option<String>| {
-        let (old, new) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
-        if old != new {
-            lines.push(format!("image {what}: `{old}` -> `{new}`"));
-        }
-    };
-    text("user", &old.user, &new.user);
-    text("working directory", &old.working_dir, &new.working_dir);
-    text("stop signal", &old.stop_signal, &new.stop_signal);
-    if old.healthcheck != new.healthcheck {
-        let has = |config: &ImageConfig| {
-            let test = config.healthcheck.as_ref().and_then(|check| check.test.clone());
-            test.map_or_else(|| "none".to_owned(), |test| test.join(" "))
-        };
-        lines.push(format!("image health check: {} -> {}", has(old), has(new)));
-    }
-    lines.extend(environment(old, new));
-    lines
+    let listed = [
+        ("command", words(old.cmd.as_deref()), words(new.cmd.as_deref())),
+        ("entrypoint", words(old.entrypoint.as_deref()), words(new.entrypoint.as_deref())),
+        ("ports", sorted(old.exposed_ports.as_deref()), sorted(new.exposed_ports.as_deref())),
+        ("volumes", sorted(old.volumes.as_deref()), sorted(new.volumes.as_deref())),
+        ("user", text(old.user.as_deref()), text(new.user.as_deref())),
+        ("working directory", text(old.working_dir.as_deref()), text(new.working_dir.as_deref())),
+        ("stop signal", text(old.stop_signal.as_deref()), text(new.stop_signal.as_deref())),
+        ("health check", check(old), check(new)),
+    ];
+    let differ = listed.into_iter().filter(|(_, old, new)| old != new);
+    let lines = differ.map(|(what, old, new)| format!("image {what}: {old} -> {new}"));
+    lines.chain(environment(old, new)).collect()
 }
 
-fn list(words: &Option<Vec<String>>) -> String {
-    format!("[{}]", words.clone().unwrap_or_default().join(" "))
+fn text(text: Option<&str>) -> String {
+    format!("`{}`", text.unwrap_or_default())
 }
 
-fn sorted(words: &Option<Vec<String>>) -> Option<Vec<String>> {
-    let mut words = words.clone()?;
-    words.sort();
-    Some(words)
+fn words(words: Option<&[String]>) -> String {
+    format!("[{}]", words.unwrap_or_default().join(" "))
+}
+
+fn sorted(all: Option<&[String]>) -> String {
+    let mut all = all.unwrap_or_default().to_vec();
+    all.sort();
+    words(Some(&all))
+}
+
+fn check(config: &ImageConfig) -> String {
+    let check = config.healthcheck.as_ref().and_then(|check| check.test.as_deref());
+    words(check)
 }
 
 fn environment(old: &ImageConfig, new: &ImageConfig) -> Vec<String> {

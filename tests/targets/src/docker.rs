@@ -5,7 +5,7 @@
 //! keeper that clears up when the test's process ends, however that happens.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -15,9 +15,9 @@ use crate::{Daemon, free_port, missing, program};
 
 const KEEPER: &str = include_str!("docker/keeper.sh");
 const APP: &str = include_str!("docker/app.go");
-/// A check every second, so that a container is healthy a second after its start.
+/// A check that passes soon after the start, and is patient on a busy machine.
 const HEALTHCHECK: &str =
-    "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/app\", \"health\"]";
+    "HEALTHCHECK --interval=400ms --timeout=5s --retries=3 CMD [\"/app\", \"health\"]";
 
 /// A container engine that answers the `docker` client.
 pub trait Engine: Send + Sync {
@@ -36,7 +36,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Builds an image of the tests' service from scratch, with these variables, and a health
-    /// check that is made every second unless `NOCHECK` is among them. Its id.
+    /// check that is made all the time unless `NOCHECK` is among them. Its id.
     ///
     /// # Errors
     /// The engine, or the compiler of the service, says why.
@@ -45,7 +45,7 @@ pub trait Engine: Send + Sync {
         std::fs::copy(service()?, folder.path().join("app"))?;
         let mut text = "FROM scratch\nCOPY app /app\n".to_owned();
         for (name, value) in env {
-            text.push_str(&format!("ENV {name}={value}\n"));
+            text.extend(["ENV ", name, "=", value, "\n"]);
         }
         if !env.iter().any(|(name, _)| *name == "NOCHECK") {
             text.push_str(HEALTHCHECK);
@@ -63,6 +63,7 @@ pub trait Engine: Send + Sync {
 #[derive(Debug)]
 pub struct Docker {
     folder: PathBuf,
+    tls_port: u16,
     daemon: Daemon,
 }
 
@@ -78,7 +79,7 @@ impl Docker {
     /// # Errors
     /// It does not start.
     pub fn start() -> io::Result<Option<Self>> {
-        for name in ["dockerd", "docker", "containerd", "runc", "go"] {
+        for name in ["dockerd", "docker", "containerd", "runc", "openssl", "go"] {
             if program(name).is_none() {
                 missing(name, "run tests/setup/containers.sh as root");
                 return Ok(None);
@@ -86,10 +87,12 @@ impl Docker {
         }
         let folder = keep(tempfile::Builder::new().prefix("backout-docker-").tempdir()?);
         let mut command = Command::new("bash");
-        command.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(pool()?);
+        let tls_port = free_port()?;
+        command.args(["-c", KEEPER, "keeper"]).arg(&folder);
+        command.arg(pool()?).arg(tls_port.to_string());
         let log = folder.with_extension("log");
         let daemon = Daemon::start(&command, &log)?;
-        let mut docker = Self { folder, daemon };
+        let mut docker = Self { folder, tls_port, daemon };
         let host = docker.host();
         docker.daemon.wait_ready(|| answers(&host))?;
         // Nobody reads it any more unless the engine lives.
@@ -97,9 +100,14 @@ impl Docker {
         Ok(Some(docker))
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where it also listens, with TLS and for clients with a certificate only: `tcp://…`.
+    pub fn tls_host(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The folder of `ca.pem`, and of `client.pem` and `client-key.pem`.
+    pub fn tls_folder(&self) -> PathBuf {
+        self.folder.join("tls")
     }
 }
 

@@ -36,17 +36,16 @@ impl Registry {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let users = folder.path().join("htpasswd");
         std::fs::write(&users, HTPASSWD)?;
-        let mut config = format!(
+        let auth = if asks_who {
+            format!("auth:\n  htpasswd: {{realm: tests, path: '{}'}}\n", users.display())
+        } else {
+            String::new()
+        };
+        let config = format!(
             "version: 0.1\nlog: {{level: warn}}\nhttp: {{addr: '127.0.0.1:{port}'}}\nstorage:\n  \
-             filesystem: {{rootdirectory: '{}'}}\n  delete: {{enabled: true}}\n",
+             filesystem: {{rootdirectory: '{}'}}\n  delete: {{enabled: true}}\n{auth}",
             folder.path().join("images").display()
         );
-        if asks_who {
-            config.push_str(&format!(
-                "auth:\n  htpasswd: {{realm: tests, path: '{}'}}\n",
-                users.display()
-            ));
-        }
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config)?;
         let mut command = Command::new(registry);

@@ -94,31 +94,35 @@ fn first_network(old: &Container) -> Option<(String, Endpoint)> {
     (!is_default).then(|| (name.clone(), endpoint.clone()))
 }
 
+/// A setting, unless it is the image's.
+fn unless_same<T: PartialEq>(mine: Option<T>, image: Option<&T>) -> Option<T> {
+    mine.filter(|mine| image != Some(mine))
+}
+
+/// The entries of a list that are not the image's.
+fn without<T: PartialEq>(mine: Option<Vec<T>>, image: Option<&Vec<T>>) -> Option<Vec<T>> {
+    let is_own = |each: &T| image.is_none_or(|image| !image.contains(each));
+    mine.map(|mine| mine.into_iter().filter(is_own).collect())
+}
+
 /// What was set for the container itself.
 fn own(mut config: ContainerConfig, change: &Change<'_>, id: &str) -> ContainerConfig {
     let image = change.old_image;
-    fn unless_same<T: PartialEq>(mine: Option<T>, image: &Option<T>) -> Option<T> {
-        mine.filter(|mine| image.as_ref() != Some(mine))
-    }
-    fn without<T: PartialEq>(mine: Option<Vec<T>>, image: &Option<Vec<T>>) -> Option<Vec<T>> {
-        let image = image.as_deref().unwrap_or_default();
-        mine.map(|mine| mine.into_iter().filter(|each| !image.contains(each)).collect())
-    }
     config.hostname = config.hostname.filter(|name| name != short(id));
-    config.user = unless_same(config.user, &image.user);
-    config.env = without(config.env, &image.env);
-    config.exposed_ports = without(config.exposed_ports, &image.exposed_ports);
-    config.volumes = without(config.volumes, &image.volumes);
-    config.working_dir = unless_same(config.working_dir, &image.working_dir);
-    config.stop_signal = unless_same(config.stop_signal, &image.stop_signal);
-    config.shell = unless_same(config.shell, &image.shell);
-    config.healthcheck = unless_same(config.healthcheck, &image.healthcheck);
+    config.user = unless_same(config.user, image.user.as_ref());
+    config.env = without(config.env, image.env.as_ref());
+    config.exposed_ports = without(config.exposed_ports, image.exposed_ports.as_ref());
+    config.volumes = without(config.volumes, image.volumes.as_ref());
+    config.working_dir = unless_same(config.working_dir, image.working_dir.as_ref());
+    config.stop_signal = unless_same(config.stop_signal, image.stop_signal.as_ref());
+    config.shell = unless_same(config.shell, image.shell.as_ref());
+    config.healthcheck = unless_same(config.healthcheck, image.healthcheck.as_ref());
     // An entrypoint of one's own throws the image's command away, so the two go together.
     if config.entrypoint == image.entrypoint
         || config.entrypoint.as_ref().is_some_and(Vec::is_empty)
     {
         config.entrypoint = None;
-        config.cmd = unless_same(config.cmd, &image.cmd);
+        config.cmd = unless_same(config.cmd, image.cmd.as_ref());
     }
     let labels = image.labels.clone().unwrap_or_default();
     if let Some(mine) = &mut config.labels {

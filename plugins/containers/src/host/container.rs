@@ -2,6 +2,7 @@
 //! which never names another one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::exec::{StartExecOptions, StartExecResults};
@@ -57,7 +58,7 @@ pub(crate) struct Container {
     pub(crate) passed_at: Option<DateTime<Utc>>,
     /// The engine's full answer: what a replacement is made from. It may hold secrets, so nothing
     /// of it is ever recorded.
-    pub(crate) raw: ContainerInspectResponse,
+    pub(crate) raw: Arc<ContainerInspectResponse>,
 }
 
 /// What a container's own check says.
@@ -151,7 +152,7 @@ impl Container {
             passed_at: passed_at(&state),
             id,
             name,
-            raw,
+            raw: Arc::new(raw),
         }
     }
 

@@ -44,9 +44,8 @@ fn look(verb: Verb, data: &Data, now: &Container) -> Look {
     let text = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339());
     let is_same_start = text(now.started_at) == data.started_at;
     match (is_same_start, now.is_up) {
-        (true, true) => Look::Before,
         (true, false) if data.was_running => Look::Ended,
-        (true, false) => Look::Before,
+        (true, _) => Look::Before,
         (false, true) => Look::Started,
         (false, false) => Look::EndedAgain,
     }
@@ -76,8 +75,20 @@ fn gone(verb: Verb, data: &Data) -> Option<Value> {
     is_end.then(|| json!({ "container": data.name, "id": data.id }))
 }
 
-/// What became of a sending.
-pub(super) fn settled(verb: Verb, data: &Data, now: Option<&Container>) -> Settled {
+/// The policy that a stopped one needs so that it stays as it is left; nothing where it has that.
+fn policy_when_stopped(input: &PowerInput, now: &Container) -> Option<Restart> {
+    let given = input.restart_policy.clone().map(Restart::from);
+    let quiet = now.restart.revives().then(Restart::never);
+    given.or(quiet).filter(|policy| *policy != now.restart && !now.auto_remove)
+}
+
+/// What became of a sending: by its times, and, where the engine can change it, its policy.
+pub(super) fn settled(
+    verb: Verb,
+    data: &Data,
+    policy: Option<&PowerInput>,
+    now: Option<&Container>,
+) -> Settled {
     let name = &data.name;
     let Some(now) = now else {
         let evidence = format!("container {name} is gone");
@@ -88,6 +99,11 @@ pub(super) fn settled(verb: Verb, data: &Data, now: Option<&Container>) -> Settl
         evidence: format!("{name} {what} (status {}); sent again, it goes on", now.status),
     };
     match (verb, look(verb, data, now)) {
+        (Verb::Stop, Look::Ended | Look::EndedAgain)
+            if policy.is_some_and(|input| policy_when_stopped(input, now).is_some()) =>
+        {
+            unknown("ended, and its restart policy would start it again")
+        }
         (Verb::Stop, Look::Ended | Look::EndedAgain) => Settled::Done { output: output(verb, now) },
         (Verb::Stop, Look::Before) => unknown("still runs"),
         (Verb::Stop, Look::Started) => unknown("was started again"),
@@ -120,7 +136,7 @@ impl Work<'_> {
             return Ok(stopped(Point::Looked));
         }
         match (self.verb, look(self.verb, self.data, &now)) {
-            (Verb::Stop, Look::Ended | Look::EndedAgain) => Ok(self.done(&now)),
+            (Verb::Stop, Look::Ended | Look::EndedAgain) => self.quiet(&now).await,
             (Verb::Stop, Look::Started) => Ok(Outcome::Refused {
                 reason: format!("{name} was started again since it was looked at: plan again"),
             }),
@@ -152,28 +168,27 @@ impl Work<'_> {
         }
     }
 
-    /// The policy that it needs so that it stays as it is left; nothing where it has that.
-    fn policy_when_stopped(&self, now: &Container) -> Option<Restart> {
-        let given = self.input.restart_policy.clone().map(Restart::from);
-        let quiet = now.restart.revives().then(Restart::never);
-        given.or(quiet).filter(|policy| *policy != now.restart && !now.auto_remove)
+    async fn stop(&self, now: &Container) -> Result<Outcome, HostError> {
+        self.end(now).await?;
+        if self.faults.stops(Point::Stopped) {
+            return Ok(stopped(Point::Stopped));
+        }
+        match self.host.container(&now.id).await? {
+            Some(now) => self.quiet(&now).await,
+            None => Ok(Outcome::Done { output: json!({ "container": now.name, "id": now.id }) }),
+        }
     }
 
-    async fn stop(&self, now: &Container) -> Result<Outcome, HostError> {
-        if let Some(policy) = self.policy_when_stopped(now) {
+    /// It ended: it is to stay so. The engine takes no change of one that it is about to start
+    /// again, so this comes after its end.
+    async fn quiet(&self, now: &Container) -> Result<Outcome, HostError> {
+        if let Some(policy) = policy_when_stopped(self.input, now) {
             self.host.set_restart(&now.id, &policy).await?;
             if self.faults.stops(Point::Quieted) {
                 return Ok(stopped(Point::Quieted));
             }
         }
-        self.end(now).await?;
-        if self.faults.stops(Point::Stopped) {
-            return Ok(stopped(Point::Stopped));
-        }
-        Ok(match self.host.container(&now.id).await? {
-            Some(now) => self.done(&now),
-            None => Outcome::Done { output: json!({ "container": now.name, "id": now.id }) },
-        })
+        Ok(self.done(now))
     }
 
     async fn restart(&self, now: &Container) -> Result<Outcome, HostError> {
@@ -210,11 +225,11 @@ impl Work<'_> {
             within: wanted.min(left.saturating_sub(self.begun.elapsed())),
             stable: or(&self.input.stable_for, STABLE_DEFAULT),
         };
-        let waited = until_well(self.host, &now.id, well).await?;
+        let end = until_well(self.host, &now.id, well).await?;
         if self.faults.stops(Point::Awaited) {
             return Ok(stopped(Point::Awaited));
         }
-        Ok(match waited {
+        Ok(match end {
             Ok(now) => self.done(&now),
             Err(why) => Outcome::Failed {
                 reason: format!("{}: {why}; its log: docker logs {0}", now.name),
@@ -271,13 +286,13 @@ mod tests {
     fn what_is_not_seen_is_unknown_and_never_not_done() {
         for verb in [Verb::Stop, Verb::Start, Verb::Restart] {
             let running = verb != Verb::Start;
-            let settled = settled(verb, &data(running), Some(&now(1, running)));
+            let settled = settled(verb, &data(running), None, Some(&now(1, running)));
             assert!(matches!(settled, Settled::Unknown { .. }), "{verb:?}: {settled:?}");
         }
-        let ended = settled(Verb::Stop, &data(true), Some(&now(1, false)));
+        let ended = settled(Verb::Stop, &data(true), None, Some(&now(1, false)));
         assert!(matches!(ended, Settled::Done { .. }), "{ended:?}");
         let removed = Data { auto_remove: true, ..data(true) };
-        assert!(matches!(settled(Verb::Stop, &removed, None), Settled::Done { .. }));
-        assert!(matches!(settled(Verb::Start, &removed, None), Settled::Unknown { .. }));
+        assert!(matches!(settled(Verb::Stop, &removed, None, None), Settled::Done { .. }));
+        assert!(matches!(settled(Verb::Start, &removed, None, None), Settled::Unknown { .. }));
     }
 }

@@ -1,11 +1,12 @@
 //! What stands on the engine, and what is to be done next: computed from names and labels alone, so
 //! that going on after a crash is the same as beginning.
 //!
-//! Side by side, in this order: `Mark`, `Attach`, `Start`, `Await`, `Join`, `Keep`, `Name`, `Stop`.
+//! Side by side, in this order: `Mark`, `Attach`, `Start`, `Await`, `Join`, `Keep`, `Name`, `Stop`,
+//! `Quiet`.
 //! The new container is found by its aliases only once it is healthy, and the old one ends last.
 //!
 //! One after the other, where a port or an address cannot be shared: `Mark`, `Attach`, `Stop`,
-//! `Start`, `Await`, `Keep`, `Name`.
+//! `Start`, `Await`, `Quiet`, `Keep`, `Name`.
 
 use backout_plugin_api::{EffectKey, Fence};
 
@@ -68,6 +69,16 @@ pub(crate) enum Next {
     Abandon(String),
 }
 
+/// What this sending saw of the new container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Seen {
+    Nothing,
+    /// It started it: one that does not run by now ended by itself.
+    Started,
+    /// It is healthy.
+    Well,
+}
+
 impl Scene {
     /// Looks at the engine.
     ///
@@ -100,8 +111,8 @@ impl Scene {
     }
 }
 
-/// What is next for this sending. `is_well` is whether it saw the new container healthy.
-pub(crate) fn next(scene: &Scene, data: &Data, fence: &Fence, is_well: bool) -> Next {
+/// What is next for this sending.
+pub(crate) fn next(scene: &Scene, data: &Data, fence: &Fence, seen: Seen) -> Next {
     match &scene.seal {
         Some((sealed, _)) if *sealed >= fence.dispatch => {
             return Next::Refuse(format!("sending {} was given up and sealed", fence.dispatch));
@@ -117,9 +128,9 @@ pub(crate) fn next(scene: &Scene, data: &Data, fence: &Fence, is_well: bool) -> 
         return Next::Refuse("a later sending of the same effect is at work".to_owned());
     }
     if new.name == data.name {
-        return last(scene, data, new, is_well);
+        return last(scene, data, new, seen);
     }
-    middle(scene, data, new, is_well)
+    middle(scene, data, new, seen)
 }
 
 /// Nothing bears our mark yet: the target must be as it was prepared.
@@ -148,7 +159,7 @@ fn first(scene: &Scene, data: &Data, fence: &Fence) -> Next {
 }
 
 /// The new one is there under our mark, and not in service.
-fn middle(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
+fn middle(scene: &Scene, data: &Data, new: &Container, seen: Seen) -> Next {
     if let Some(other) = scene.at_name.as_ref().filter(|other| other.id != data.old) {
         return Next::Abandon(format!(
             "somebody else's container {} has the name {} now",
@@ -157,16 +168,13 @@ fn middle(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
         ));
     }
     if !data.overlap && scene.old_runs() {
-        return quiet_or(scene, Step::Stop);
+        return Next::Do(Step::Stop);
     }
-    if needs_attach(data, new) {
+    if seen == Seen::Nothing && needs_attach(data, new) {
         return Next::Do(Step::Attach);
     }
-    if !new.is_running {
-        return Next::Do(Step::Start);
-    }
-    if !is_well {
-        return Next::Do(Step::Await);
+    if let Some(step) = until_well(new, seen) {
+        return Next::Do(step);
     }
     if data.overlap && !hidden_aliases(data, new).is_empty() {
         return Next::Do(Step::Join);
@@ -178,26 +186,38 @@ fn middle(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
         return Next::Do(Step::Revive);
     }
     if scene.old.as_ref().is_some_and(is_shaky) {
-        return quiet_or(scene, Step::Stop);
+        return Next::Do(Step::Stop);
+    }
+    if comes_back(scene) {
+        return Next::Do(Step::Quiet);
     }
     if scene.old.as_ref().is_some_and(|old| old.name == data.name) {
-        return quiet_or(scene, Step::Keep);
+        return Next::Do(Step::Keep);
     }
     Next::Do(Step::Name)
 }
 
 /// The new one has the name.
-fn last(scene: &Scene, data: &Data, new: &Container, is_well: bool) -> Next {
-    if !data.overlap || !scene.old_runs() || new.id == data.old {
+fn last(scene: &Scene, data: &Data, new: &Container, seen: Seen) -> Next {
+    if comes_back(scene) {
+        return Next::Do(Step::Quiet);
+    }
+    if !data.overlap || !scene.old_runs() {
         return Next::Done;
     }
-    if !new.is_running {
-        return Next::Do(Step::Start);
+    if let Some(step) = until_well(new, seen) {
+        return Next::Do(step);
     }
-    if !is_well {
-        return Next::Do(Step::Await);
+    Next::Do(Step::Stop)
+}
+
+/// What is left to do until it is well. It is started once: one that ends is waited for in vain.
+fn until_well(new: &Container, seen: Seen) -> Option<Step> {
+    match seen {
+        Seen::Nothing if !new.is_up => Some(Step::Start),
+        Seen::Well if new.is_running => None,
+        Seen::Nothing | Seen::Started | Seen::Well => Some(Step::Await),
     }
-    quiet_or(scene, Step::Stop)
 }
 
 /// Whether it ends again and again: the engine cannot rename a container while it starts it anew, and
@@ -207,10 +227,11 @@ fn is_shaky(old: &Container) -> bool {
     old.is_up && is_unwell
 }
 
-/// A container that its policy would start again is first kept from that.
-fn quiet_or(scene: &Scene, step: Step) -> Next {
-    let revives = scene.old.as_ref().is_some_and(|old| old.restart.revives() && !old.auto_remove);
-    Next::Do(if revives && scene.can_quiet { Step::Quiet } else { step })
+/// Whether the old one ended, and its policy would start it again with the machine. The engine takes no
+/// change of one that it is about to start again, so this comes after its end.
+fn comes_back(scene: &Scene) -> bool {
+    let revives = |old: &Container| !old.is_up && !old.auto_remove && old.restart.revives();
+    scene.can_quiet && scene.old.as_ref().is_some_and(revives)
 }
 
 /// Whether a network is missing, or it would be found by its aliases before it is healthy.

@@ -7,7 +7,7 @@ use bollard::models::ContainerCreateBody;
 use serde_json::{Value, json};
 
 use super::data::{Data, Source};
-use super::scene::{Next, Scene, Step, hidden_aliases, next, shown_aliases};
+use super::scene::{Next, Scene, Seen, Step, hidden_aliases, next, shown_aliases};
 use crate::credentials;
 use crate::faults::{Faults, Point};
 use crate::host::{Change, Container, Credentials, Host, HostError, Restart, body, seal_body};
@@ -62,18 +62,22 @@ impl Work<'_> {
             );
             return Outcome::Refused { reason };
         }
-        let mut is_well = false;
+        let mut seen = Seen::Nothing;
         for _ in 0..STEPS_MAX {
             let scene = match self.look().await {
                 Ok(scene) => scene,
                 Err(error) => return Outcome::Unclear { reason: error.to_string() },
             };
-            let done = match next(&scene, self.data, &self.call.fence, is_well) {
+            let done = match next(&scene, self.data, &self.call.fence, seen) {
                 Next::Done => return Outcome::Done { output: self.output(&scene) },
                 Next::Refuse(reason) => return Outcome::Refused { reason },
                 Next::Abandon(reason) => Err(Stop::Failed(reason)),
                 Next::Do(step) => {
-                    is_well |= step == Step::Await;
+                    seen = match step {
+                        Step::Start => Seen::Started,
+                        Step::Await => Seen::Well,
+                        _ => seen,
+                    };
                     self.make(step, &scene).await
                 }
             };
@@ -117,7 +121,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn say(&self, line: String) {
+    fn say(&self, line: &str) {
         (self.ctx.emit)(Emit::Progress(format!("{}: {line}", self.data.name)));
     }
 
@@ -146,7 +150,7 @@ impl Work<'_> {
             Err(error) if error.is_conflict() => {}
             made => made?,
         }
-        self.say(format!("the new container stands as {mark}"));
+        self.say(&format!("the new container stands as {mark}"));
         Ok(Point::Marked)
     }
 
@@ -154,7 +158,7 @@ impl Work<'_> {
         if self.host.image(name).await?.is_some() {
             return Ok(());
         }
-        self.say(format!("pulling {name}"));
+        self.say(&format!("pulling {name}"));
         let credentials = self.credentials().await.map_err(Stop::Failed)?;
         Ok(self.host.pull(name, &credentials).await?)
     }
@@ -216,7 +220,7 @@ impl Work<'_> {
 
     async fn start(&self, new: &Container) -> Result<Point, Stop> {
         self.host.start(&new.id).await?;
-        self.say("started, waiting until it is healthy".to_owned());
+        self.say("started, waiting until it is healthy");
         Ok(Point::Started)
     }
 
@@ -235,8 +239,8 @@ impl Work<'_> {
             ))
         })?;
         match gap_ms(self.data, scene.old.as_ref(), &well) {
-            0 => self.say("healthy".to_owned()),
-            gap => self.say(format!("healthy; it was out of service for {gap} ms")),
+            0 => self.say("healthy"),
+            gap => self.say(&format!("healthy; it was out of service for {gap} ms")),
         }
         Ok(Point::Awaited)
     }
@@ -283,7 +287,7 @@ impl Work<'_> {
         if self.data.overlap {
             tokio::time::sleep(or(&self.input.drain, DRAIN_DEFAULT)).await;
         }
-        self.say(format!("ending {}", old.name));
+        self.say(&format!("ending {}", old.name));
         let grace = self.input.grace.as_deref().and_then(|text| duration(text).ok());
         match self.host.stop(&old.id, grace).await {
             // Removed by the engine when it ended.
@@ -295,7 +299,7 @@ impl Work<'_> {
 
     /// The replacement came to nothing: it is ended, and what was there goes on.
     async fn put_back(&self, why: &str) -> Outcome {
-        self.say(format!("given up ({why}), putting back what was there"));
+        self.say(&format!("given up ({why}), putting back what was there"));
         let put = match self.look().await {
             Ok(scene) => self.put_back_all(&scene).await,
             Err(error) => Err(Stop::from(error)),
@@ -345,10 +349,10 @@ impl Work<'_> {
 
     /// Ends the new container. It stays for its log; the next attempt, or the tidying, removes it.
     async fn set_aside(&self, new: &Container) -> Result<(), Stop> {
-        self.host.set_restart(&new.id, &Restart::never()).await?;
         if new.is_up {
             self.host.stop(&new.id, Some(Duration::ZERO)).await?;
         }
+        self.host.set_restart(&new.id, &Restart::never()).await?;
         match &self.data.source {
             Source::Kept { name, .. } => self.host.rename(&new.id, name).await?,
             Source::Image { .. } if new.name == self.data.name => {

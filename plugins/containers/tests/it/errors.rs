@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use backout_plugin_api::{Action, Context, Fence, LockToken, Outcome, PrepareFailure, Settled};
-use backout_plugin_containers::ContainersRollback;
+use backout_plugin_containers::{ContainersAssert, ContainersRollback};
 use serde_json::json;
 
-use super::shop::{Shop, docker};
+use super::shop::{Shop, docker, docker_itself};
 use super::{call, context, done, prepare};
 
 fn input(shop: &Shop) -> serde_json::Value {
@@ -122,5 +122,27 @@ async fn an_engine_that_does_not_answer_ends_in_time_with_a_reason() {
         let PrepareFailure::Unreachable { reason } = failure else { panic!("{failure:?}") };
         assert!(reason.contains(why), "{reason}");
         assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
+async fn over_tls_both_sides_must_be_known() {
+    let Some(engine) = docker_itself() else { return };
+    let shop = Shop::new(engine);
+    shop.run(&shop.name, "1", &[]);
+    let file = |name: &str| engine.tls_folder().join(name).display().to_string();
+    let key = format!("file:{}", file("client-key.pem"));
+    let with = |tls: serde_json::Value| json!({"container": shop.name, "engine": {"host": engine.tls_host(), "tls": tls}});
+    let good = with(json!({"ca": file("ca.pem"), "cert": file("client.pem"), "key": key}));
+    super::make(&ContainersAssert, &good).await;
+    let nobody = with(json!({"ca": file("ca.pem")}));
+    let stranger = with(json!({"ca": file("client.pem"), "cert": file("client.pem"), "key": key}));
+    let no_key = with(json!({
+        "ca": file("ca.pem"), "cert": file("client.pem"), "key": "file:/nonexistent/key.pem",
+    }));
+    for (input, why) in [(nobody, "certificate"), (stranger, "certificate"), (no_key, "secret")] {
+        let failure = prepare(&ContainersAssert, &input).await.unwrap_err();
+        let PrepareFailure::Unreachable { reason } = failure else { panic!("{failure:?}") };
+        assert!(reason.to_lowercase().contains(why), "{reason}");
     }
 }

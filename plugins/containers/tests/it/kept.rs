@@ -4,8 +4,10 @@ use backout_plugin_api::{Action, Outcome, Reverted};
 use backout_plugin_containers::ContainersRollback;
 use serde_json::{Value, json};
 
+use backout_test_targets::docker::Engine;
+
 use super::shop::{Shop, TOKEN, docker};
-use super::{call, context, done, made, make, prepare};
+use super::{at_once, call, context, done, made, make, prepare};
 
 /// A container's settings as the engine shows them, without what every container has for itself.
 fn settings(shop: &Shop, name: &str) -> Value {
@@ -150,39 +152,48 @@ async fn everything_that_was_set_is_kept_and_the_undo_brings_the_very_container_
     shop.docker(&["network", "rm", &second]);
 }
 
-#[tokio::test]
-async fn what_is_sick_or_ends_is_given_up_and_the_one_before_goes_on() {
+async fn check_given_up(engine: &'static dyn Engine, version: &str, why: &str, ports: bool) {
+    let shop = Shop::new(engine);
+    let port = format!("127.0.0.1:{}:8080", backout_test_targets::free_port().unwrap());
+    let more = ["--restart", "always", "-p", &port];
+    shop.run(&shop.name, "2", if ports { &more } else { &more[..2] });
+    let before = shop.serving(&shop.name);
+    let action = ContainersRollback::default();
+    let input = json!({
+        "container": shop.name, "image": shop.image(version), "engine": shop.host(),
+        "healthy_within": "3s",
+    });
+    let prepared = prepare(&action, &input).await.unwrap();
+    let sent = call(&input, &prepared, 0, 1);
+    let outcome = action.apply(&context(), &sent).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("goes on") && !reason.contains(TOKEN), "{reason}");
+    assert!(reason.contains(why), "{reason}");
+    assert_eq!(shop.serving(&shop.name), before);
+    let (up, down) = shop.names();
+    assert_eq!((up, down.len()), (vec![shop.name.clone()], 1));
+    // A second attempt has another key, and removes what the first one left for its log.
+    let mut again = call(&input, &prepared, 0, 1);
+    again.key = backout_plugin_api::EffectKey::from_text("0123456789/s/2/0");
+    action.apply(&context(), &again).await;
+    assert_eq!(shop.names().1.len(), 1);
+    let tidied = action.tidy(&context(), &made(&again, Value::Null)).await;
+    assert_eq!(tidied.removed.len(), 1, "{tidied:?}");
+    assert_eq!(shop.names(), (vec![shop.name.clone()], Vec::new()));
+}
+
+#[test]
+fn what_is_sick_or_ends_is_given_up_and_the_one_before_goes_on() {
     let Some(engine) = docker() else { return };
-    for (version, why) in [("sick", "health check fails"), ("crash", "exit code 3")] {
-        for ports in [false, true] {
-            let shop = Shop::new(engine);
-            let port = format!("127.0.0.1:{}:8080", backout_test_targets::free_port().unwrap());
-            let more = ["--restart", "always", "-p", &port];
-            shop.run(&shop.name, "2", if ports { &more } else { &more[..2] });
-            let before = shop.serving(&shop.name);
-            let action = ContainersRollback::default();
-            let input = json!({
-                "container": shop.name, "image": shop.image(version), "engine": shop.host(),
-            });
-            let prepared = prepare(&action, &input).await.unwrap();
-            let sent = call(&input, &prepared, 0, 1);
-            let outcome = action.apply(&context(), &sent).await;
-            let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
-            assert!(reason.contains("goes on") && !reason.contains(TOKEN), "{reason}");
-            assert!(reason.contains(why) || reason.contains("ended"), "{reason}");
-            assert_eq!(shop.serving(&shop.name), before);
-            let (up, down) = shop.names();
-            assert_eq!((up, down.len()), (vec![shop.name.clone()], 1));
-            // A second attempt has another key, and removes what the first one left for its log.
-            let mut again = call(&input, &prepared, 0, 1);
-            again.key = backout_plugin_api::EffectKey::from_text("0123456789/s/2/0");
-            action.apply(&context(), &again).await;
-            assert_eq!(shop.names().1.len(), 1);
-            let tidied = action.tidy(&context(), &made(&again, Value::Null)).await;
-            assert_eq!(tidied.removed.len(), 1, "{tidied:?}");
-            assert_eq!(shop.names(), (vec![shop.name.clone()], Vec::new()));
-        }
-    }
+    let cases = [
+        ("sick", "health check does not pass within 3s", false),
+        ("sick", "health check does not pass within 3s", true),
+        ("crash", "ended", false),
+        ("crash", "ended", true),
+    ];
+    at_once(&cases, async |(version, why, ports)| {
+        check_given_up(engine, version, why, ports).await;
+    });
 }
 
 #[tokio::test]
@@ -256,8 +267,8 @@ async fn one_that_ends_again_and_again_is_replaced_or_stopped_for_good() {
         "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
     });
     make(&action, &input).await;
-    let stop = json!({"container": other, "engine": shop.host()});
-    make(&backout_plugin_containers::ContainersPower::stop(), &stop).await;
+    let ended = json!({"container": other, "engine": shop.host()});
+    make(&backout_plugin_containers::ContainersPower::stop(), &ended).await;
     let (up, down) = shop.names();
     assert_eq!((up, down.len()), (vec![shop.name.clone()], 2));
     let policies = shop.record().join("\n");

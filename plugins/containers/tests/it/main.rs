@@ -37,11 +37,7 @@ fn context() -> Context {
         epoch: 1,
         timeout: VERB_TIMEOUT,
         cancel: CancellationToken::new(),
-        emit: Arc::new(|emit| {
-            if let backout_plugin_api::Emit::Progress(line) = emit {
-                println!("{line}");
-            }
-        }),
+        emit: Arc::new(|_| ()),
         secrets: Arc::new(SystemSecrets::default()),
         scratch: PathBuf::from("/nonexistent"),
         traceparent: None,
@@ -73,6 +69,25 @@ fn made(call: &Call, output: Value) -> MadeEffect {
         output,
         whole: true,
     }
+}
+
+/// How many pieces of work go on at once: they mostly wait for an engine.
+const AT_ONCE: usize = 4;
+
+/// Does all of some work, some of it at once, each piece on a thread with a runtime of its own.
+fn at_once<T: Copy + Send + Sync>(pieces: &[T], work: impl AsyncFn(T) + Sync) {
+    let left = std::sync::Mutex::new(pieces.iter().copied());
+    let next = || left.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(piece) = next() {
+                    let mut runtime = tokio::runtime::Builder::new_current_thread();
+                    runtime.enable_all().build().unwrap().block_on(work(piece));
+                }
+            });
+        }
+    });
 }
 
 #[track_caller]

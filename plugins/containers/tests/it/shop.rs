@@ -18,8 +18,13 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 
 /// One engine for all tests of this process.
 pub(crate) fn docker() -> Option<&'static dyn Engine> {
+    docker_itself().map(|docker| docker as &dyn Engine)
+}
+
+/// The same, with what only Docker has.
+pub(crate) fn docker_itself() -> Option<&'static Docker> {
     static DOCKER: LazyLock<Option<Docker>> = LazyLock::new(|| Docker::start().unwrap());
-    DOCKER.as_ref().map(|docker| docker as &dyn Engine)
+    DOCKER.as_ref()
 }
 
 /// The same of Podman.
@@ -34,7 +39,7 @@ pub(crate) fn image(engine: &dyn Engine, version: &str) -> String {
     static BUILT: OnceLock<Mutex<BTreeMap<(String, String), String>>> = OnceLock::new();
     let mut built = BUILT.get_or_init(Mutex::default).lock().unwrap();
     let key = (engine.host(), version.to_owned());
-    let build = || {
+    let make = || {
         let mut env = vec![("VERSION", version)];
         env.extend(match version {
             "sick" => Some(("UNHEALTHY", "1")),
@@ -44,7 +49,7 @@ pub(crate) fn image(engine: &dyn Engine, version: &str) -> String {
         });
         engine.image(&format!("shop:{version}"), &env).unwrap()
     };
-    built.entry(key).or_insert_with(build).clone()
+    built.entry(key).or_insert_with(make).clone()
 }
 
 /// One test's containers, removed with it.

@@ -3,12 +3,17 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use backout_plugin_api::{Action, Call, Outcome, Settled};
-use backout_plugin_containers::{ContainersPower, ContainersRollback, Point};
+use backout_plugin_api::{Action, Call, Outcome, Reverted, Settled};
+use backout_plugin_containers::Point::{
+    self, Attached, Awaited, Joined, Kept, Looked, Marked, Named, Pulled, Quieted, Revived,
+    Started, Stopped,
+};
+use backout_plugin_containers::{ContainersPower, ContainersRollback};
+use backout_test_targets::docker::Engine;
 use serde_json::{Value, json};
 
 use super::shop::{Shop, docker};
-use super::{call, context, done, made, prepare};
+use super::{at_once, call, context, done, made, prepare};
 
 /// Not a test of its own: the process that is killed.
 #[tokio::test]
@@ -33,7 +38,8 @@ async fn child_that_kills_itself() {
 }
 
 /// Sends an effect from a process that is killed at a point. Whether it came that far.
-async fn send_and_kill(verb: &str, at: usize, made: &Call) -> bool {
+async fn send_and_kill(verb: &str, point: Point, made: &Call) -> bool {
+    let at = Point::ALL.into_iter().position(|each| each == point);
     let job = json!([verb, at, made.input, *made.prepared]).to_string();
     let status = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "windows::child_that_kills_itself"])
@@ -70,107 +76,111 @@ fn check_replaced(shop: &Shop, output: &Value, image: &str, at: Point) {
     assert_eq!(now, format!("{image} true"), "{at:?}");
 }
 
-async fn check_rollback(more: &[&str], points: &[Point]) {
-    let Some(engine) = docker() else { return };
+/// What a crash after one sub-step of a rollback leaves, and how it goes on.
+async fn check_rollback(engine: &'static dyn Engine, more: &[&str], point: Point) {
     let action = ContainersRollback::default();
-    let mut reached = Vec::new();
-    for (at, point) in Point::ALL.into_iter().enumerate() {
-        let shop = Shop::new(engine);
-        let port = format!("127.0.0.1:{}:8080", backout_test_targets::free_port().unwrap());
-        let more: Vec<_> =
-            more.iter().map(|arg| if *arg == "PORT" { &port } else { *arg }).collect();
-        shop.run(&shop.name, "2", &more);
-        let input = json!({
-            "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
-        });
-        let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
-        if send_and_kill("rollback", at, &sent).await {
-            reached.push(point);
-        }
-        let output = go_on(&action, &sent, point).await;
-        check_replaced(&shop, &output, &shop.image("1"), point);
-        shop.wait_well(&shop.name);
-        let tidied = action.tidy(&context(), &made(&sent, output)).await;
-        assert_eq!((tidied.removed.len(), tidied.left.len()), (1, 0), "{point:?}: {tidied:?}");
-        let alone = (vec![shop.name.clone()], Vec::new());
-        assert_eq!(shop.names(), alone, "{point:?}");
-    }
-    assert_eq!(reached, points);
+    let shop = Shop::new(engine);
+    let port = format!("127.0.0.1:{}:8080", backout_test_targets::free_port().unwrap());
+    let more: Vec<_> = more.iter().map(|arg| if *arg == "PORT" { &port } else { *arg }).collect();
+    shop.run(&shop.name, "2", &more);
+    let input = json!({
+        "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
+    });
+    let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+    assert!(send_and_kill("rollback", point, &sent).await, "{point:?} was not reached");
+    let output = go_on(&action, &sent, point).await;
+    check_replaced(&shop, &output, &shop.image("1"), point);
+    shop.wait_well(&shop.name);
+    let tidied = action.tidy(&context(), &made(&sent, output)).await;
+    assert_eq!((tidied.removed.len(), tidied.left.len()), (1, 0), "{point:?}: {tidied:?}");
+    let alone = (vec![shop.name.clone()], Vec::new());
+    assert_eq!(shop.names(), alone, "{point:?}");
 }
 
-#[tokio::test]
-async fn each_window_side_by_side_is_gone_on_from_after_sigkill() {
-    use Point::{
-        Attached, Awaited, Joined, Kept, Looked, Marked, Named, Pulled, Quieted, Started, Stopped,
-    };
+#[test]
+fn each_window_side_by_side_is_gone_on_from_after_sigkill() {
+    let Some(engine) = docker() else { return };
     let more = ["--network-alias", "shop", "--restart", "always"];
-    let _ = Attached;
     let points = [Looked, Pulled, Marked, Started, Awaited, Joined, Quieted, Kept, Named, Stopped];
-    check_rollback(&more, &points).await;
+    at_once(&points, async |point| check_rollback(engine, &more, point).await);
 }
 
-#[tokio::test]
-async fn each_window_one_after_the_other_is_gone_on_from_after_sigkill() {
-    use Point::{Awaited, Kept, Looked, Marked, Named, Pulled, Quieted, Started, Stopped};
+#[test]
+fn each_window_one_after_the_other_is_gone_on_from_after_sigkill() {
+    let Some(engine) = docker() else { return };
     let more = ["-p", "PORT", "--restart", "always"];
     let points = [Looked, Pulled, Marked, Started, Awaited, Quieted, Kept, Named, Stopped];
-    check_rollback(&more, &points).await;
+    at_once(&points, async |point| check_rollback(engine, &more, point).await);
 }
 
 /// The undo puts the very container back, through the same windows.
-#[tokio::test]
-async fn each_window_of_an_undo_is_gone_on_from_after_sigkill() {
-    let Some(engine) = docker() else { return };
+async fn check_undo(engine: &'static dyn Engine, point: Point) {
     let action = ContainersRollback::default();
-    for (at, point) in Point::ALL.into_iter().enumerate() {
-        let shop = Shop::new(engine);
-        shop.run(&shop.name, "2", &["--network-alias", "shop", "--restart", "always"]);
-        let before = shop.docker(&["inspect", &shop.name, "--format", "{{.Id}}"]);
-        let input = json!({
-            "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
-        });
-        let (sent, output) = super::make(&action, &input).await.remove(0);
-        let reverted = action.revert(&context(), &made(&sent, output)).await;
-        let backout_plugin_api::Reverted::By { input, .. } = reverted else {
-            panic!("{reverted:?}")
-        };
-        let undo = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
-        send_and_kill("rollback", at, &undo).await;
-        let output = go_on(&action, &undo, point).await;
-        check_replaced(&shop, &output, &shop.image("2"), point);
-        assert_eq!(output["id"], json!(before), "{point:?}");
-        let again = prepare(&action, &input).await.unwrap();
-        assert!(again.is_satisfied(), "{point:?}: {again:?}");
-        let policy = shop.serving(&shop.name);
-        assert!(policy.as_str().unwrap().ends_with("true always"), "{point:?}: {policy}");
-    }
+    let shop = Shop::new(engine);
+    shop.run(&shop.name, "2", &["--network-alias", "shop", "--restart", "always"]);
+    let before = shop.docker(&["inspect", &shop.name, "--format", "{{.Id}}"]);
+    let input = json!({
+        "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
+    });
+    let (sent, output) = super::make(&action, &input).await.remove(0);
+    let reverted = action.revert(&context(), &made(&sent, output)).await;
+    let Reverted::By { input, .. } = reverted else { panic!("{reverted:?}") };
+    let undo = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+    assert!(send_and_kill("rollback", point, &undo).await, "{point:?} was not reached");
+    let output = go_on(&action, &undo, point).await;
+    check_replaced(&shop, &output, &shop.image("2"), point);
+    assert_eq!(output["id"], json!(before), "{point:?}");
+    let again = prepare(&action, &input).await.unwrap();
+    assert!(again.is_satisfied(), "{point:?}: {again:?}");
+    let policy = shop.serving(&shop.name);
+    assert!(policy.as_str().unwrap().ends_with("true always"), "{point:?}: {policy}");
 }
 
-#[tokio::test]
-async fn each_window_of_stop_start_and_restart_is_gone_on_from_after_sigkill() {
+#[test]
+fn each_window_of_an_undo_is_gone_on_from_after_sigkill() {
     let Some(engine) = docker() else { return };
-    for (verb, action) in [
-        ("stop", ContainersPower::stop()),
-        ("start", ContainersPower::start()),
-        ("restart", ContainersPower::restart()),
-    ] {
-        for point in [Point::Looked, Point::Quieted, Point::Stopped, Point::Started, Point::Awaited]
-        {
-            let shop = Shop::new(engine);
-            shop.run(&shop.name, "1", &["--restart", "always"]);
-            if verb == "start" {
-                shop.docker(&["stop", &shop.name]);
-            }
-            let input = json!({"container": shop.name, "engine": shop.host()});
-            let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
-            let at = Point::ALL.into_iter().position(|each| each == point).unwrap();
-            send_and_kill(verb, at, &sent).await;
-            go_on(&action, &sent, point).await;
-            let (up, down) = shop.names();
-            let is_up = usize::from(verb != "stop");
-            assert_eq!((up.len(), down.len()), (is_up, 1 - is_up), "{verb} {point:?}");
-            let late = action.apply(&context(), &sent).await;
-            assert!(matches!(late, Outcome::Done { .. }), "{verb} {point:?}: {late:?}");
-        }
+    let points = [
+        Looked, Marked, Attached, Started, Awaited, Joined, Revived, Quieted, Kept, Named, Stopped,
+    ];
+    at_once(&points, async |point| check_undo(engine, point).await);
+}
+
+async fn check_power(engine: &'static dyn Engine, verb: &str, point: Point) {
+    let action = match verb {
+        "stop" => ContainersPower::stop(),
+        "start" => ContainersPower::start(),
+        _ => ContainersPower::restart(),
+    };
+    let shop = Shop::new(engine);
+    shop.run(&shop.name, "1", &["--restart", "always"]);
+    if verb == "start" {
+        shop.docker(&["stop", &shop.name]);
     }
+    let input = json!({"container": shop.name, "engine": shop.host()});
+    let sent = call(&input, &prepare(&action, &input).await.unwrap(), 0, 1);
+    assert!(send_and_kill(verb, point, &sent).await, "{verb} {point:?} was not reached");
+    go_on(&action, &sent, point).await;
+    let (up, down) = shop.names();
+    let is_up = usize::from(verb != "stop");
+    assert_eq!((up.len(), down.len()), (is_up, 1 - is_up), "{verb} {point:?}");
+    let late = action.apply(&context(), &sent).await;
+    assert!(matches!(late, Outcome::Done { .. }), "{verb} {point:?}: {late:?}");
+}
+
+#[test]
+fn each_window_of_stop_start_and_restart_is_gone_on_from_after_sigkill() {
+    let Some(engine) = docker() else { return };
+    let windows = [
+        ("stop", Looked),
+        ("stop", Quieted),
+        ("stop", Stopped),
+        ("start", Looked),
+        ("start", Started),
+        ("start", Awaited),
+        ("restart", Looked),
+        ("restart", Stopped),
+        ("restart", Started),
+        ("restart", Awaited),
+    ];
+    at_once(&windows, async |(verb, point)| check_power(engine, verb, point).await);
 }

@@ -63,7 +63,8 @@ fn scene(old: Option<Container>, new: Option<Container>) -> Scene {
 
 #[track_caller]
 fn check(scene: &Scene, overlap: bool, is_well: bool, wanted: Step) {
-    assert_eq!(next(scene, &data(overlap), &fence(1), is_well), Next::Do(wanted));
+    let seen = if is_well { Seen::Well } else { Seen::Nothing };
+    assert_eq!(next(scene, &data(overlap), &fence(1), seen), Next::Do(wanted));
 }
 
 const MARK: &str = "backout-x";
@@ -82,7 +83,7 @@ fn side_by_side_the_old_one_ends_last() {
     check(&scene(kept(), Some(new(MARK, true, &["shop"]))), true, true, Step::Name);
     check(&scene(kept(), Some(new("web", true, &["shop"]))), true, true, Step::Stop);
     let done = scene(Some(old("web-kept", false)), Some(new("web", true, &["shop"])));
-    assert_eq!(next(&done, &data(true), &fence(1), false), Next::Done);
+    assert_eq!(next(&done, &data(true), &fence(1), Seen::Nothing), Next::Done);
 }
 
 #[test]
@@ -97,18 +98,21 @@ fn one_after_the_other_the_old_one_ends_first() {
     let kept = Some(old("web-kept", false));
     check(&scene(kept.clone(), Some(new(MARK, true, &["shop"]))), false, true, Step::Name);
     let done = scene(kept, Some(new("web", true, &["shop"])));
-    assert_eq!(next(&done, &data(false), &fence(1), false), Next::Done);
+    assert_eq!(next(&done, &data(false), &fence(1), Seen::Nothing), Next::Done);
 }
 
 #[test]
-fn a_policy_that_starts_it_again_is_taken_away_first() {
+fn a_policy_that_starts_it_again_is_taken_away() {
     let always = Restart { name: "always".into(), retries: 0 };
     let serving = || Some(Container { restart: always.clone(), ..old("web", true) });
     let well = || Some(new(MARK, true, &["shop"]));
-    check(&scene(serving(), well()), true, true, Step::Quiet);
-    check(&scene(serving(), well()), false, true, Step::Quiet);
-    let podman = Scene { can_quiet: false, ..scene(serving(), well()) };
-    check(&podman, true, true, Step::Keep);
+    let ended = |name: &str| Some(Container { restart: always.clone(), ..old(name, false) });
+    check(&scene(serving(), well()), true, true, Step::Keep);
+    check(&scene(ended("web"), well()), false, true, Step::Quiet);
+    let named = || Some(new("web", true, &["shop"]));
+    check(&scene(ended("web-kept"), named()), true, true, Step::Quiet);
+    let podman = Scene { can_quiet: false, ..scene(ended("web-kept"), named()) };
+    assert_eq!(next(&podman, &data(true), &fence(1), Seen::Well), Next::Done);
 }
 
 #[test]
@@ -129,11 +133,15 @@ fn one_that_is_not_healthy_never_ends_the_old_one() {
     // Started again under its mark, it is not found by its aliases.
     let died = scene(Some(old("web", true)), Some(new(MARK, false, &["shop"])));
     check(&died, true, false, Step::Attach);
+    // Started once, it is not started again.
+    for seen in [Seen::Started, Seen::Well] {
+        assert_eq!(next(&died, &data(true), &fence(1), seen), Next::Do(Step::Await));
+    }
 }
 
 #[test]
 fn what_others_changed_is_left_alone() {
-    let refused = |scene: &Scene| match next(scene, &data(true), &fence(1), false) {
+    let refused = |scene: &Scene| match next(scene, &data(true), &fence(1), Seen::Nothing) {
         Next::Refuse(why) => why,
         other => panic!("{other:?}"),
     };
@@ -145,18 +153,18 @@ fn what_others_changed_is_left_alone() {
     assert!(refused(&scene(Some(theirs), None)).contains("later holder, run other"));
     let mut taken = scene(Some(old("web-kept", true)), Some(new(MARK, true, &["shop"])));
     taken.at_name = Some(Container { id: "theirs".into(), ..old("web", true) });
-    let abandoned = next(&taken, &data(true), &fence(1), true);
+    let abandoned = next(&taken, &data(true), &fence(1), Seen::Well);
     assert!(matches!(abandoned, Next::Abandon(why) if why.contains("somebody else")));
 }
 
 #[test]
 fn a_seal_keeps_out_what_it_sealed_and_no_more() {
     let sealed = Scene { seal: Some((1, "seal".into())), ..scene(Some(old("web", true)), None) };
-    assert!(matches!(next(&sealed, &data(true), &fence(1), false), Next::Refuse(_)));
-    assert_eq!(next(&sealed, &data(true), &fence(2), false), Next::Do(Step::Unseal));
+    assert!(matches!(next(&sealed, &data(true), &fence(1), Seen::Nothing), Next::Refuse(_)));
+    assert_eq!(next(&sealed, &data(true), &fence(2), Seen::Nothing), Next::Do(Step::Unseal));
     let made = scene(Some(old("web", true)), Some(new(MARK, true, &[])));
     let earlier = Fence { dispatch: 0, ..fence(1) };
-    assert!(matches!(next(&made, &data(true), &earlier, false), Next::Refuse(_)));
+    assert!(matches!(next(&made, &data(true), &earlier, Seen::Nothing), Next::Refuse(_)));
 }
 
 #[test]
@@ -167,13 +175,13 @@ fn a_kept_one_gets_its_policy_back_and_its_place() {
     let data = Data { source, ..data(true) };
     let mut before = scene(Some(old("web", true)), None);
     assert!(
-        matches!(next(&before, &data, &fence(1), false), Next::Refuse(why) if why.contains("gone"))
+        matches!(next(&before, &data, &fence(1), Seen::Nothing), Next::Refuse(why) if why.contains("gone"))
     );
     before.kept = Some(new("web-kept", false, &["shop"]));
-    assert_eq!(next(&before, &data, &fence(1), false), Next::Do(Step::Mark));
+    assert_eq!(next(&before, &data, &fence(1), Seen::Nothing), Next::Do(Step::Mark));
     let well = scene(Some(old("web", true)), Some(new(MARK, true, &["shop"])));
-    assert_eq!(next(&well, &data, &fence(1), true), Next::Do(Step::Revive));
+    assert_eq!(next(&well, &data, &fence(1), Seen::Well), Next::Do(Step::Revive));
     let revived = Container { restart: always, ..new(MARK, true, &["shop"]) };
     let well = scene(Some(old("web", true)), Some(revived));
-    assert_eq!(next(&well, &data, &fence(1), true), Next::Do(Step::Keep));
+    assert_eq!(next(&well, &data, &fence(1), Seen::Well), Next::Do(Step::Keep));
 }
