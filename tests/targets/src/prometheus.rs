@@ -23,7 +23,7 @@ impl Prometheus {
             || missing("Prometheus", "apt-get install prometheus")
     }
 
-    /// A new server that scrapes `exporter` (host and port) five times a second. `history` is its
+    /// A new server that scrapes `exporter` (host and port) once a second. `history` is its
     /// past in OpenMetrics with a time, in seconds, at each value; it ends with `# EOF`.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Prometheus {
 
 fn config(exporter: &str) -> String {
     format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
          scrape_configs:\n- job_name: shop\n  static_configs: [{{targets: ['{exporter}']}}]\n"
     )
 }
