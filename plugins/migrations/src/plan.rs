@@ -283,7 +283,12 @@ impl Maker<'_> {
         let back = driver.script(step.migration, wish.direction.other());
         let has_way_back = back
             .is_ok_and(|back| !back.statements.iter().all(|statement| sql::is_empty(statement)));
-        let change = Change { migration: step.migration, direction: wish.direction, to: step.to };
+        let change = Change {
+            migration: step.migration,
+            direction: wish.direction,
+            from: step.from,
+            to: step.to,
+        };
         let (schema, table) =
             wish.table.split_once('.').unwrap_or((self.database.schema(), &wish.table));
         let names = Names { database: self.database.name(), schema, table };

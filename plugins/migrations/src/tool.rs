@@ -169,6 +169,8 @@ impl Ledger {
 pub(crate) struct Change<'a> {
     pub(crate) migration: &'a Migration,
     pub(crate) direction: Direction,
+    /// The current version before.
+    pub(crate) from: &'a str,
     /// The current version after.
     pub(crate) to: &'a str,
 }
@@ -179,6 +181,9 @@ pub(crate) struct Change<'a> {
 pub(crate) struct LedgerChange {
     /// Before the migration, where it runs without a transaction: marks it as begun (`dirty`).
     pub(crate) before: Vec<String>,
+    /// Takes `before` back, where the migration's first statement was refused.
+    #[serde(default)]
+    pub(crate) undo: Vec<String>,
     /// After the migration; in its transaction where it has one.
     pub(crate) after: Vec<String>,
 }

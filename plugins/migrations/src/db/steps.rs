@@ -33,7 +33,7 @@ const RESERVE: Duration = Duration::from_millis(500);
 
 /// One statement to run.
 struct Unit {
-    sql: String,
+    sql: Vec<String>,
     kind: Kind,
 }
 
@@ -48,8 +48,8 @@ enum Kind {
 /// All statements of a migration in order; the ledger's last change is not among them: it is made
 /// together with the row's end.
 fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
-    let ledger =
-        data.ledger.before.iter().map(|sql| Unit { sql: sql.clone(), kind: Kind::Counted });
+    let before = Unit { sql: data.ledger.before.clone(), kind: Kind::Counted };
+    let ledger = (marks(data) > 0).then_some(before);
     let parsed = data.statements.iter().flat_map(|text| sql::statements(dialect, text));
     let own = parsed.map(|statement| Unit {
         kind: if is_bare(dialect, &statement) {
@@ -57,9 +57,14 @@ fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
         } else {
             Kind::Counted
         },
-        sql: statement.text,
+        sql: vec![statement.text],
     });
-    ledger.chain(own).collect()
+    ledger.into_iter().chain(own).collect()
+}
+
+/// How many units come before the migration's own: the ledger's mark that it began.
+fn marks(data: &Data) -> usize {
+    usize::from(!data.ledger.before.is_empty())
 }
 
 /// Whether a statement commits by itself, or may not be in a transaction.
@@ -311,7 +316,7 @@ async fn one(
     loop {
         let ran = match &unit.kind {
             Kind::Counted => in_transaction(conn, work.call, at, &unit.sql).await,
-            Kind::Bare(probe) => bare(conn, work, at, (&unit.sql, probe.as_ref())).await,
+            Kind::Bare(probe) => bare(conn, work, at, (&unit.sql.concat(), probe.as_ref())).await,
         };
         let error = match ran {
             Ok(()) => return work.fault.pass(Point::Counted),
@@ -347,13 +352,29 @@ async fn failed(
     if leaves {
         return Stop::Unclear(format!("cannot run {what}"));
     }
-    if let Err(error) = row::seal(conn, work.call, at).await {
+    let own = at.saturating_sub(marks(work.data));
+    let sealed = if own == 0 {
+        take_back(conn, work, at).await
+    } else {
+        row::seal(conn, work.call, at).await
+    };
+    if let Err(error) = sealed {
         return Stop::Unclear(format!("cannot run {what}; then {error}"));
     }
-    if at == 0 {
+    if own == 0 {
         return refused(format!("cannot run {what}"));
     }
-    Stop::Failed { reason: partly(&what, at), done: at }
+    Stop::Failed { reason: partly(&what, own), done: at }
+}
+
+/// Takes back the ledger's mark, where it was made, and seals the row: nothing was done.
+async fn take_back(conn: &mut Conn, work: Work<'_>, at: usize) -> sqlx::Result<()> {
+    conn.run("BEGIN").await?;
+    for sql in work.data.ledger.undo.iter().filter(|_| at > 0) {
+        conn.run(sql).await?;
+    }
+    row::seal(conn, work.call, 0).await?;
+    conn.run("COMMIT").await
 }
 
 fn partly(what: &str, done: usize) -> String {
@@ -381,10 +402,17 @@ impl From<Stop> for Broke {
     }
 }
 
-async fn in_transaction(conn: &mut Conn, call: &Call, at: usize, sql: &str) -> Result<(), Broke> {
+async fn in_transaction(
+    conn: &mut Conn,
+    call: &Call,
+    at: usize,
+    sql: &[String],
+) -> Result<(), Broke> {
     conn.run("BEGIN").await?;
     let ran = async {
-        conn.run(sql).await?;
+        for sql in sql {
+            conn.run(sql).await?;
+        }
         conn.run(&row::count(conn.dialect(), call, at + 1)).await?;
         conn.run("COMMIT").await
     };

@@ -98,7 +98,7 @@ impl Driver for Diesel {
             Direction::Down => format!("DELETE FROM {table} WHERE version = {version}"),
             Direction::Up => format!("INSERT INTO {table} (version) VALUES ({version})"),
         };
-        Ok(LedgerChange { before: Vec::new(), after: vec![sql] })
+        Ok(LedgerChange { after: vec![sql], ..LedgerChange::default() })
     }
 
     fn fill_hole(&self) -> &'static str {

@@ -85,6 +85,7 @@ impl Driver for GolangMigrate {
         let to = (change.to != NOTHING).then_some(change.to);
         Ok(LedgerChange {
             before: rows(Some(to.unwrap_or(NO_VERSION)), "true"),
+            undo: rows((change.from != NOTHING).then_some(change.from), "false"),
             after: rows(to, "false"),
         })
     }
@@ -253,7 +254,7 @@ mod tests {
             is_code: false,
         };
         let direction = Direction::Down;
-        let change = Change { migration: &migration, direction, to: "0" };
+        let change = Change { migration: &migration, direction, from: "1", to: "0" };
         let sql = GolangMigrate.change(Dialect::Sqlite, "t", &change).unwrap();
         assert_eq!(sql.after, ["DELETE FROM t"]);
         assert_eq!(

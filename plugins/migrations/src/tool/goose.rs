@@ -146,7 +146,7 @@ pub(crate) fn change(
             format!("INSERT INTO {table} (version_id, is_applied) VALUES ({version}, {yes})")
         }
     };
-    LedgerChange { before: Vec::new(), after: vec![sql] }
+    LedgerChange { after: vec![sql], ..LedgerChange::default() }
 }
 
 /// Files without a version are no migrations.

@@ -114,7 +114,7 @@ impl Driver for Refinery {
             Direction::Down => format!("DELETE FROM {table} WHERE version = {version}"),
             Direction::Up => insert(dialect, table, change.migration)?,
         };
-        Ok(LedgerChange { before: Vec::new(), after: vec![sql] })
+        Ok(LedgerChange { after: vec![sql], ..LedgerChange::default() })
     }
 
     fn fill_hole(&self) -> &'static str {

@@ -115,7 +115,7 @@ impl Driver for SqlMigrate {
             Direction::Down => format!("DELETE FROM {table} WHERE id = {id}"),
             Direction::Up => format!("INSERT INTO {table} (id, applied_at) VALUES ({id}, {now})"),
         };
-        Ok(LedgerChange { before: Vec::new(), after: vec![sql] })
+        Ok(LedgerChange { after: vec![sql], ..LedgerChange::default() })
     }
 
     fn version_column(&self) -> &'static str {

@@ -100,11 +100,16 @@ impl Driver for Sqlx {
             }
             (Direction::Up, _) => {
                 let after = insert(dialect, table, change.migration, "true")?;
-                return Ok(LedgerChange { before: Vec::new(), after: vec![after] });
+                return Ok(LedgerChange { after: vec![after], ..LedgerChange::default() });
             }
         };
         let before = if dialect == Dialect::Mysql { vec![before] } else { Vec::new() };
-        Ok(LedgerChange { before, after: vec![after] })
+        let undo = match change.direction {
+            Direction::Down => mark("true"),
+            Direction::Up => format!("DELETE FROM {table} {row}"),
+        };
+        let undo = if before.is_empty() { Vec::new() } else { vec![undo] };
+        Ok(LedgerChange { before, undo, after: vec![after] })
     }
 
     fn locks(&self, dialect: Dialect, names: &Names<'_>) -> Vec<ToolLock> {

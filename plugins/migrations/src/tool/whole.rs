@@ -152,7 +152,7 @@ mod tests {
             let migration = Migration {
                 version: version.clone(), name: version, up: None, down: None, is_code: false,
             };
-            let change = Change { migration: &migration, direction, to: "1" };
+            let change = Change { migration: &migration, direction, from: "2", to: "1" };
             let sql = tool.driver().change(Dialect::Sqlite, "t", &change).unwrap();
             for statement in sql.after {
                 prop_assert_eq!(statement.matches('\'').count() % 2, 0, "{}", statement);

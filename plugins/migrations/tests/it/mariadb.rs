@@ -475,3 +475,44 @@ async fn goose_agrees_with_every_version_we_go_down_to() {
         assert_eq!(world.versions().len(), 5);
     }
 }
+
+/// golang-migrate marks its ledger as dirty first; where nothing came of it, that is taken back.
+#[tokio::test]
+async fn a_mark_in_the_ledger_is_taken_back_where_nothing_was_made() {
+    let Some(server) = server() else { return };
+    let world = World::bare(server);
+    for (name, _) in FILES {
+        std::fs::remove_file(world.migrations().join(name)).unwrap();
+    }
+    world.write("1_a.up.sql", "CREATE TABLE a (x int);");
+    world.write("1_a.down.sql", "DROP TABLE a;");
+    world.write("2_b.up.sql", "CREATE TABLE b (x int);");
+    world.write("2_b.down.sql", "DROP TABLE nowhere;\nDROP TABLE b;");
+    world
+        .run("CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)");
+    world.run("INSERT INTO schema_migrations VALUES (2, false)");
+    world.run("CREATE TABLE a (x int); CREATE TABLE b (x int)");
+    let mut input = world.input("1");
+    input["tool"] = json!("golang-migrate");
+    let prepared = Arc::new(prepare("migrations.down", &input).await.unwrap());
+    let made = call(&input, &prepared, 0, 1);
+    let outcome = down_apply(&made).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("nowhere"), "{reason}");
+    let ledger = "SELECT version, dirty FROM schema_migrations";
+    assert_eq!(world.rows(ledger), ["2\t0"], "the mark stays");
+
+    // A sending that ended right behind the mark is not done, and the next one goes on behind it.
+    world.run("CREATE TABLE nowhere (x int)");
+    let mut again = made.clone();
+    again.key = EffectKey::from_text("0123456789/s/2/0");
+    let down = MigrationsShift::down().with_fault(|at| at == Point::Counted);
+    let outcome = down.apply(&context(), &again).await;
+    assert!(matches!(outcome, Outcome::Unclear { .. }), "{outcome:?}");
+    assert_eq!(world.rows(ledger), ["1\t1"]);
+    assert_eq!(settle(&again).await, Settled::NotDone);
+    again.fence.dispatch = 2;
+    let outcome = down_apply(&again).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(world.rows(ledger), ["1\t0"]);
+}
