@@ -15,12 +15,15 @@ use crate::world::Engine;
 /// A person who says yes: a name, a group, and whether they set the rules aside.
 type Yes = (&'static str, &'static str, bool);
 
+/// What asks, the step's `approval`, what is found, whether its hazard is accepted, and who says yes.
+type Case = (&'static str, Option<ApprovalPolicy>, Prepared, bool, &'static [Yes]);
+
 const ANN: Yes = ("ann", "", false);
 const BEN: Yes = ("ben", "dba", false);
 
-fn policy(count: u32, by: &[&str], starter_may: bool) -> Option<ApprovalPolicy> {
+fn policy(count: u32, by: &[&str], starter_may: bool) -> ApprovalPolicy {
     let by = by.iter().map(|name| (*name).to_owned()).collect();
-    Some(ApprovalPolicy { count, by, starter_may })
+    ApprovalPolicy { count, by, starter_may }
 }
 
 fn look(hazard: bool) -> Prepared {
@@ -92,25 +95,30 @@ fn who(people: &[Yes]) -> String {
 
 #[test]
 fn who_may_approve_is_as_the_page_says() {
-    let none: &[Yes] = &[];
-    let cases: [(&str, Option<ApprovalPolicy>, Prepared, bool, &[Yes]); 17] = [
-        ("nothing", None, look(false), false, none),
-        ("`approval`, all there already", policy(1, &[], true), satisfied(), false, none),
-        ("a hazard in `accept`", None, look(true), true, none),
+    let cases: [Case; 17] = [
+        ("nothing", None, look(false), false, &[]),
+        ("`approval`, all there already", Some(policy(1, &[], true)), satisfied(), false, &[]),
+        ("a hazard in `accept`", None, look(true), true, &[]),
         ("a hazard not in `accept`", None, look(true), false, &[ANN]),
         ("a gate", None, gate(), false, &[ANN]),
-        ("`approval: true`", policy(1, &[], true), look(false), false, &[ANN]),
-        ("`starter_may: false`", policy(1, &[], false), look(false), false, &[ANN]),
-        ("`starter_may: false`", policy(1, &[], false), look(false), false, &[BEN]),
-        ("`by: [\"ben\"]`", policy(1, &["ben"], true), look(false), false, &[ANN]),
-        ("`by: [\"ben\"]`", policy(1, &["ben"], true), look(false), false, &[BEN]),
-        ("`by: [\"dba\"]`", policy(1, &["dba"], true), look(false), false, &[BEN]),
-        ("`by: [\"dba\"]`", policy(1, &["dba"], true), look(false), false, &[("ann", "", true)]),
-        ("`count: 2`", policy(2, &[], true), look(false), false, &[ANN]),
-        ("`count: 2`", policy(2, &[], true), look(false), false, &[ANN, ANN]),
-        ("`count: 2`", policy(2, &[], true), look(false), false, &[ANN, BEN]),
-        ("`count: 2`", policy(2, &[], true), look(false), false, &[("ann", "", true)]),
-        ("`count: 2`, and a hazard", policy(2, &[], true), look(true), false, &[ANN, BEN]),
+        ("`approval: true`", Some(policy(1, &[], true)), look(false), false, &[ANN]),
+        ("`starter_may: false`", Some(policy(1, &[], false)), look(false), false, &[ANN]),
+        ("`starter_may: false`", Some(policy(1, &[], false)), look(false), false, &[BEN]),
+        ("`by: [\"ben\"]`", Some(policy(1, &["ben"], true)), look(false), false, &[ANN]),
+        ("`by: [\"ben\"]`", Some(policy(1, &["ben"], true)), look(false), false, &[BEN]),
+        ("`by: [\"dba\"]`", Some(policy(1, &["dba"], true)), look(false), false, &[BEN]),
+        (
+            "`by: [\"dba\"]`",
+            Some(policy(1, &["dba"], true)),
+            look(false),
+            false,
+            &[("ann", "", true)],
+        ),
+        ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN]),
+        ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN, ANN]),
+        ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN, BEN]),
+        ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[("ann", "", true)]),
+        ("`count: 2`, and a hazard", Some(policy(2, &[], true)), look(true), false, &[ANN, BEN]),
     ];
     let rows: Vec<Vec<String>> = cases
         .into_iter()

@@ -5,6 +5,7 @@ use backout_core::contract::{
     Gate, Guarantee, Outcome, PrepareFailure, Prepared, Reverted, Settled,
 };
 use backout_core::event::{Cause, SkipCause, Wait};
+use backout_core::id::StepId;
 use backout_core::plan::{BY_HAND_ACTION, PlanStep, Role};
 use backout_core::state::StepState;
 use backout_core::{Wanted, effects};
@@ -123,14 +124,14 @@ impl Shell {
         }
     }
 
-    fn row(&self, was: String, says: &str, person: &str) -> Vec<String> {
+    fn row(&self, was: &str, says: &str, person: &str) -> Vec<String> {
         let state = self.engine.state();
         let back = self.back().map_or("-", |step| match step.action.as_str() {
             BY_HAND_ACTION => "asks a person",
             _ => "its action",
         });
         let now = step_word(state.find(&a()).unwrap().2);
-        let cells = [was.as_str(), says, person, back, &now, &phase_word(state)];
+        let cells = [was, says, person, back, &now, &phase_word(state)];
         cells.map(str::to_owned).to_vec()
     }
 }
@@ -175,7 +176,7 @@ fn what_an_undo_makes_of_a_step_is_as_the_page_says() {
         shell.stuck = person == "skips";
         shell.ask(Ask::Undo);
         shell.person(person);
-        rows.push(shell.row(was, says, person));
+        rows.push(shell.row(&was, says, person));
     }
     let head =
         ["the step was", "`revert` says", "a person", "put back by", "then it is", "the run"];
@@ -191,7 +192,7 @@ fn the_effect_made_last_is_put_back_first_and_one_at_a_time() {
     engine.live(&mut world, 1_000);
     let backs: Vec<(&str, Vec<&str>)> = engine.state().plan.steps[2..]
         .iter()
-        .map(|step| (step.id.as_str(), step.needs.iter().map(|need| need.as_str()).collect()))
+        .map(|step| (step.id.as_str(), step.needs.iter().map(StepId::as_str).collect()))
         .collect();
     let wanted = [
         ("b/undo-1.1", vec![]),
