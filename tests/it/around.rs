@@ -191,8 +191,9 @@ fn the_example_of_a_release_from_a_store_links_and_runs_it() {
     }
     std::os::unix::fs::symlink("releases/1.4.2", at("root/current")).unwrap();
     let archive = at("1.4.1.tar.gz");
-    let made = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(at("made"));
-    assert!(made.arg("shop-1.4.1").status().unwrap().success());
+    let mut tar = Command::new("tar");
+    tar.arg("-czf").arg(&archive).arg("-C").arg(at("made"));
+    assert!(tar.arg("shop-1.4.1").status().unwrap().success());
     store.put("/shop/1.4.1.tar.gz", &fs::read(&archive).unwrap());
     let runs = at("runs");
     let version = at("root/current/bin/version");
