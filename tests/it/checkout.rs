@@ -11,6 +11,7 @@ use std::time::Duration;
 use backout_test_targets::docker::Engine;
 use backout_test_targets::flags::{Evaluator, Relay, RelayOptions};
 use backout_test_targets::postgres::Postgres;
+use backout_test_targets::registry::Registry;
 use backout_test_targets::{missing, program, wait_until};
 
 use crate::support::{DOCKER, POSTGRES, Said, TestEnv};
@@ -40,10 +41,16 @@ const HEALTHCHECK: &str = "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CM
 /// How long containers may take to be well on a busy machine.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
 
+static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::start(false).unwrap());
+
 fn is_possible() -> bool {
     let goose = program("goose").is_some()
         || missing("goose", "TOOLS=... bash tests/setup/migration-tools.sh");
-    goose && Postgres::is_here() && Relay::is_here() && DOCKER.is_some()
+    goose
+        && Postgres::is_here()
+        && Relay::is_here()
+        && DOCKER.is_some()
+        && REGISTRY.is_some()
 }
 
 /// The service, compiled once for the process.
@@ -66,7 +73,7 @@ fn docker(args: &[&str]) -> String {
     DOCKER.as_ref().unwrap().docker(args).unwrap()
 }
 
-/// A release of a service: its image's id.
+/// A release of a service in the registry: its image by digest, which the engine has already.
 fn image(release: &str, column: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(&*SERVICE, folder.path().join("service")).unwrap();
@@ -75,9 +82,15 @@ fn image(release: &str, column: &str) -> String {
          {HEALTHCHECK}\nCMD [\"/service\"]\n"
     );
     fs::write(folder.path().join("Dockerfile"), text).unwrap();
-    let tag = format!("shop:{release}-{column}");
+    let tag = format!("{}/shop:{release}-{column}", REGISTRY.as_ref().unwrap().name());
     docker(&["build", "-q", "-t", &tag, folder.path().to_str().unwrap()]);
-    docker(&["image", "inspect", &tag, "--format", "{{.Id}}"])
+    docker(&["push", "-q", &tag]);
+    docker(&["image", "inspect", &tag, "--format", "{{index .RepoDigests 0}}"])
+}
+
+/// What the engine itself calls an image.
+fn id_of(image: &str) -> String {
+    docker(&["image", "inspect", image, "--format", "{{.Id}}"])
 }
 
 /// A shop of its own: network, database, flags, relay, the newer release running.
@@ -221,7 +234,7 @@ impl Shop {
         self.env.backout(["verify"]).exits(0);
         for service in SERVICES {
             let (running, all) = self.containers(service);
-            assert_eq!(running, [self.old.clone()], "{service} runs once, in the old release");
+            assert_eq!(running, [id_of(&self.old)], "{service} runs once, in the old release");
             assert!(all <= 2, "{service}: one that runs, and at most one kept for an undo: {all}");
         }
         assert!(self.goose("version").contains(schema), "{}", self.goose("version"));
