@@ -143,7 +143,7 @@ impl Shop {
     fn start(&self, service: &str, image: &str) {
         let database =
             format!("DATABASE=host=/pg port={} user=postgres dbname={} sslmode=disable", POSTGRES.port(), self.database);
-        let socket = format!("{}:/pg", POSTGRES.folder().display());
+        let socket = format!("{}:/pg:ro", POSTGRES.folder().display());
         let (name, is_service) = (self.name(service), format!("SERVICE={service}"));
         let project = format!("com.docker.compose.project={}", self.project);
         let label = format!("com.docker.compose.service={service}");
