@@ -133,10 +133,9 @@ const MIGRATION_STEPS: [Window; 5] = [
 ];
 
 /// The steps of a container's replacement.
-const REPLACE_STEPS: [Window; 8] = [
+const REPLACE_STEPS: [Window; 7] = [
     Inside("Looked"),
     Inside("Marked"),
-    Inside("Attached"),
     Inside("Started"),
     Inside("Awaited"),
     Inside("Quieted"),

@@ -488,7 +488,9 @@ impl Containers {
         let label = format!("cell={name}");
         let docker = DOCKER.as_ref().unwrap();
         let [wanted, running] = &*IMAGES;
-        docker.docker(&["run", "-d", "--name", &name, "--label", &label, running]).unwrap();
+        let mut args = vec!["run", "-d", "--restart", "unless-stopped", "--name", &name];
+        args.extend(["--label", &label, running]);
+        docker.docker(&args).unwrap();
         Box::new(Self { label, name, wanted: wanted.clone() })
     }
 
