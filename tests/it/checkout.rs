@@ -37,7 +37,8 @@ const INSTEAD: &str = "-- +goose Up\nALTER TABLE orders RENAME COLUMN price TO t
                        -- +goose Down\nALTER TABLE orders RENAME COLUMN total TO price;\n";
 const FLAGS: &str = "# The checkout's flags.\nnew_checkout:\n  variations:\n    enabled: true\n    disabled: false\n  \
                      defaultRule:\n    variation: enabled\n";
-const HEALTHCHECK: &str = "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/service\", \"health\"]";
+const HEALTHCHECK: &str =
+    "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/service\", \"health\"]";
 /// How long containers may take to be well on a busy machine.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
 
@@ -46,11 +47,7 @@ static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::start(f
 fn is_possible() -> bool {
     let goose = program("goose").is_some()
         || missing("goose", "TOOLS=... bash tests/setup/migration-tools.sh");
-    goose
-        && Postgres::is_here()
-        && Relay::is_here()
-        && DOCKER.is_some()
-        && REGISTRY.is_some()
+    goose && Postgres::is_here() && Relay::is_here() && DOCKER.is_some() && REGISTRY.is_some()
 }
 
 /// The service, compiled once for the process.
@@ -141,8 +138,11 @@ impl Shop {
     }
 
     fn start(&self, service: &str, image: &str) {
-        let database =
-            format!("DATABASE=host=/pg port={} user=postgres dbname={} sslmode=disable", POSTGRES.port(), self.database);
+        let database = format!(
+            "DATABASE=host=/pg port={} user=postgres dbname={} sslmode=disable",
+            POSTGRES.port(),
+            self.database
+        );
         let socket = format!("{}:/pg:ro", POSTGRES.folder().display());
         let (name, is_service) = (self.name(service), format!("SERVICE={service}"));
         let project = format!("com.docker.compose.project={}", self.project);
@@ -152,9 +152,11 @@ impl Shop {
         args.extend(["-e", &database, "-e", &is_service, "-v", &socket, image]);
         docker(&args);
         let format = "{{.State.Health.Status}}";
-        wait_until(WELL_WITHIN, || match docker(&["inspect", &name, "--format", format]).as_str() {
-            "healthy" => Ok(()),
-            other => Err(format!("{name} is {other}")),
+        wait_until(WELL_WITHIN, || {
+            match docker(&["inspect", &name, "--format", format]).as_str() {
+                "healthy" => Ok(()),
+                other => Err(format!("{name} is {other}")),
+            }
         })
         .unwrap();
     }
@@ -214,7 +216,8 @@ impl Shop {
         let project = format!("label=com.docker.compose.project={}", self.project);
         let label = format!("label=com.docker.compose.service={service}");
         let ids = docker(&["ps", "-aq", "--filter", &project, "--filter", &label]);
-        let state = |id: &str| docker(&["inspect", id, "--format", "{{.State.Running}} {{.Image}}"]);
+        let state =
+            |id: &str| docker(&["inspect", id, "--format", "{{.State.Running}} {{.Image}}"]);
         let all: Vec<String> = ids.lines().map(state).collect();
         let running = all.iter().filter_map(|one| one.strip_prefix("true ")).map(str::to_owned);
         (running.collect(), all.len())
