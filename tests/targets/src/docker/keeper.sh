@@ -26,9 +26,12 @@ engine=$!
 end() {
     trap '' TERM INT
     timeout 20 docker -H "$socket" ps -aq | xargs -r timeout 30 docker -H "$socket" rm -f
+    bridges=$(timeout 20 docker -H "$socket" network ls -q --filter driver=bridge)
     timeout 20 docker -H "$socket" network prune -f
     kill -TERM "$engine" 2>/dev/null
     wait "$engine"
+    # Those of networks that could not be removed on a busy machine.
+    for bridge in $bridges; do ip link del "br-$bridge" 2>/dev/null; done
     rm -rf "$folder"
     exit 0
 }
