@@ -133,12 +133,11 @@ const MIGRATION_STEPS: [Window; 5] = [
 ];
 
 /// The steps of a container's replacement.
-const REPLACE_STEPS: [Window; 7] = [
+const REPLACE_STEPS: [Window; 6] = [
     Inside("Looked"),
     Inside("Marked"),
     Inside("Started"),
     Inside("Awaited"),
-    Inside("Quieted"),
     Inside("Kept"),
     Inside("Named"),
 ];
