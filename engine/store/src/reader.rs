@@ -228,7 +228,20 @@ impl Reader {
 
     /// Reads the log. It is read before any run's journal, so that no record can slip from one to
     /// the other in between.
+    ///
+    /// A segment that its owner stores away meanwhile may leave a gap between two others, with its
+    /// records at home: then the log is read again, from what is stored away by then.
     pub(crate) fn log(&self) -> Result<LogView, StoreError> {
+        for _ in 1..TRIES {
+            let (view, vanished) = self.log_once()?;
+            if !vanished {
+                return Ok(view);
+            }
+        }
+        self.log_once().map(|(view, _)| view)
+    }
+
+    fn log_once(&self) -> Result<(LogView, bool), StoreError> {
         let mark = Mark::load(&*self.disk, &self.layout);
         let checkpoint = match Checkpoint::load(&*self.disk, &self.layout) {
             Ok(checkpoint) => checkpoint.unwrap_or_default(),
@@ -241,7 +254,8 @@ impl Reader {
         let scan = scan::scan(&*self.disk, &self.layout, from)?;
         let unfinished = runs.iter().filter(|(_, kept)| kept.meta.is_unfinished());
         let unfinished = unfinished.map(|(run, _)| run.clone()).collect();
-        Ok(view(scan, mark, unfinished))
+        let vanished = scan.vanished;
+        Ok((view(scan, mark, unfinished), vanished))
     }
 }
 

@@ -75,6 +75,9 @@ pub(crate) struct LogScan {
     pub(crate) highest: u64,
     /// Segments that another one replaced, or that were stored away before.
     pub(crate) leftovers: Vec<PathBuf>,
+    /// Whether a segment went while the log was read: its owner stored it away. What it held may
+    /// belong between what was read.
+    pub(crate) vanished: bool,
 }
 
 /// Where a scan begins, and what is known to have been durable.
@@ -112,7 +115,10 @@ pub(crate) fn scan(disk: &dyn Disk, layout: &Layout, from: From) -> Result<LogSc
             continue;
         }
         let marked = from.marked.map(|marked| Marked { frame: marked, last });
-        let Some((segment, items)) = load(disk, layout, number, marked)? else { continue };
+        let Some((segment, items)) = load(disk, layout, number, marked)? else {
+            scan.vanished = true;
+            continue;
+        };
         last = segment.frames.last().map_or(last, |frame| frame.number);
         if segment.replaces != 0 {
             replaced.push(segment.replaces..number);
