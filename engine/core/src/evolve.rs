@@ -63,6 +63,8 @@ fn moves(event: &Event) -> bool {
             | Event::WatchCalm { .. }
             | Event::WatchHeld { .. }
             | Event::NoteTaken { .. }
+            // An engine that let go still waited for whom it waited for before.
+            | Event::EngineDetached { .. }
     )
 }
 
