@@ -54,13 +54,11 @@ pub(crate) fn after_close(app: &App, run: &RunId) -> Result<Exit, Failure> {
 fn tidied(app: &App, reading: &Reading, run: &RunId) -> Result<Exit, Failure> {
     let remains = Remains::of(reading, run);
     let all = remains.map_or(Ok(Vec::new()), |remains| remains.remove(app))?;
-    match note(&all) {
-        Some(text) => give(app, run, Ask::Note { step: None, text }, None, false),
-        None => {
-            app.ui.say("nothing was kept for an undo");
-            Ok(Exit::Done)
-        }
-    }
+    let Some(text) = note(&all) else {
+        app.ui.say("nothing was kept for an undo");
+        return Ok(Exit::Done);
+    };
+    give(app, run, Ask::Note { step: None, text }, None, false)
 }
 
 /// What a run may have left at its targets, as its record says.
