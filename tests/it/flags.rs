@@ -36,14 +36,15 @@ fn recorded(env: &TestEnv) -> String {
     env.history("latest").iter().map(Value::to_string).collect()
 }
 
+const TOML: &str = "# the shop\n[new_checkout.variations]\non = true\noff = false\n\n\
+                    [new_checkout.defaultRule.percentage]\non = 80 # since Tuesday\noff = 20\n\n\
+                    [other]\nvariations = { a = 1 }\ndefaultRule = { variation = \"a\" }\n";
+
 #[test]
 fn go_feature_flag_is_off_and_proven_at_each_relay() {
     if !Relay::is_here() {
         return;
     }
-    const TOML: &str = "# the shop\n[new_checkout.variations]\non = true\noff = false\n\n\
-                        [new_checkout.defaultRule.percentage]\non = 80 # since Tuesday\noff = 20\n\n\
-                        [other]\nvariations = { a = 1 }\ndefaultRule = { variation = \"a\" }\n";
     let env = TestEnv::new();
     let file = env.write("flags.toml", TOML);
     let keyed = RelayOptions { poll_seconds: 0.0, key: "", admin_key: "s3cret-admin" };
@@ -89,8 +90,8 @@ fn flagd_is_off_and_proven() {
     let params = [format!("file={}", file.display()), format!("flagd={}", flagd.url())];
     let said = run(&env, "flags_flagd.ron", &params, &[]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
-    let flags: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    let flag = &flags["flags"]["new_checkout"];
+    let document: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let flag = &document["flags"]["new_checkout"];
     assert_eq!((&flag["state"], &flag["defaultVariant"]), (&json!("ENABLED"), &json!("off")));
 }
 
