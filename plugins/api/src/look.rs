@@ -20,6 +20,10 @@ use serde_json::{Value, json};
 /// Nothing is kept in an effect: the input says all.
 const DATA_VERSION: u32 = 1;
 
+/// The part of its time after which a look gives up by itself: its own words tell more than "ended on
+/// request", which is all that it can say once the engine has ended it.
+const PATIENCE: f64 = 0.95;
+
 /// What one look saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -145,14 +149,17 @@ impl<C: Check> Gate<C> {
         let parsed: C::Input = parse_input(input)?;
         Action::check(self, input).accepted()?;
         let title = self.0.title(&parsed);
+        let waited = ctx.timeout.mul_f64(PATIENCE);
+        // In this order: where time is over and the engine has ended the look for it, time is the
+        // reason to tell.
         let sample = tokio::select! {
+            biased;
+            () = tokio::time::sleep(waited) => {
+                return Err(unreachable(format!("{title}: no whole answer within {waited:?}")));
+            }
             seen = self.0.look(ctx, &parsed) => seen?,
             () = ctx.cancel.cancelled() => {
                 return Err(unreachable(format!("{title}: ended on request, nothing was seen")));
-            }
-            () = tokio::time::sleep(ctx.timeout) => {
-                let waited = ctx.timeout;
-                return Err(unreachable(format!("{title}: no whole answer within {waited:?}")));
             }
         };
         Ok((title, sample))
