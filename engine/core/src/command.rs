@@ -1,5 +1,6 @@
 //! What somebody or something asks of a run: people's commands, and what the world reports.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::plan::{Plan, PlanStep};
 use crate::watch::Found;
 
 /// What a person says about an effect in doubt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It was made.
@@ -24,7 +25,7 @@ pub enum Verdict {
 }
 
 /// What a person asks. The reason stands in the cause.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "ask")]
 pub enum Ask {
     /// Start nothing new until resumed.

@@ -1,5 +1,6 @@
 //! What an action says: the words of the four verbs. Plain, serialisable data; it is journaled.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -8,7 +9,9 @@ use crate::id::{ActionName, TargetId};
 
 /// What is promised about an effect when the engine or the connection dies in the middle of it.
 /// Ordered from the weakest to the strongest, so that `min` of several is what holds for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// Nothing tells whether it happened: never repeated by the engine, a person settles it.
@@ -41,7 +44,18 @@ impl Guarantee {
 
 /// What can be brought back once an effect is made.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Reversibility {
@@ -67,7 +81,7 @@ impl Reversibility {
 
 /// Something that a person should know before the effect is made. Accepted by its code in the
 /// step's `accept`, or by an approval.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Hazard {
     /// A stable word, such as `drops-column`.
     pub code: String,
@@ -76,7 +90,7 @@ pub struct Hazard {
 }
 
 /// What is, or should be, at the target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Image {
     /// Nothing is there.
@@ -93,7 +107,7 @@ pub enum Image {
 }
 
 /// Whether the target is as wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Satisfied {
     /// It is.
@@ -106,7 +120,7 @@ pub enum Satisfied {
 
 /// One effect that `prepare` found to make: what is there, what is wanted, and all that `apply`,
 /// `settle` and `revert` need later, after a crash or in a newer release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PreparedEffect {
     /// One line for people: `flag new_checkout: on -> off`.
     pub title: String,
@@ -134,7 +148,7 @@ pub struct PreparedEffect {
 }
 
 /// What the step waits for by its nature; no effect is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
     /// A durable timer.
@@ -150,7 +164,7 @@ pub enum Gate {
 }
 
 /// The answer of `prepare`: it reads only, and it is the dry run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prepared {
     /// The version of the shape of [`PreparedEffect::data`]; an action reads every version it ever
     /// released.
@@ -235,7 +249,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Why `prepare` gave nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrepareFailure {
     /// The target answered, and the action refuses: a hole in a ledger, a missing flag.
@@ -260,7 +274,7 @@ impl PrepareFailure {
 }
 
 /// The answer of `apply`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The effect is made.
@@ -289,7 +303,7 @@ pub enum Outcome {
 }
 
 /// The answer of `settle`: what became of a sending whose outcome is not known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Settled {
     /// It was made.
@@ -324,7 +338,7 @@ pub enum Settled {
 }
 
 /// The answer of `revert`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reverted {
     /// The action that puts the before image back.
@@ -344,7 +358,7 @@ pub enum Reverted {
 }
 
 /// An action in the words and commands of a person who has no engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ByHand {
     /// What it does, one sentence.
     pub does: String,

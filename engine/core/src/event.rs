@@ -1,6 +1,7 @@
 //! What happened: the persisted vocabulary. Variant and field names are stored; they never change
 //! their meaning, and a new field has a default.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::plan::{Plan, PlanStep};
 pub const CORE_VERSION: u32 = 2;
 
 /// Who did something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
     /// The name; `engine` for the engine itself.
     pub name: String,
@@ -39,7 +40,7 @@ impl Actor {
 }
 
 /// Why an event came to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// The command it answers, where a person gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +63,7 @@ impl Cause {
 }
 
 /// A lock that the store granted together with an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// What is locked.
     pub target: TargetId,
@@ -71,7 +72,7 @@ pub struct Grant {
 }
 
 /// Who holds a lock that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// What is locked.
     pub target: TargetId,
@@ -82,7 +83,7 @@ pub struct Holder {
 }
 
 /// An event with its place in the journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recorded {
     /// The position.
     pub seq: Seq,
@@ -100,7 +101,9 @@ pub struct Recorded {
 }
 
 /// One sending of one effect.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Sending {
     /// The step.
     pub step: StepId,
@@ -113,7 +116,7 @@ pub struct Sending {
 }
 
 /// What a step waits for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "for")]
 pub enum Wait {
     /// People must say yes to what was prepared.
@@ -168,7 +171,7 @@ pub enum Wait {
 }
 
 /// Why a step was skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipCause {
     /// Its `when` is false.
@@ -178,7 +181,7 @@ pub enum SkipCause {
 }
 
 /// Why a run stops short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopCause {
     /// A step failed whose author chose to halt the run.
@@ -191,7 +194,7 @@ pub enum StopCause {
 }
 
 /// How a run came to rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunEnd {
     /// All is done.
@@ -205,7 +208,7 @@ pub enum RunEnd {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Event {
     // The run.

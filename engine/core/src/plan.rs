@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ pub const BY_HAND_ACTION: &str = "wait.approval";
 pub const RUNBOOK_FORMAT: u32 = 1;
 
 /// Where a runbook acts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// Its name, `production` for instance.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct Environment {
 }
 
 /// When a step that failed is tried again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Retry {
     /// Sendings after the first one.
     pub max: u32,
@@ -50,7 +51,7 @@ impl Default for Retry {
 }
 
 /// What happens when a step's sendings are used up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnExhausted {
     /// The step waits for a person; other branches go on.
@@ -65,7 +66,7 @@ pub enum OnExhausted {
 }
 
 /// Who must say yes before a step acts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalPolicy {
     /// How many different people.
     pub count: u32,
@@ -83,7 +84,7 @@ impl Default for ApprovalPolicy {
 }
 
 /// Why a step stands in the plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The author wrote it.
@@ -103,7 +104,7 @@ pub enum Role {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStep {
     /// Its name, unique in the plan.
     pub id: StepId,
@@ -168,7 +169,7 @@ pub struct PlanStep {
 }
 
 /// What makes the run *recovered*, beyond its steps being done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Success {
     /// How long the checks must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,7 +180,7 @@ pub struct Success {
 }
 
 /// Who is told, and how often. Shown; its timers act in a later release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Comms {
     /// Milliseconds between updates.
     pub cadence_ms: u64,
@@ -188,7 +189,7 @@ pub struct Comms {
 }
 
 /// Who is called when it takes too long. Shown; its timers act in a later release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Escalation {
     /// Milliseconds after the run began.
     pub after_ms: u64,
@@ -197,7 +198,7 @@ pub struct Escalation {
 }
 
 /// A parameter as it was given: for a secret its reference, never its value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ParamValue {
     /// The value, or a secret's reference as text.
     pub value: Value,
@@ -207,7 +208,7 @@ pub struct ParamValue {
 }
 
 /// A runbook made ready to run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// [`RUNBOOK_FORMAT`] of the file it was made from.
     pub format: u32,

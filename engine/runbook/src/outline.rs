@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::problem::Source;
 use crate::read::read;
 
 /// One parameter.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ParamOutline {
     /// Its name.
     pub name: String,
@@ -34,7 +35,7 @@ pub struct ParamOutline {
 }
 
 /// One step as written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StepOutline {
     /// Its id.
     pub id: String,
@@ -45,7 +46,7 @@ pub struct StepOutline {
 }
 
 /// A runbook as written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Outline {
     /// Its name.
     pub name: String,

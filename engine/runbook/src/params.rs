@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use backout_core::plan::ParamValue;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::tables;
 use crate::tree::Node;
 
 /// What a parameter takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParamType {
     /// Any text.

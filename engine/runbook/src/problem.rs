@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How bad a [`Problem`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The runbook runs, but look at it.
@@ -15,7 +16,7 @@ pub enum Severity {
 }
 
 /// A place in the file, and what is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Label {
     /// Byte offsets in the text; empty is a point.
     pub span: Range<usize>,
@@ -24,7 +25,7 @@ pub struct Label {
 }
 
 /// One thing wrong with a runbook, or doubtful in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// `BO` and four digits; the name of its page in `docs/errors/`.
     pub code: &'static str,

@@ -12,6 +12,7 @@ use backout_core::id::{RunId, TargetId, Timestamp};
 use backout_core::plan::{ApprovalPolicy, Environment, Order, Plan, PlanError, PlanStep, Role};
 use backout_plugin_api::{CancellationToken, Context};
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ pub const SURVEY_TIMEOUT_MS: u64 = 5_000;
 const SURVEY_AT_ONCE_MAX: usize = 256;
 
 /// What a look at one step gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Looked {
     /// The target answered.
@@ -40,7 +41,7 @@ pub enum Looked {
 }
 
 /// Something to know before, and whether the file accepts it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HazardReport {
     /// A stable word.
     pub code: String,
@@ -51,7 +52,7 @@ pub struct HazardReport {
 }
 
 /// One effect that a step would make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EffectReport {
     /// One line for people.
     pub title: String,
@@ -64,7 +65,7 @@ pub struct EffectReport {
 }
 
 /// What a step would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepReport {
     /// The step.
     pub id: String,
@@ -117,7 +118,7 @@ pub struct StepReport {
 }
 
 /// What a plan would do, as far as it can be seen now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanReport {
     /// The runbook's name.
     pub runbook: String,
