@@ -12,7 +12,7 @@ mod svg;
 pub use dot::dot;
 pub use layout::{EdgeLine, Layout, NodeBox, layout};
 pub use mermaid::mermaid;
-pub use svg::{NodeLook, svg};
+pub use svg::{NodeLook, drawing, state_sign, svg};
 
 use backout_core::plan::{BY_HAND_ACTION, PlanStep, Role};
 

@@ -3,11 +3,13 @@
 
 mod circle;
 mod history;
+mod offer;
 mod run;
 mod step;
 
 pub use circle::{circle, circle_words, waits_for};
 pub use history::{HistoryLine, history_line, sentence};
+pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offers, offers_on};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
 

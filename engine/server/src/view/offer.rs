@@ -1,0 +1,298 @@
+//! What a person may ask of a run now: one table of commands for every face, and for each of them
+//! what the core would say. A command that is not possible is shown with the reason, not hidden.
+
+use backout_core::command::Ask;
+use backout_core::event::{Actor, Cause, Event};
+use backout_core::id::{StepId, Timestamp};
+use backout_core::state::RunState;
+use backout_core::{Command, decide};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Whether a command wants a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It is refused without one.
+    Must,
+    /// It is asked for, and may be left empty.
+    May,
+    /// It carries its own words, in the field `text`.
+    Text,
+}
+
+/// One more thing that a command takes, beside the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Field {
+    /// The digest of what was shown, which the person consents to.
+    Consent,
+    /// What shows it.
+    Evidence,
+    /// Outputs for later steps, `name=value` each.
+    Output,
+}
+
+/// One command, as it stands in the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered {
+    /// Names it.
+    pub word: &'static str,
+    /// What the button says.
+    pub label: &'static str,
+    /// What it does, for the person who is about to give it.
+    pub does: &'static str,
+    /// Whether it is about a step; else about the run.
+    pub on_step: bool,
+    /// Whether it wants a reason.
+    pub reason: Reason,
+    /// What else it takes.
+    pub fields: &'static [Field],
+    /// Whether the ordinary rules are set aside.
+    pub break_glass: bool,
+    /// [`Ask`] as JSON, without the step.
+    ask: fn() -> Value,
+}
+
+/// A command that a face offers, and whether the core would follow it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The command: [`Offered::word`].
+    pub word: String,
+    /// The step that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Why it is not possible now; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Offer {
+    /// Its line of the table.
+    pub fn offered(&self) -> Option<&'static Offered> {
+        OFFERS.iter().find(|offered| offered.word == self.word)
+    }
+}
+
+const ON_RUN: Offered = Offered {
+    word: "",
+    label: "",
+    does: "",
+    on_step: false,
+    reason: Reason::May,
+    fields: &[],
+    break_glass: false,
+    ask: || Value::Null,
+};
+const ON_STEP: Offered = Offered { on_step: true, ..ON_RUN };
+
+/// Every command, in the order in which faces show them.
+pub const OFFERS: &[Offered] = &[
+    Offered {
+        word: "approve",
+        label: "Approve",
+        does: "say yes to what this step would do, as it is shown here",
+        fields: &[Field::Consent],
+        ask: || json!({ "ask": "approve" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "reject",
+        label: "Reject",
+        does: "say no: the step fails, and nothing of it is done",
+        ask: || json!({ "ask": "reject" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "break-glass",
+        label: "Approve, breaking the glass",
+        does: "approve although the rules do not let you; it marks every later view of this run",
+        reason: Reason::Must,
+        fields: &[Field::Consent],
+        break_glass: true,
+        ask: || json!({ "ask": "approve" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "settle-done",
+        label: "Settle: it was done",
+        does: "you looked at the target, and it is done; the run goes on",
+        reason: Reason::Must,
+        fields: &[Field::Evidence, Field::Output],
+        ask: || json!({ "ask": "settle", "verdict": { "done": { "output": {} } } }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "settle-not-done",
+        label: "Settle: it was not done",
+        does: "you looked at the target, it is not done and nothing can still do it; it is sent again",
+        reason: Reason::Must,
+        fields: &[Field::Evidence],
+        ask: || json!({ "ask": "settle", "verdict": "not-done" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "retry",
+        label: "Retry",
+        does: "look at the target again and try the step again",
+        ask: || json!({ "ask": "retry" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "skip",
+        label: "Skip",
+        does: "leave the step out; the steps that need it go on",
+        reason: Reason::Must,
+        ask: || json!({ "ask": "skip" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "resume",
+        label: "Resume",
+        does: "take the run up and go on",
+        ask: || json!({ "ask": "resume" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "pause",
+        label: "Pause",
+        does: "start nothing new until it is resumed; what is in flight is finished",
+        ask: || json!({ "ask": "pause" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "note",
+        label: "Take a note",
+        does: "write something down in the run's record",
+        reason: Reason::Text,
+        ask: || json!({ "ask": "note" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "abort",
+        label: "Abort",
+        does: "finish what is in flight and start nothing more; what was done stays done",
+        ask: || json!({ "ask": "abort" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "undo",
+        label: "Undo",
+        does: "put back what this run did, in reverse order",
+        ask: || json!({ "ask": "undo" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "close",
+        label: "Close",
+        does: "end the run for good: nothing reopens it, and what was kept for its undo may go",
+        ask: || json!({ "ask": "close" }),
+        ..ON_RUN
+    },
+];
+
+/// The ask of a command: its fields and those of `more`, as JSON.
+pub fn ask_of(
+    offered: &Offered,
+    step: Option<&str>,
+    more: Map<String, Value>,
+) -> Result<Ask, serde_json::Error> {
+    let mut ask = (offered.ask)();
+    if let Value::Object(fields) = &mut ask {
+        fields.extend(step.map(|step| ("step".to_owned(), Value::from(step))));
+        fields.extend(more);
+    }
+    serde_json::from_value(ask)
+}
+
+/// The commands about the run as a whole.
+pub fn offers(state: &RunState, now: Timestamp, actor: &Actor, driven: bool) -> Vec<Offer> {
+    let all = OFFERS.iter().filter(|offered| !offered.on_step);
+    all.map(|offered| {
+        let offer = offer(state, now, actor, offered, None);
+        if offered.word == "resume" { resumed(state, offer, driven) } else { offer }
+    })
+    .collect()
+}
+
+/// The commands about one step.
+pub fn offers_on(state: &RunState, step: &StepId, now: Timestamp, actor: &Actor) -> Vec<Offer> {
+    let all = OFFERS.iter().filter(|offered| offered.on_step);
+    all.map(|offered| offer(state, now, actor, offered, Some(step))).collect()
+}
+
+fn offer(
+    state: &RunState,
+    now: Timestamp,
+    actor: &Actor,
+    offered: &Offered,
+    step: Option<&StepId>,
+) -> Offer {
+    let refused = tried(state, now, actor, offered, step).err();
+    Offer {
+        word: offered.word.to_owned(),
+        step: step.map(ToString::to_string),
+        help: refused.as_ref().and_then(|refused| refused.help.clone()),
+        refused: refused.map(|refused| refused.message),
+    }
+}
+
+/// What the core would say, given a reason.
+fn tried(
+    state: &RunState,
+    now: Timestamp,
+    actor: &Actor,
+    offered: &Offered,
+    step: Option<&StepId>,
+) -> Result<Vec<Event>, backout_core::Rejection> {
+    const SOME: &str = "-";
+    let text = (offered.reason == Reason::Text).then(|| ("text".to_owned(), Value::from(SOME)));
+    let ask = ask_of(offered, step.map(StepId::as_str), text.into_iter().collect());
+    let ask = ask.map_err(|error| backout_core::Rejection {
+        message: format!("this release cannot ask it: {error}"),
+        help: None,
+    })?;
+    let cause = Cause {
+        command: None,
+        actor: actor.clone(),
+        reason: Some(SOME.to_owned()),
+        break_glass: offered.break_glass,
+    };
+    decide(Some(state), now, &cause, &Command::Ask(ask))
+}
+
+/// To resume a run that an engine drives and nobody paused changes nothing.
+fn resumed(state: &RunState, offer: Offer, driven: bool) -> Offer {
+    let changes = state.paused || !driven || state.status().is_end();
+    if offer.refused.is_some() || changes {
+        return offer;
+    }
+    Offer { refused: Some(format!("run {} goes on already", state.run)), ..offer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_an_ask() {
+        for offered in OFFERS {
+            let step = offered.on_step.then_some("a");
+            let text = Map::from_iter([("text".to_owned(), Value::from("hello"))]);
+            let more = if offered.reason == Reason::Text { text } else { Map::new() };
+            let ask = ask_of(offered, step, more);
+            assert!(ask.is_ok(), "{}: {ask:?}", offered.word);
+        }
+    }
+
+    #[test]
+    fn no_two_commands_have_one_word() {
+        let mut words: Vec<_> = OFFERS.iter().map(|offered| offered.word).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), OFFERS.len());
+    }
+}
