@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::contract::{Outcome, PrepareFailure, Prepared, Reverted, Settled};
+use crate::adopt::Adoption;
 use crate::event::{Holder, Sending};
-use crate::id::{RunId, StepId};
+use crate::id::{RunId, StepId, TargetId};
 use crate::plan::{Plan, PlanStep};
 use crate::watch::Found;
 
@@ -30,8 +31,23 @@ pub enum Verdict {
 pub enum Ask {
     /// Start nothing new until resumed.
     Pause,
-    /// Go on; reopens a run that failed or was aborted.
+    /// Go on; reopens a run that failed or was aborted, and frees all that is held back.
     Resume,
+    /// Hold a branch back: nothing new begins of these steps and of those that need them.
+    Hold {
+        /// Where the branches begin.
+        steps: Vec<StepId>,
+    },
+    /// Free a branch that is held back.
+    Free {
+        /// Where the branches begin.
+        steps: Vec<StepId>,
+    },
+    /// Only this part for now: these steps and what they need. The rest is held back.
+    Part {
+        /// Where the part ends.
+        steps: Vec<StepId>,
+    },
     /// Say yes to what a step would do.
     Approve {
         /// The step.
@@ -49,6 +65,9 @@ pub enum Ask {
     Retry {
         /// The step.
         step: StepId,
+        /// What its action takes from now on, in place of what the runbook says; absent is as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<Value>,
     },
     /// Leave a step out; what needs it goes on.
     Skip {
@@ -87,6 +106,26 @@ pub enum Ask {
     Insert {
         /// The steps.
         steps: Vec<PlanStep>,
+        /// Steps that have not begun, and wait for the new ones from now on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        before: Vec<StepId>,
+    },
+    /// Let go of locks, so that another run may take them.
+    Yield {
+        /// The targets.
+        targets: Vec<TargetId>,
+    },
+    /// Offer the command of the run to somebody.
+    HandOver {
+        /// Who.
+        to: String,
+    },
+    /// Accept the command that was offered.
+    TakeCommand,
+    /// End the run in favour of another one that goes on in its place.
+    Supersede {
+        /// The other run.
+        by: RunId,
     },
 }
 
@@ -151,6 +190,13 @@ pub enum Report {
     },
 }
 
+impl Command {
+    /// Makes a run of which all is to be done, and nothing is done yet.
+    pub fn create(run: RunId, plan: Plan, text: String) -> Self {
+        Self::Create { run, plan: Box::new(plan), text, part: Vec::new(), adopt: None }
+    }
+}
+
 /// Everything that [`crate::decide`] answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -162,6 +208,10 @@ pub enum Command {
         plan: Box<Plan>,
         /// The file it was made from.
         text: String,
+        /// What only is to be done for now, as in [`Ask::Part`]; empty is all.
+        part: Vec<StepId>,
+        /// What an earlier run did already.
+        adopt: Option<Box<Adoption>>,
     },
     /// An engine takes the run up.
     Attach {

@@ -267,7 +267,7 @@ impl RunState {
     /// Whether this step may begin something new now: nothing is paused, stopping or over, and an
     /// undo begins only its own steps.
     pub(crate) fn may_start(&self, ix: StepIx) -> bool {
-        !self.paused && self.admits(ix)
+        !self.paused && !self.held.contains(&ix) && self.admits(ix)
     }
 
     /// Whether this step belongs to what the run is about: a pause only holds it back.

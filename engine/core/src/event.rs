@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::adopt::Adopted;
 use crate::contract::{Prepared, Reverted, Settled};
 use crate::id::{CommandId, Epoch, LockToken, RunId, Seq, StepId, TargetId, Timestamp};
 use crate::plan::{Plan, PlanStep};
@@ -205,6 +206,8 @@ pub enum RunEnd {
     Aborted,
     /// What it did was put back.
     Undone,
+    /// Another run goes on in its place; [`Event::RunSuperseded`] says which.
+    Superseded,
 }
 
 /// What happened.
@@ -271,7 +274,44 @@ pub enum Event {
     StepsInserted {
         /// The new steps, with needs among themselves and on steps that exist.
         steps: Vec<PlanStep>,
+        /// Steps that need the new ones from here on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        before: Vec<StepId>,
     },
+    /// Nothing new begins of these steps until they are freed.
+    StepsHeld {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// These are not held back any more.
+    StepsFreed {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// An earlier run has done these steps: they count as done, and an undo puts them back.
+    StepsAdopted {
+        /// The earlier run.
+        from: RunId,
+        /// What it did.
+        steps: Vec<Adopted>,
+    },
+    /// Another run goes on in its place: it is over, and its locks are free.
+    RunSuperseded {
+        /// The other run.
+        by: RunId,
+    },
+    /// Locks were let go for another run.
+    LocksYielded {
+        /// The targets.
+        targets: Vec<TargetId>,
+    },
+    /// The command was offered to somebody; until they accept, it stays where it was.
+    CommandOffered {
+        /// Who.
+        to: String,
+    },
+    /// Who was offered the command took it.
+    CommandTaken,
     /// A person wrote something down.
     NoteTaken {
         /// About which step.
@@ -376,6 +416,9 @@ pub enum Event {
     StepReopened {
         /// The step.
         step: StepId,
+        /// What its action takes from here on, where a person changed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<Value>,
     },
 
     // A step that is watched.

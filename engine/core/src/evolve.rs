@@ -1,6 +1,7 @@
 //! The fold: what each event makes of the state. It records; it never chooses, and never asks the
 //! clock.
 
+mod command;
 mod effect;
 mod legal;
 mod run;
@@ -65,6 +66,8 @@ fn moves(event: &Event) -> bool {
             | Event::NoteTaken { .. }
             // An engine that let go still waited for whom it waited for before.
             | Event::EngineDetached { .. }
+            | Event::CommandOffered { .. }
+            | Event::CommandTaken
     )
 }
 
@@ -80,6 +83,7 @@ fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
             run.phase = Phase::Stopping(why.clone());
             // Nothing is begun any more, so there is nothing to hold back either.
             run.paused = false;
+            run.held.clear();
             run::cancel_idle(run, at);
         }
         Event::RunEnded { end, recovered } => run::ended(run, *end, *recovered, at),
@@ -88,10 +92,18 @@ fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String> {
             run.phase = Phase::Undoing(*undo);
             run.undos = *undo;
             run.undo_planned = false;
+            run.held.clear();
             run.ended = None;
             run::cancel_idle(run, at);
         }
-        Event::StepsInserted { steps } => run::inserted(run, steps)?,
+        Event::StepsInserted { steps, before } => run::inserted(run, steps, before)?,
+        Event::StepsHeld { .. }
+        | Event::StepsFreed { .. }
+        | Event::StepsAdopted { .. }
+        | Event::RunSuperseded { .. }
+        | Event::LocksYielded { .. }
+        | Event::CommandOffered { .. }
+        | Event::CommandTaken => command::fold(run, recorded)?,
         Event::NoteTaken { step, text } => {
             let by = recorded.cause.actor.clone();
             run::noted(run, Note { at, by, step: step.clone(), text: text.clone() });

@@ -83,7 +83,7 @@ fn of_step(step: &StepRun, say: &mut impl FnMut(&str)) {
     if step.watched.alarm.is_some() && !matches!(step.state, StepState::Succeeded { .. }) {
         say("it has an alarm and is not done");
     }
-    if step.attempt == 0 && !step.made.is_empty() {
+    if step.attempt == 0 && !step.adopted && !step.made.is_empty() {
         say("it made something before its first attempt");
     }
 }

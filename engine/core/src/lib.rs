@@ -4,6 +4,7 @@
 //! reads from the state what should be happening now. To start a run is to resume from an empty
 //! journal.
 
+pub mod adopt;
 pub mod command;
 pub mod contract;
 mod decide;

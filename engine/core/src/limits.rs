@@ -27,6 +27,8 @@ pub const RETRY_MAX: u32 = 1_000;
 pub const KEYED_RESENDS_MIN: u32 = 3;
 /// Bytes of a person's reason or note: a paragraph, not a report.
 pub const REASON_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a person's name or a channel's: an address fits.
+pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of a piece of evidence that a person attaches.
 pub const EVIDENCE_BYTES_MAX: usize = 256 * 1024;
 /// Characters of an id or a parameter's name: it must fit a column.

@@ -10,7 +10,7 @@ use crate::state::RunState;
 
 /// The version of the state's shape. It rises with every change of [`RunState`], and a snapshot of
 /// another version is not read.
-const SNAPSHOT_VERSION: u32 = 2;
+const SNAPSHOT_VERSION: u32 = 3;
 
 #[derive(Serialize)]
 struct Kept<'a> {

@@ -211,6 +211,10 @@ pub struct Made {
     pub whole: bool,
     /// How it is put back, once asked.
     pub reverted: Option<Reverted>,
+    /// Whether an earlier run made it, which this one goes on for; `seq` is then its place among all
+    /// that was adopted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 impl Made {
@@ -278,6 +282,10 @@ pub struct StepRun {
     pub trouble: Option<String>,
     /// How it is watched.
     pub watched: Watched,
+    /// Who changed what its action takes, where somebody did.
+    pub edited: Option<Actor>,
+    /// Whether an earlier run did it.
+    pub adopted: bool,
 }
 
 impl StepRun {
@@ -317,6 +325,8 @@ pub enum RunStatus {
     Aborted,
     /// See [`RunEnd::Undone`].
     Undone,
+    /// See [`RunEnd::Superseded`].
+    Superseded,
 }
 
 impl RunStatus {
@@ -330,12 +340,16 @@ impl RunStatus {
             Self::Failed => "failed",
             Self::Aborted => "aborted",
             Self::Undone => "undone",
+            Self::Superseded => "superseded",
         }
     }
 
     /// Whether the run is over, though it may be reopened.
     pub fn is_end(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Aborted | Self::Undone)
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Aborted | Self::Undone | Self::Superseded
+        )
     }
 }
 
@@ -350,6 +364,17 @@ pub struct Note {
     pub step: Option<StepId>,
     /// What.
     pub text: String,
+}
+
+/// The command of a run, offered to somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Who is to take it.
+    pub to: String,
+    /// Who offered it.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The state of one run.
@@ -386,6 +411,16 @@ pub struct RunState {
     pub phase: Phase,
     /// Whether a person paused it.
     pub paused: bool,
+    /// Steps that are held back: nothing new of them begins.
+    pub held: BTreeSet<StepIx>,
+    /// Who commands it: at first the one who started it.
+    pub commander: Actor,
+    /// To whom the command is offered.
+    pub offer: Option<Offer>,
+    /// The run that goes on in its place.
+    pub superseded_by: Option<RunId>,
+    /// The run in whose place it goes on.
+    pub continues: Option<RunId>,
     /// Whether a person closed it.
     pub closed: bool,
     /// Whether its `success` held.
@@ -453,17 +488,45 @@ impl RunState {
             Phase::Ended(RunEnd::Failed) => RunStatus::Failed,
             Phase::Ended(RunEnd::Aborted) => RunStatus::Aborted,
             Phase::Ended(RunEnd::Undone) => RunStatus::Undone,
+            Phase::Ended(RunEnd::Superseded) => RunStatus::Superseded,
             Phase::Forward | Phase::Stopping(_) | Phase::Undoing(_) if self.paused => {
                 RunStatus::Paused
             }
             Phase::Forward | Phase::Stopping(_) | Phase::Undoing(_) => {
                 let asks = !self.asking.is_empty() || self.waits_for_alarm();
-                if self.active.is_empty() && self.ready.is_empty() && asks {
-                    RunStatus::Waiting
-                } else {
-                    RunStatus::Running
+                let rests = self.active.is_empty() && self.ready.is_subset(&self.held);
+                match rests {
+                    true if asks => RunStatus::Waiting,
+                    true if self.holds_back() => RunStatus::Paused,
+                    true | false => RunStatus::Running,
                 }
             }
         }
     }
+
+    /// Whether a step that has still something to do is held back.
+    pub fn holds_back(&self) -> bool {
+        let open = |ix: &StepIx| self.step(*ix).is_some_and(|step| !step.state.is_rest());
+        self.held.iter().any(open)
+    }
+
+    /// A step and all that need it, directly or not, in plan order.
+    pub fn branch(&self, from: StepIx) -> BTreeSet<StepIx> {
+        reach(from, &self.order.dependents)
+    }
+
+    /// A step and all that it needs, directly or not, in plan order.
+    pub fn way_to(&self, end: StepIx) -> BTreeSet<StepIx> {
+        reach(end, &self.order.needs)
+    }
+}
+
+fn reach(from: StepIx, next: &[Vec<StepIx>]) -> BTreeSet<StepIx> {
+    let mut found = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(ix) = open.pop() {
+        let further = next.get(ix.0).into_iter().flatten();
+        open.extend(further.filter(|next| found.insert(**next)).copied());
+    }
+    found
 }

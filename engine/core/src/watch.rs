@@ -227,7 +227,8 @@ impl RunState {
             .filter(|(at, _)| *at != ix.0)
             .flat_map(|(_, (plan, other))| other.made.iter().map(move |made| (made, &plan.id)));
         let ours = made.filter(|(made, _)| {
-            made.seq > step.watched.since
+            !made.adopted
+                && made.seq > step.watched.since
                 && made.prepared.locks.iter().any(|lock| targets.contains(lock))
         });
         ours.max_by_key(|(made, _)| made.seq).map(|(_, id)| id)

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use backout_core::adopt::Adoption;
 use backout_core::command::Ask;
 use backout_core::drive::{Run, TurnError};
 use backout_core::event::Cause;
-use backout_core::id::{CommandId, RunId, Seq};
+use backout_core::id::{ActionName, CommandId, RunId, Seq, StepId};
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
 use backout_core::{Command, releases};
 use backout_store::journal::{Append, AppendResult, JournalStore, NewEvent, StoreError};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call::{Calls, Observer};
@@ -57,6 +59,26 @@ pub struct Answer {
     pub seq: Seq,
     /// Whether an engine that drives the run took it; else it is only recorded.
     pub driven: bool,
+}
+
+/// A run to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// What it will do.
+    pub plan: Plan,
+    /// The file it was made from, for people.
+    pub text: String,
+    /// What only is to be done for now: these steps and what they need; empty is all.
+    pub part: Vec<StepId>,
+    /// What an earlier run did already, which this one goes on for.
+    pub adopt: Option<Adoption>,
+}
+
+impl Start {
+    /// All of a plan, from its beginning.
+    pub fn all(plan: Plan, text: String) -> Self {
+        Self { plan, text, part: Vec::new(), adopt: None }
+    }
 }
 
 /// What an engine is given besides its store, plugins and clock.
@@ -124,8 +146,24 @@ impl Engine {
         text: String,
         cause: Cause,
     ) -> Result<(), EngineError> {
+        self.begin(run, Start::all(plan, text), cause).await
+    }
+
+    /// Makes a run of which a part is to be done for now, or which goes on for an earlier one, and
+    /// drives it. It is durable when this returns.
+    ///
+    /// # Errors
+    /// The earlier run cannot be superseded, or what [`Engine::start`] says.
+    pub async fn begin(&self, run: RunId, start: Start, cause: Cause) -> Result<(), EngineError> {
+        let Start { plan, text, part, adopt } = start;
+        if let Some(adoption) = &adopt {
+            // Its locks come free, and from here on nothing of it moves.
+            let supersede = Ask::Supersede { by: run.clone() };
+            self.ask(&adoption.from, supersede, cause.clone()).await?;
+        }
         let epoch = self.store.next_epoch(&run)?;
-        let create = Command::Create { run: run.clone(), plan: Box::new(plan), text };
+        let (plan, adopt) = (Box::new(plan), adopt.map(Box::new));
+        let create = Command::Create { run: run.clone(), plan, text, part, adopt };
         self.drive(run, Run::new(epoch), Some((cause, create))).await
     }
 
@@ -211,6 +249,7 @@ impl Engine {
     /// A person's command. Where this engine does not drive the run, the command is recorded all
     /// the same, and nothing goes on until the run is resumed.
     pub async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
+        self.fits(run, &ask)?;
         let Some(driven) = self.find(run) else {
             return self.record(run, ask, cause).await;
         };
@@ -228,6 +267,39 @@ impl Engine {
             // The driver ended before it took the command: nobody drives the run now.
             Err(_) => self.record(run, ask, cause).await,
         }
+    }
+
+    /// Whether the actions take what a person gives them: the core knows no action.
+    fn fits(&self, run: &RunId, ask: &Ask) -> Result<(), EngineError> {
+        match ask {
+            Ask::Retry { step, with: Some(with) } => {
+                let run = load(self.store.as_ref(), run, backout_core::id::Epoch::default())?;
+                let step = run.state.as_ref().and_then(|state| state.find(step));
+                // A step that is not there is told by the core.
+                step.map_or(Ok(()), |(_, planned, _)| self.takes(&planned.action, with))
+            }
+            Ask::Insert { steps, .. } => {
+                steps.iter().try_for_each(|step| self.takes(&step.action, &step.with))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn takes(&self, action: &ActionName, with: &Value) -> Result<(), EngineError> {
+        let rejected = |message| EngineError::Rejected {
+            message,
+            help: Some(format!("backout plugins {action} shows what it takes")),
+        };
+        let found = self.host.find(action);
+        let action = found.ok_or_else(|| rejected(format!("there is no action `{action}`")))?;
+        let schema = action.manifest().input.to_value();
+        if let Ok(schema) = jsonschema::validator_for(&schema)
+            && let Err(error) = schema.validate(with)
+        {
+            let place = error.instance_path().to_string();
+            return Err(rejected(format!("{place}: {error}").trim_start_matches(": ").to_owned()));
+        }
+        action.check(with).accepted().map_err(|refusal| rejected(refusal.reason().to_owned()))
     }
 
     /// Records a command of a run that nobody drives. Nothing is begun; only a run that this leaves

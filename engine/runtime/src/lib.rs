@@ -15,5 +15,5 @@ pub mod tidy;
 pub use call::Observer;
 pub use capture::Captures;
 pub use clock::{Clock, SystemClock};
-pub use handle::{Answer, Engine, EngineError, Options};
+pub use handle::{Answer, Engine, EngineError, Options, Start};
 pub use host::Host;

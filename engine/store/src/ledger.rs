@@ -239,6 +239,8 @@ pub(crate) fn may_use_reserve(append: &Append) -> bool {
                         | Event::RunPaused
                         | Event::RunStopping { .. }
                         | Event::RunEnded { .. }
+                        | Event::RunSuperseded { .. }
+                        | Event::LocksYielded { .. }
                 )
         })
 }

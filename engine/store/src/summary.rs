@@ -15,7 +15,8 @@ pub struct RunSummary {
     pub runbook: String,
     /// The runbook's title.
     pub title: String,
-    /// `running`, `paused`, `succeeded`, `failed`, `aborted` or `undone`. Whether a running run
+    /// `running`, `paused`, `succeeded`, `failed`, `aborted`, `undone` or
+    /// `superseded`. Whether a running run
     /// waits for a person, only the fold of its whole state tells.
     pub state: String,
     /// When it was created, milliseconds since 1970.
@@ -53,6 +54,10 @@ impl RunSummary {
                 end_word(*end).clone_into(&mut self.state);
                 self.ended = Some(at.0);
             }
+            Event::RunSuperseded { .. } => {
+                "superseded".clone_into(&mut self.state);
+                self.ended = Some(at.0);
+            }
             _ => {}
         }
     }
@@ -67,6 +72,7 @@ impl RunSummary {
                 | Event::UndoBegun { .. }
                 | Event::StepReopened { .. }
                 | Event::RunEnded { .. }
+                | Event::RunSuperseded { .. }
         )
     }
 }
@@ -77,5 +83,6 @@ fn end_word(end: RunEnd) -> &'static str {
         RunEnd::Failed => "failed",
         RunEnd::Aborted => "aborted",
         RunEnd::Undone => "undone",
+        RunEnd::Superseded => "superseded",
     }
 }

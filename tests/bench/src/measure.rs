@@ -201,7 +201,7 @@ pub(crate) fn cost_of_an_event() -> Result<Vec<Line>> {
 fn core_chain(steps: usize) -> Result<Duration> {
     let mut run = Run::new(Epoch(1));
     let plan = Box::new(world::chain(None, steps));
-    let create = Command::Create { run: world::run(3, 0), plan, text: String::new() };
+    let create = Command::create(world::run(3, 0), *plan, String::new());
     run.turn(Timestamp(1), &world::cause(), &create)?;
     let started = Instant::now();
     let mut events = 0;

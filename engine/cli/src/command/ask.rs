@@ -170,7 +170,7 @@ pub(crate) fn retry(app: &App, args: Retry) -> Result<Exit, Failure> {
         );
         open || step.watched.alarm.is_some()
     })?;
-    give(app, &aim.run, Ask::Retry { step: aim.step }, args.on.reason, false)
+    give(app, &aim.run, Ask::Retry { step: aim.step, with: None }, args.on.reason, false)
 }
 
 /// Leaves a step out, having shown what goes on because of it.

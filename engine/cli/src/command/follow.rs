@@ -396,6 +396,7 @@ fn exit_of(status: RunStatus, state: &RunState) -> Exit {
         RunStatus::Succeeded | RunStatus::Undone => Exit::Done,
         RunStatus::Failed
         | RunStatus::Aborted
+        | RunStatus::Superseded
         | RunStatus::Running
         | RunStatus::Waiting
         | RunStatus::Paused => Exit::RunFailed,

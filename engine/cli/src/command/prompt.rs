@@ -107,7 +107,7 @@ impl Prompt {
             Choice::Reject => Ask::Reject { step },
             Choice::Done => settle(Verdict::Done { output: Value::Null }),
             Choice::NotDone => settle(Verdict::NotDone),
-            Choice::Retry => Ask::Retry { step },
+            Choice::Retry => Ask::Retry { step, with: None },
             Choice::Skip => Ask::Skip { step },
         }
     }

@@ -167,7 +167,7 @@ impl At<'_> {
     pub(super) fn start(&self) -> Vec<Event> {
         if self.step.unmet > 0 {
             // It waited to be tried again, and meanwhile a person reopened a step that it needs.
-            return vec![Event::StepReopened { step: self.id() }];
+            return vec![Event::StepReopened { step: self.id(), with: None }];
         }
         match self.input() {
             Ok(None) => vec![Event::StepSkipped { step: self.id(), by: SkipCause::When }],
@@ -225,7 +225,7 @@ fn start(run: &RunState, now: Timestamp, retries: &[StepIx]) -> Vec<Event> {
 
 /// Nothing is under way and nothing may start: whether the run is over.
 fn over(run: &RunState) -> Vec<Event> {
-    if !run.active.is_empty() || run.paused {
+    if !run.active.is_empty() || run.paused || run.holds_back() {
         return Vec::new();
     }
     match &run.phase {
@@ -271,7 +271,8 @@ fn plan_undo(run: &RunState, undo: u32) -> Vec<Event> {
     let mut made: Vec<(&PlanStep, usize, &Made)> = forward()
         .flat_map(|(plan, step)| step.made.iter().enumerate().map(move |(at, m)| (plan, at, m)))
         .collect();
-    made.sort_by_key(|(_, _, made)| std::cmp::Reverse(made.seq));
+    // What an earlier run made was there before all else.
+    made.sort_by_key(|(_, _, made)| std::cmp::Reverse((!made.adopted, made.seq)));
     let mut steps: Vec<PlanStep> = Vec::new();
     for (plan, at, made) in &made {
         let several = run.find(&plan.id).is_some_and(|(_, _, step)| step.made.len() > 1);
@@ -285,7 +286,7 @@ fn plan_undo(run: &RunState, undo: u32) -> Vec<Event> {
     if steps.is_empty() {
         events.extend(ended(RunEnd::Undone));
     } else {
-        events.push(Event::StepsInserted { steps });
+        events.push(Event::StepsInserted { steps, before: Vec::new() });
     }
     events
 }

@@ -1,6 +1,7 @@
 //! What follows from a command. Chooses, and never records.
 
 mod advance;
+mod commander;
 mod people;
 mod report;
 mod step;
@@ -59,15 +60,21 @@ pub fn decide(
 }
 
 fn create(command: &Command) -> Result<Vec<Event>, Rejection> {
-    let Command::Create { run, plan, text } = command else {
+    let Command::Create { run, plan, text, part, adopt } = command else {
         return Err(Rejection::new("the run does not exist yet"));
     };
-    Ok(vec![Event::RunCreated {
+    let created = Event::RunCreated {
         run: run.clone(),
         plan: plan.clone(),
         text: text.clone(),
         core: CORE_VERSION,
-    }])
+    };
+    let adopted = adopt.as_ref().map(|adoption| Event::StepsAdopted {
+        from: adoption.from.clone(),
+        steps: adoption.steps.clone(),
+    });
+    let held = commander::all_but(plan, part)?;
+    Ok(std::iter::once(created).chain(adopted).chain(held).collect())
 }
 
 /// The targets that these events lock; the store grants all of them with the append, or none.
@@ -86,8 +93,17 @@ pub fn claims(run: Option<&RunState>, events: &[Event]) -> Vec<TargetId> {
 
 /// The targets that these events let go.
 pub fn releases(run: Option<&RunState>, events: &[Event]) -> Vec<TargetId> {
-    let ends = events.iter().any(|event| matches!(event, Event::RunEnded { .. }));
-    run.filter(|_| ends).map(|run| run.locks.keys().cloned().collect()).unwrap_or_default()
+    let ends = |event: &Event| {
+        matches!(event, Event::RunEnded { .. } | Event::RunSuperseded { .. })
+    };
+    if events.iter().any(ends) {
+        return run.map(|run| run.locks.keys().cloned().collect()).unwrap_or_default();
+    }
+    let yielded = events.iter().filter_map(|event| match event {
+        Event::LocksYielded { targets } => Some(targets),
+        _ => None,
+    });
+    yielded.flatten().cloned().collect()
 }
 
 /// A step as decisions look at it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{At, Rejection};
+use super::{At, Rejection, commander};
 use crate::command::{Ask, Verdict};
 use crate::contract::Settled;
 use crate::event::{Actor, Cause, Event, RunEnd, SkipCause, StopCause, Wait};
@@ -12,7 +12,7 @@ use crate::plan::{ApprovalPolicy, PlanStep, Role};
 use crate::stage::Stage;
 use crate::state::{EffectRun, EffectState, Phase, RunState, StepState};
 
-type Decision = Result<Vec<Event>, Rejection>;
+pub(super) type Decision = Result<Vec<Event>, Rejection>;
 
 pub(super) fn decide(run: &RunState, now: Timestamp, cause: &Cause, ask: &Ask) -> Decision {
     fits(cause, ask)?;
@@ -23,9 +23,16 @@ pub(super) fn decide(run: &RunState, now: Timestamp, cause: &Cause, ask: &Ask) -
     match ask {
         Ask::Pause => pause(run),
         Ask::Resume => resume(run),
+        Ask::Hold { steps } => commander::hold(run, steps),
+        Ask::Free { steps } => commander::free(run, steps),
+        Ask::Part { steps } => commander::part(run, steps),
+        Ask::Yield { targets } => commander::give_way(run, targets, cause),
+        Ask::HandOver { to } => commander::hand_over(run, to),
+        Ask::TakeCommand => commander::take_command(run, cause),
+        Ask::Supersede { by } => commander::supersede(run, by),
         Ask::Approve { step, consent } => approve(&at(run, step, now)?, cause, consent.as_deref()),
         Ask::Reject { step } => reject(&at(run, step, now)?, cause),
-        Ask::Retry { step } => retry(&at(run, step, now)?),
+        Ask::Retry { step, with } => retry(&at(run, step, now)?, with.as_ref()),
         Ask::Skip { step } => skip(&at(run, step, now)?),
         Ask::Settle { step, effect, verdict, evidence } => {
             settle(&at(run, step, now)?, *effect, verdict, evidence.as_deref())
@@ -34,13 +41,17 @@ pub(super) fn decide(run: &RunState, now: Timestamp, cause: &Cause, ask: &Ask) -
         Ask::Undo => undo(run),
         Ask::Note { step, text } => note(run, step.as_ref(), text),
         Ask::Close => close(run),
-        Ask::Insert { steps } => insert(run, steps),
+        Ask::Insert { steps, before } => insert(run, steps, before),
     }
 }
 
 fn fits(cause: &Cause, ask: &Ask) -> Result<(), Rejection> {
     let reason = cause.reason.as_deref().unwrap_or_default();
-    let needs_reason = cause.break_glass || matches!(ask, Ask::Skip { .. } | Ask::Settle { .. });
+    let weighty = matches!(
+        ask,
+        Ask::Skip { .. } | Ask::Settle { .. } | Ask::Yield { .. } | Ask::Retry { with: Some(_), .. }
+    );
+    let needs_reason = cause.break_glass || weighty;
     if needs_reason && reason.trim().is_empty() {
         return Err(Rejection::new("this needs a reason").help("say it with --reason TEXT"));
     }
@@ -80,11 +91,14 @@ fn resume(run: &RunState) -> Decision {
         Phase::Ended(RunEnd::Succeeded | RunEnd::Undone) => {
             Err(Rejection::new(format!("run {} is done; nothing is left to resume", run.run)))
         }
+        Phase::Ended(RunEnd::Superseded) => Err(commander::superseded(run)),
         Phase::Ended(RunEnd::Failed | RunEnd::Aborted) | Phase::Stopping(_) => {
             Ok(vec![Event::RunResumed])
         }
-        Phase::Forward | Phase::Undoing(_) if run.paused => Ok(vec![Event::RunResumed]),
-        Phase::Forward | Phase::Undoing(_) => Ok(Vec::new()),
+        Phase::Forward | Phase::Undoing(_) => {
+            let resumed = run.paused.then_some(Event::RunResumed);
+            Ok(resumed.into_iter().chain(commander::free_all(run)).collect())
+        }
     }
 }
 
@@ -159,7 +173,7 @@ fn reject(at: &At<'_>, cause: &Cause) -> Decision {
     Ok(vec![Event::StepFailed { step: at.id(), reason, met: false }])
 }
 
-fn retry(at: &At<'_>) -> Decision {
+fn retry(at: &At<'_>, with: Option<&Value>) -> Decision {
     match &at.step.state {
         StepState::InDoubt => {
             return Err(Rejection::new(format!(
@@ -190,8 +204,11 @@ fn retry(at: &At<'_>) -> Decision {
     not_done(at.run)?;
     let mut events = reopened(at.run);
     // A run that is reopened makes its cancelled steps pending by itself.
+    let again = Event::StepReopened { step: at.id(), with: with.cloned() };
     if events.is_empty() || at.step.state != StepState::Cancelled {
-        events.push(Event::StepReopened { step: at.id() });
+        events.push(again);
+    } else if with.is_some() {
+        events.insert(0, again);
     }
     Ok(events)
 }
@@ -212,6 +229,7 @@ fn not_done(run: &RunState) -> Result<(), Rejection> {
         Some(RunEnd::Succeeded | RunEnd::Undone) => {
             Err(Rejection::new(format!("run {} is done", run.run)))
         }
+        Some(RunEnd::Superseded) => Err(commander::superseded(run)),
         Some(RunEnd::Failed | RunEnd::Aborted) | None => Ok(()),
     }
 }
@@ -221,9 +239,9 @@ fn reopened(run: &RunState) -> Vec<Event> {
         Phase::Ended(RunEnd::Failed | RunEnd::Aborted) | Phase::Stopping(_) => {
             vec![Event::RunResumed]
         }
-        Phase::Ended(RunEnd::Succeeded | RunEnd::Undone) | Phase::Forward | Phase::Undoing(_) => {
-            Vec::new()
-        }
+        Phase::Ended(RunEnd::Succeeded | RunEnd::Undone | RunEnd::Superseded)
+        | Phase::Forward
+        | Phase::Undoing(_) => Vec::new(),
     }
 }
 
@@ -271,11 +289,11 @@ fn settle(
                 events.extend(waiting_for_output(at.run, &at.plan.id));
                 events
             }
-            Verdict::NotDone => retry(at)?,
+            Verdict::NotDone => retry(at, None)?,
         },
         StepState::Succeeded { .. } if at.is_alarmed() && !gives_output(verdict) => match verdict {
             Verdict::Done { .. } => vec![Event::WatchAccepted { step: at.id() }],
-            Verdict::NotDone => retry(at)?,
+            Verdict::NotDone => retry(at, None)?,
         },
         StepState::Succeeded { changed } => supply(at, *changed, verdict)?,
         StepState::Skipped(_) => supply(at, false, verdict)?,
@@ -371,7 +389,7 @@ fn waiting_for_output<'a>(run: &'a RunState, id: &'a StepId) -> impl Iterator<It
     run.asking.iter().filter_map(|ix| Some((run.plan_step(*ix)?, run.step(*ix)?))).filter_map(
         move |(plan, step)| match &step.state {
             StepState::Waiting(Wait::Output { from, .. }) if from == id => {
-                Some(Event::StepReopened { step: plan.id.clone() })
+                Some(Event::StepReopened { step: plan.id.clone(), with: None })
             }
             _ => None,
         },
@@ -396,6 +414,7 @@ fn undo(run: &RunState) -> Decision {
         Phase::Ended(RunEnd::Undone) => {
             Err(Rejection::new(format!("run {} is undone already", run.run)))
         }
+        Phase::Ended(RunEnd::Superseded) => Err(commander::superseded(run)),
         _ if run.undos > 0 => {
             Err(Rejection::new(format!("run {} has an undo that is not finished", run.run))
                 .help("go on with it by resume"))
@@ -432,7 +451,7 @@ fn close(run: &RunState) -> Decision {
     Ok(vec![Event::RunClosed])
 }
 
-fn insert(run: &RunState, steps: &[PlanStep]) -> Decision {
+fn insert(run: &RunState, steps: &[PlanStep], before: &[StepId]) -> Decision {
     if run.phase != Phase::Forward {
         let message = format!("run {} takes no more steps", run.run);
         return Err(Rejection::new(message));
@@ -443,9 +462,21 @@ fn insert(run: &RunState, steps: &[PlanStep]) -> Decision {
     if let Some(step) = steps.iter().find(|step| step.id.as_str().contains('/')) {
         return Err(Rejection::new(format!("`{}` is no name for a step", step.id)));
     }
-    let all: Vec<PlanStep> = run.plan.steps.iter().chain(steps).cloned().collect();
+    for id in before {
+        let (_, _, step) = run
+            .find(id)
+            .ok_or_else(|| Rejection::new(format!("run {} has no step `{id}`", run.run)))?;
+        if step.state != StepState::Pending || step.attempt > 0 {
+            let message = format!("`{id}` is {}: it has begun, and cannot wait", step.state.word());
+            return Err(Rejection::new(message));
+        }
+    }
+    let mut all: Vec<PlanStep> = run.plan.steps.iter().chain(steps).cloned().collect();
+    for later in all.iter_mut().filter(|step| before.contains(&step.id)) {
+        later.needs.extend(steps.iter().map(|step| step.id.clone()));
+    }
     crate::plan::Order::of(&all).map_err(|error| Rejection::new(error.to_string()))?;
-    Ok(vec![Event::StepsInserted { steps: steps.to_vec() }])
+    Ok(vec![Event::StepsInserted { steps: steps.to_vec(), before: before.to_vec() }])
 }
 
 /// The steps that could go on if `id` were skipped now: what a person is shown before they skip it.

@@ -101,6 +101,7 @@ fn made(
             output: output.clone(),
             whole: failure.is_none(),
             reverted: None,
+            adopted: false,
         };
         match step.made.iter_mut().find(|old| old.is_made_again_by(&new)) {
             // It is put back once, to what was there before its first attempt.

@@ -24,7 +24,14 @@ pub(super) fn check(run: &RunState, event: &Event) -> Result<(), String> {
         | Event::RunClosed
         | Event::UndoBegun { .. }
         | Event::RevertPlanned { .. }
-        | Event::StepsInserted { .. } => of_run(run, event),
+        | Event::StepsInserted { .. }
+        | Event::StepsHeld { .. }
+        | Event::StepsFreed { .. }
+        | Event::StepsAdopted { .. }
+        | Event::RunSuperseded { .. }
+        | Event::LocksYielded { .. }
+        | Event::CommandOffered { .. }
+        | Event::CommandTaken => of_run(run, event),
         Event::StepStarted { step, .. }
         | Event::StepPrepared { step, .. }
         | Event::StepLocked { step, .. }
@@ -37,7 +44,7 @@ pub(super) fn check(run: &RunState, event: &Event) -> Result<(), String> {
         | Event::StepSkipped { step, .. }
         | Event::StepCancelled { step }
         | Event::StepUndone { step }
-        | Event::StepReopened { step } => of_step(run, step, event),
+        | Event::StepReopened { step, .. } => of_step(run, step, event),
         Event::WatchAlarm { step, .. }
         | Event::WatchCalm { step }
         | Event::WatchHeld { step }
@@ -63,27 +70,44 @@ fn of_run(run: &RunState, event: &Event) -> Result<(), String> {
         Event::RunResumed => match run.phase {
             Phase::Forward | Phase::Undoing(_) => run.paused,
             Phase::Stopping(_) | Phase::Ended(RunEnd::Failed | RunEnd::Aborted) => true,
-            Phase::Ended(RunEnd::Succeeded | RunEnd::Undone) => false,
+            Phase::Ended(RunEnd::Succeeded | RunEnd::Undone | RunEnd::Superseded) => false,
         },
         Event::RunStopping { why: StopCause::Aborted } => {
             !over && run.phase != Phase::Stopping(StopCause::Aborted)
         }
-        Event::RunEnded { end, .. } => !run.paused && may_end(run, *end),
+        Event::RunEnded { end, .. } => !run.paused && !run.holds_back() && may_end(run, *end),
         Event::RunClosed => over,
         Event::UndoBegun { undo } => {
             *undo == run.undos.saturating_add(1)
-                && !matches!(run.phase, Phase::Undoing(_) | Phase::Ended(RunEnd::Undone))
+                && !matches!(
+                    run.phase,
+                    Phase::Undoing(_) | Phase::Ended(RunEnd::Undone | RunEnd::Superseded)
+                )
         }
         Event::RevertPlanned { .. } => matches!(run.phase, Phase::Undoing(_)) && !run.undo_planned,
-        Event::StepsInserted { steps } if undo_steps(steps) => {
+        Event::StepsInserted { steps, .. } if undo_steps(steps) => {
             matches!(run.phase, Phase::Undoing(_)) && !run.undo_planned && !run.paused
         }
-        Event::StepsInserted { .. } | Event::RunStopping { why: StopCause::Halted { .. } } => {
-            run.phase == Phase::Forward
+        Event::StepsInserted { before, .. } => {
+            run.phase == Phase::Forward && before.iter().all(|id| has_not_begun(run, id))
         }
+        Event::RunStopping { why: StopCause::Halted { .. } } => run.phase == Phase::Forward,
+        Event::StepsHeld { .. } | Event::StepsFreed { .. } | Event::CommandOffered { .. } => {
+            !over && !stopping
+        }
+        Event::StepsAdopted { .. } => run.phase == Phase::Forward && !run.has_begun(),
+        Event::RunSuperseded { .. } => run.may_be_superseded(),
+        Event::LocksYielded { targets } => {
+            !targets.is_empty() && targets.iter().all(|target| run.may_yield(target))
+        }
+        Event::CommandTaken => run.offer.is_some(),
         _ => false,
     };
     if legal { Ok(()) } else { Err(format!("the run is {}", phase(run))) }
+}
+
+fn has_not_begun(run: &RunState, id: &StepId) -> bool {
+    run.find(id).is_some_and(|(_, _, step)| step.state == StepState::Pending && step.attempt == 0)
 }
 
 fn may_end(run: &RunState, end: RunEnd) -> bool {
@@ -92,7 +116,7 @@ fn may_end(run: &RunState, end: RunEnd) -> bool {
             Phase::Forward => match end {
                 RunEnd::Succeeded => run.met == run.steps.len(),
                 RunEnd::Failed => true,
-                RunEnd::Aborted | RunEnd::Undone => false,
+                RunEnd::Aborted | RunEnd::Undone | RunEnd::Superseded => false,
             },
             Phase::Stopping(StopCause::Halted { .. }) => end == RunEnd::Failed,
             Phase::Stopping(StopCause::Aborted) => end == RunEnd::Aborted,

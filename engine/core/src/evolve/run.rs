@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::contract::Guarantee;
 use crate::event::{Event, Recorded, RunEnd, Wait};
-use crate::id::{Seq, StepIx, Timestamp};
+use crate::id::{Seq, StepId, StepIx, Timestamp};
 use crate::plan::{Order, Plan, PlanStep, Role};
 use crate::state::{EffectState, Note, Phase, RunState, StepRun, StepState};
 
@@ -31,6 +31,11 @@ pub(super) fn created(recorded: &Recorded) -> Result<RunState, String> {
         ended: None,
         phase: Phase::Forward,
         paused: false,
+        held: BTreeSet::new(),
+        commander: recorded.cause.actor.clone(),
+        offer: None,
+        superseded_by: None,
+        continues: None,
         closed: false,
         recovered: None,
         undos: 0,
@@ -71,7 +76,7 @@ pub(super) fn attached(run: &mut RunState, engine: &str, at: Timestamp) {
 }
 
 /// A lock may have come free while nobody listened: the steps that wait for one ask again.
-fn retry_locks(run: &mut RunState, at: Timestamp) {
+pub(super) fn retry_locks(run: &mut RunState, at: Timestamp) {
     let waits = |ix: &StepIx| {
         matches!(run.step(*ix).map(|s| &s.state), Some(StepState::Waiting(Wait::Lock { .. })))
     };
@@ -139,13 +144,21 @@ pub(super) fn cancel_idle(run: &mut RunState, at: Timestamp) {
 
 pub(super) fn ended(run: &mut RunState, end: RunEnd, recovered: Option<bool>, at: Timestamp) {
     run.phase = Phase::Ended(end);
+    run.held.clear();
     run.recovered = recovered;
     run.ended = Some(at);
     run.locks.clear();
 }
 
-pub(super) fn inserted(run: &mut RunState, steps: &[PlanStep]) -> Result<(), String> {
+pub(super) fn inserted(
+    run: &mut RunState,
+    steps: &[PlanStep],
+    before: &[StepId],
+) -> Result<(), String> {
     run.plan.steps.extend(steps.iter().cloned());
+    for later in run.plan.steps.iter_mut().filter(|step| before.contains(&step.id)) {
+        later.needs.extend(steps.iter().map(|step| step.id.clone()));
+    }
     run.order = Order::of(&run.plan.steps).map_err(|error| error.to_string())?;
     for at in run.steps.len()..run.plan.steps.len() {
         let needs = run.order.needs.get(at).map_or(&[][..], Vec::as_slice);
@@ -155,7 +168,18 @@ pub(super) fn inserted(run: &mut RunState, steps: &[PlanStep]) -> Result<(), Str
             run.ready.insert(StepIx(at));
         }
     }
+    for id in before {
+        wait_for(run, id, steps.len())?;
+    }
     run.undo_planned |= steps.iter().any(|step| matches!(step.role, Role::Undo { .. }));
+    Ok(())
+}
+
+/// A step that has not begun needs so many more.
+fn wait_for(run: &mut RunState, id: &StepId, more: usize) -> Result<(), String> {
+    let (ix, step) = super::step::step_of(run, id)?;
+    step.unmet += more;
+    run.ready.remove(&ix);
     Ok(())
 }
 

@@ -65,7 +65,8 @@ pub(super) fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String
         Event::StepSkipped { step, by } => rest(run, step, StepState::Skipped(*by), None, at)?,
         Event::StepCancelled { step } => rest(run, step, StepState::Cancelled, None, at)?,
         Event::StepUndone { step } => rest(run, step, StepState::Undone, None, at)?,
-        Event::StepReopened { step } => {
+        Event::StepReopened { step, with } => {
+            edit(run, step, with.as_ref(), &recorded.cause.actor)?;
             let (ix, step) = step_of(run, step)?;
             step.tries = 0;
             step.due = None;
@@ -74,6 +75,21 @@ pub(super) fn fold(run: &mut RunState, recorded: &Recorded) -> Result<(), String
         }
         _ => return Err("not an event of a step".into()),
     }
+    Ok(())
+}
+
+/// A person changed what its action takes: the plan says it from here on.
+fn edit(
+    run: &mut RunState,
+    id: &StepId,
+    with: Option<&Value>,
+    by: &crate::event::Actor,
+) -> Result<(), String> {
+    let Some(with) = with else { return Ok(()) };
+    let (ix, step) = step_of(run, id)?;
+    step.edited = Some(by.clone());
+    let plan = run.plan.steps.get_mut(ix.0).ok_or_else(|| format!("there is no step `{id}`"))?;
+    plan.with = crate::expr::literal(with);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by a panic")]
 
+mod commander;
 mod cuts;
 mod dags;
 mod plans;

@@ -28,8 +28,14 @@ pub(crate) const AT: Timestamp = Timestamp(1_000);
 
 /// Rows that the simulator meets too seldom to ask for, or not at all: an input that changes its
 /// kind between two attempts, a lock that goes from one run to a third, a failure during a pause
-/// that begins an undo.
-const RARE: [(&str, &str); 6] = [
+/// that begins an undo; what an earlier run did is adopted in tests of its own.
+const RARE: [(&str, &str); 12] = [
+    ("forward", "steps-adopted"),
+    ("forward, paused", "steps-adopted"),
+    ("forward, offered", "steps-adopted"),
+    ("forward, offered", "run-superseded"),
+    ("undoing, paused", "steps-held"),
+    ("undoing, paused", "steps-freed"),
     ("forward, paused", "undo-begun"),
     ("waiting-retry", "step-skipped when"),
     ("waiting-retry", "step-waits person"),

@@ -19,7 +19,7 @@ use crate::world::{World, person};
 fn drive(plan: Plan) -> usize {
     let (mut run, mut world) = (Run::new(Epoch(1)), World::new());
     let mut wanted: VecDeque<Wanted> = VecDeque::new();
-    let create = Command::Create { run: "r0".into(), plan: Box::new(plan), text: String::new() };
+    let create = Command::create("r0".into(), plan, String::new());
     give(&mut run, &mut wanted, &create);
     let mut turns = 0;
     while let Some(next) = wanted.pop_front() {

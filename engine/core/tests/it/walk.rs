@@ -106,7 +106,7 @@ fn an_unknown_outcome_waits_for_a_person_and_is_never_repeated() {
     assert_eq!(engine.state().steps[0].state.word(), "in-doubt");
     assert_eq!(engine.state().status(), RunStatus::Waiting);
     assert_eq!(engine.live(&mut world, ENOUGH), 0);
-    assert!(engine.ask(Ask::Retry { step: "a".into() }).is_err());
+    assert!(engine.ask(Ask::Retry { step: "a".into(), with: None }).is_err());
     assert!(engine.ask(Ask::Skip { step: "a".into() }).is_err());
     let verdict = Verdict::Done { output: serde_json::json!(null) };
     let settle = Ask::Settle { step: "a".into(), effect: None, verdict, evidence: None };

@@ -103,7 +103,7 @@ fn an_alarm_at_the_end_waits_for_a_person_who_has_it_made_again() {
     approve_b(&mut engine, &mut world);
     assert_eq!(engine.state().status(), RunStatus::Waiting);
     assert!(engine.state().waits_for_alarm());
-    engine.ask(Ask::Retry { step: "a".into() }).unwrap();
+    engine.ask(Ask::Retry { step: "a".into(), with: None }).unwrap();
     engine.live(&mut world, ENOUGH);
     assert_eq!(engine.state().status(), RunStatus::Succeeded);
     assert_eq!(world.made.len(), 3, "a twice, each under a key of its own, and b");
@@ -136,7 +136,7 @@ fn at_the_end_a_target_that_comes_back_lets_the_run_end_by_itself() {
 #[test]
 fn without_an_alarm_a_step_that_is_done_is_not_retried() {
     let (mut engine, _) = halfway();
-    assert!(engine.ask(Ask::Retry { step: "a".into() }).is_err());
+    assert!(engine.ask(Ask::Retry { step: "a".into(), with: None }).is_err());
 }
 
 #[test]

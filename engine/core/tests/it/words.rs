@@ -37,6 +37,7 @@ pub(crate) fn end_word(end: RunEnd) -> &'static str {
         RunEnd::Failed => "failed",
         RunEnd::Aborted => "aborted",
         RunEnd::Undone => "undone",
+        RunEnd::Superseded => "superseded",
     }
 }
 
@@ -51,7 +52,9 @@ pub(crate) fn phase_word(run: &RunState) -> String {
         Phase::Undoing(_) => "undoing",
         Phase::Ended(end) => end_word(*end),
     };
-    if run.paused { format!("{word}, paused") } else { word.into() }
+    let offered = if run.offer.is_some() { ", offered" } else { "" };
+    let paused = if run.paused { ", paused" } else { "" };
+    format!("{word}{paused}{offered}")
 }
 
 /// The stored kind, with what matters of it.
@@ -95,7 +98,7 @@ pub(crate) fn event_step(event: &Event) -> Option<&StepId> {
         | Event::StepSkipped { step, .. }
         | Event::StepCancelled { step }
         | Event::StepUndone { step }
-        | Event::StepReopened { step }
+        | Event::StepReopened { step, .. }
         | Event::WatchAlarm { step, .. }
         | Event::WatchCalm { step }
         | Event::WatchHeld { step }

@@ -133,11 +133,14 @@ pub(crate) fn person(reason: &str) -> Cause {
 
 impl Engine {
     pub(crate) fn start(plan: Plan) -> Self {
+        let create = Command::create(RunId::from("r0"), plan, String::new());
+        Self::begin(&create)
+    }
+
+    pub(crate) fn begin(create: &Command) -> Self {
         let mut engine =
             Self { journal: Vec::new(), run: Run::new(Epoch(1)), now: Timestamp(1_000) };
-        let create =
-            Command::Create { run: RunId::from("r0"), plan: Box::new(plan), text: String::new() };
-        engine.give(&person("start"), &create).unwrap();
+        engine.give(&person("start"), create).unwrap();
         engine.give(&Cause::engine(), &Command::Attach { engine: "test".into() }).unwrap();
         engine
     }

@@ -97,8 +97,7 @@ impl Driver {
         }
         let batch = std::mem::take(&mut self.progress.batch);
         CrashPoint::at_events(self.crash.as_ref(), Window::BeforeIntent, &batch);
-        let ends = batch.iter().any(|r| matches!(r.event, Event::RunEnded { .. }));
-        let releases = if ends { std::mem::take(&mut self.progress.held) } else { BTreeSet::new() };
+        let releases = self.releases(&batch);
         let intends = batch.iter().filter(|r| matches!(r.event, Event::EffectIntended { .. }));
         let intends = u32::try_from(intends.count()).unwrap_or(u32::MAX);
         let new =
@@ -108,6 +107,24 @@ impl Driver {
         self.progress.appends.push_back(self.store.append(append));
         let kept = if self.crash.is_some() { batch } else { Vec::new() };
         self.progress.appended.push_back(kept);
+    }
+
+    /// The locks that a batch lets go: all of them at the run's end.
+    fn releases(&mut self, batch: &[Recorded]) -> BTreeSet<TargetId> {
+        let mut released = BTreeSet::new();
+        for recorded in batch {
+            match &recorded.event {
+                Event::RunEnded { .. } | Event::RunSuperseded { .. } => {
+                    released.append(&mut self.progress.held);
+                }
+                Event::LocksYielded { targets } => {
+                    self.progress.held.retain(|held| !targets.contains(held));
+                    released.extend(targets.iter().cloned());
+                }
+                _ => {}
+            }
+        }
+        released
     }
 
     pub(super) fn appended(&mut self, result: &AppendResult) -> Result<(), End> {

@@ -176,7 +176,7 @@ async fn a_change_is_told_once_with_who_did_it_and_is_made_again_on_request() {
     assert_eq!(alarms(store.as_ref()), 1);
     engine.ask(&run(), Ask::Approve { step: "go".into(), consent: None }, ann()).await.unwrap();
     until(store.as_ref(), &run(), RunState::waits_for_alarm).await;
-    engine.ask(&run(), Ask::Retry { step: "off".into() }, ann()).await.unwrap();
+    engine.ask(&run(), Ask::Retry { step: "off".into(), with: None }, ann()).await.unwrap();
     engine.wait(&run()).await.unwrap();
     assert_eq!(*flag.value.lock().unwrap(), json!("off"));
     assert_eq!(state(store.as_ref(), &run()).status(), RunStatus::Succeeded);

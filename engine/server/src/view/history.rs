@@ -2,6 +2,8 @@
 
 use backout_core::contract::Settled;
 use backout_core::event::{Event, Recorded, RunEnd, Sending, SkipCause, StopCause, Wait};
+use backout_core::id::StepId;
+use backout_core::plan::PlanStep;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -98,10 +100,38 @@ fn run_sentence(event: &Event) -> Option<String> {
         Event::RunEnded { end, recovered } => ended(*end, *recovered),
         Event::RunClosed => "run closed".to_owned(),
         Event::UndoBegun { undo } => format!("undo {undo} began"),
-        Event::StepsInserted { steps } => format!("{} inserted", counted(steps.len(), "step")),
+        Event::StepsInserted { steps, before } => inserted(steps, before),
+        Event::StepsHeld { steps } => format!("held back: {}", some(steps)),
+        Event::StepsFreed { steps } => format!("no longer held back: {}", some(steps)),
+        Event::StepsAdopted { from, steps } => {
+            let done = steps.iter().filter(|step| step.outcome.is_some()).count();
+            format!("goes on for run {from}: {} adopted", counted(done, "step"))
+        }
+        Event::RunSuperseded { by } => format!("run {by} goes on in its place"),
+        Event::LocksYielded { targets } => format!("let go for others: {}", joined(targets)),
+        Event::CommandOffered { to } => format!("command offered to {to}"),
+        Event::CommandTaken => "command taken".to_owned(),
         Event::NoteTaken { step: None, text } => format!("note: {text}"),
         _ => return None,
     })
+}
+
+fn inserted(steps: &[PlanStep], before: &[StepId]) -> String {
+    let new: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
+    match before {
+        [] => format!("inserted: {}", some(&new)),
+        before => format!("inserted: {}, before {}", some(&new), some(before)),
+    }
+}
+
+/// A few names; a count for the rest.
+fn some(steps: &[StepId]) -> String {
+    const SHOWN: usize = 6;
+    let names = joined(steps.get(..SHOWN).unwrap_or(steps));
+    match steps.len().saturating_sub(SHOWN) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
 }
 
 fn ended(end: RunEnd, recovered: Option<bool>) -> String {
@@ -110,6 +140,7 @@ fn ended(end: RunEnd, recovered: Option<bool>) -> String {
         RunEnd::Failed => "failed",
         RunEnd::Aborted => "aborted",
         RunEnd::Undone => "undone",
+        RunEnd::Superseded => "superseded",
     };
     match recovered {
         Some(true) => format!("run {word}, recovered"),
@@ -151,7 +182,10 @@ fn step_sentence(event: &Event) -> Option<(String, String)> {
         }
         Event::StepCancelled { step } => (step, "cancelled".to_owned()),
         Event::StepUndone { step } => (step, "undone".to_owned()),
-        Event::StepReopened { step } => (step, "may be tried again".to_owned()),
+        Event::StepReopened { step, with: None } => (step, "may be tried again".to_owned()),
+        Event::StepReopened { step, with: Some(with) } => {
+            (step, format!("may be tried again, with another input: {with}"))
+        }
         Event::RevertPlanned { step, made, .. } => {
             (step, format!("how effect {made} is put back is known"))
         }

@@ -112,7 +112,7 @@ pub struct RunView {
     /// One line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
-    /// `running`, `waiting`, `paused`, `succeeded`, `failed`, `aborted`, `undone`, or `interrupted`:
+    /// `running`, `waiting`, `paused`, `succeeded`, `failed`, `aborted`, `undone`, `superseded`, or `interrupted`:
     /// unfinished, and no engine drives it.
     pub state: String,
     /// Whether an engine drives it now.
@@ -138,6 +138,20 @@ pub struct RunView {
     pub owner: Option<String>,
     /// Who started it.
     pub starter: String,
+    /// Who commands it.
+    pub commander: String,
+    /// Who is offered the command and has not taken it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<String>,
+    /// The run in whose place it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// The run that goes on in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<String>,
+    /// The steps that are held back and have still something to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
     /// When it was created, RFC 3339.
     pub created: String,
     /// When the last event happened, RFC 3339.
@@ -226,6 +240,11 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         environment: state.plan.environment.clone(),
         owner: state.plan.owner.clone(),
         starter: state.starter.name.clone(),
+        commander: state.commander.name.clone(),
+        offered_to: state.offer.as_ref().map(|offer| offer.to.clone()),
+        continues: state.continues.as_ref().map(ToString::to_string),
+        superseded_by: state.superseded_by.as_ref().map(ToString::to_string),
+        held: held(state),
         created: rfc3339(state.created),
         last: rfc3339(state.last),
         ended: state.ended.map(rfc3339),
@@ -288,10 +307,17 @@ fn weakest(step: &StepRun) -> Option<Reversibility> {
     made.or_else(|| step.prepared.as_ref().map(|prepared| prepared.reversibility()))
 }
 
+fn held(state: &RunState) -> Vec<String> {
+    let open = |ix: &&StepIx| state.step(**ix).is_some_and(|step| !step.state.is_rest());
+    let name = |ix: &StepIx| state.plan_step(*ix).map(|step| step.id.to_string());
+    state.held.iter().filter(open).filter_map(name).collect()
+}
+
 /// What goes on by itself: what is under way, else what is ready, else what waits for answers alone.
 fn next(state: &RunState) -> Vec<String> {
     let name = |ix: &StepIx| state.plan_step(*ix).map(|step| step.id.to_string());
-    let under_way: Vec<String> = state.active.union(&state.ready).filter_map(name).collect();
+    let free = state.ready.difference(&state.held).copied().collect();
+    let under_way: Vec<String> = state.active.union(&free).filter_map(name).collect();
     if !under_way.is_empty() || state.status().is_end() {
         return under_way;
     }
@@ -464,7 +490,7 @@ fn evidence(step: &StepRun) -> String {
 fn go_on(state: &RunState, word: &str, wants: &[Want]) -> Option<String> {
     let resume = || format!("backout resume {}", state.run);
     match word {
-        "succeeded" | "undone" | "running" if wants.is_empty() => None,
+        "succeeded" | "undone" | "superseded" | "running" if wants.is_empty() => None,
         _ if state.closed => None,
         "interrupted" | "paused" | "aborted" => Some(resume()),
         _ => wants.first().and_then(|want| want.commands.first().cloned()),

@@ -108,6 +108,15 @@ pub struct StepView {
     /// What to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Whether it is held back: nothing new of it begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// Who changed what its action takes, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_by: Option<String>,
+    /// Whether an earlier run did it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// What later steps may use.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
@@ -136,6 +145,9 @@ pub(super) fn step_view(
         guarantee,
         wait: wait_view(&step.state),
         effects: effects(state, planned, step),
+        held: state.held.contains(&ix) && !step.state.is_rest(),
+        edited_by: step.edited.as_ref().map(|by| by.name.clone()),
+        adopted: step.adopted,
         difference: prepared.map(Prepared::difference).unwrap_or_default(),
         hazards: prepared.map(|p| p.all_hazards().cloned().collect()).unwrap_or_default(),
         reversibility: prepared.map(|p| p.reversibility().word().to_owned()),

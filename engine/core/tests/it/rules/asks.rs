@@ -40,17 +40,30 @@ fn what_a_person_may_ask_of_a_step_is_as_the_page_says() {
             let asks = [
                 Ask::Approve { step: a(), consent: None },
                 Ask::Reject { step: a() },
-                Ask::Retry { step: a() },
+                Ask::Retry { step: a(), with: None },
                 Ask::Skip { step: a() },
                 settle(done()),
                 settle(Verdict::NotDone),
+                Ask::Hold { steps: vec![a()] },
+                Ask::Part { steps: vec![a()] },
+                Ask::Insert { steps: vec![step("new", &[])], before: vec![a()] },
             ];
             let word = step_word(&run.state().steps[0]);
             std::iter::once(word).chain(asks.map(|ask| answer(run, ask))).collect()
         })
         .collect();
-    let head =
-        ["state", "approve", "reject", "retry", "skip", "settle --done", "settle --not-done"];
+    let head = [
+        "state",
+        "approve",
+        "reject",
+        "retry",
+        "skip",
+        "settle --done",
+        "settle --not-done",
+        "hold",
+        "part",
+        "insert before",
+    ];
     check_table("asks of a step", &head, &rows);
 }
 
@@ -65,13 +78,28 @@ fn what_a_person_may_ask_of_a_run_is_as_the_page_says() {
                 Ask::Abort,
                 Ask::Undo,
                 Ask::Close,
-                Ask::Insert { steps: vec![step("new", &[])] },
+                Ask::Insert { steps: vec![step("new", &[])], before: Vec::new() },
                 Ask::Note { step: None, text: "hm".into() },
+                Ask::HandOver { to: "bob".into() },
+                Ask::TakeCommand,
+                Ask::Supersede { by: "r1".into() },
             ];
             let word = phase_word(run.state());
             std::iter::once(word).chain(asks.map(|ask| answer(run, ask))).collect()
         })
         .collect();
-    let head = ["run", "pause", "resume", "abort", "undo", "close", "insert", "note"];
+    let head = [
+        "run",
+        "pause",
+        "resume",
+        "abort",
+        "undo",
+        "close",
+        "insert",
+        "note",
+        "hand over to bob",
+        "take command",
+        "supersede",
+    ];
     check_table("asks of a run", &head, &rows);
 }

@@ -34,6 +34,8 @@ pub(super) fn all_runs() -> Vec<Folded> {
         vec![stop(false), end(RunEnd::Aborted)],
         vec![undo(), end(RunEnd::Undone)],
         vec![end(RunEnd::Failed), Event::RunClosed],
+        vec![Event::CommandOffered { to: "bob".into() }],
+        vec![Event::RunSuperseded { by: "r1".into() }],
     ];
     ways.into_iter().map(|way| Folded::new(plan(vec![])).with(way)).collect()
 }
@@ -48,11 +50,18 @@ fn all_events(undos: u32) -> Vec<Event> {
         stop(false),
         Event::RunClosed,
         Event::UndoBegun { undo: undos + 1 },
-        Event::StepsInserted { steps: vec![step("new", &[])] },
-        Event::StepsInserted { steps: vec![put_back] },
+        Event::StepsInserted { steps: vec![step("new", &[])], before: Vec::new() },
+        Event::StepsInserted { steps: vec![put_back], before: Vec::new() },
         Event::EngineAttached { engine: String::new() },
         Event::EngineDetached { why: String::new() },
         Event::NoteTaken { step: None, text: "hm".into() },
+        Event::StepsHeld { steps: Vec::new() },
+        Event::StepsFreed { steps: Vec::new() },
+        Event::StepsAdopted { from: "r1".into(), steps: Vec::new() },
+        Event::RunSuperseded { by: "r1".into() },
+        Event::LocksYielded { targets: Vec::new() },
+        Event::CommandOffered { to: "bob".into() },
+        Event::CommandTaken,
     ];
     let ends = [RunEnd::Succeeded, RunEnd::Failed, RunEnd::Aborted, RunEnd::Undone];
     events.extend(ends.map(end));

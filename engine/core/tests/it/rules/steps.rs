@@ -140,7 +140,7 @@ fn all_events(attempt: u32) -> Vec<Event> {
         Event::StepSkipped { step: a(), by: SkipCause::Person },
         Event::StepCancelled { step: a() },
         Event::StepUndone { step: a() },
-        Event::StepReopened { step: a() },
+        Event::StepReopened { step: a(), with: None },
         alarm(),
         Event::WatchCalm { step: a() },
         Event::WatchHeld { step: a() },

@@ -29,7 +29,7 @@ use store::Store;
 use world::{Answer, World};
 
 /// Seeds of an ordinary test run: some ten seconds on one core without optimisation.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 2_500;
 /// When all trouble ends, milliseconds of the virtual clock.
 const CALM_MS: u64 = 30_000;
 /// Happenings by which everything must be over.

@@ -32,13 +32,13 @@ pub(crate) fn whim(rng: &mut Rng, run: &RunState, world: &mut World) -> Ask {
     let step = run.plan.steps.get(at).map_or("none".into(), |step| step.id.clone());
     if matches!(run.phase, Phase::Stopping(_)) {
         let note = Ask::Note { step: None, text: "why?".into() };
-        let asks = [Ask::Resume, Ask::Abort, Ask::Undo, Ask::Pause, note];
+        let asks = [Ask::Resume, Ask::Abort, Ask::Undo, Ask::Pause, note.clone(), note];
         return rng.pick(&asks).unwrap().clone();
     }
-    match rng.below(24) {
+    match rng.below(31) {
         0..=2 => Ask::Pause,
         3..=6 => Ask::Resume,
-        7 | 8 => Ask::Retry { step },
+        7 | 8 => Ask::Retry { step, with: None },
         9 => Ask::Skip { step },
         10 => Ask::Reject { step },
         11 => Ask::Abort,
@@ -47,9 +47,16 @@ pub(crate) fn whim(rng: &mut Rng, run: &RunState, world: &mut World) -> Ask {
         14 => Ask::Note { step: None, text: "hm".into() },
         15 => {
             let at = u64::try_from(run.plan.steps.len()).unwrap();
-            Ask::Insert { steps: vec![random_step(rng, run.run.as_str(), at)] }
+            Ask::Insert { steps: vec![random_step(rng, run.run.as_str(), at)], before: Vec::new() }
         }
         16 => Ask::Approve { step, consent: None },
+        17 => Ask::Hold { steps: vec![step] },
+        18 => Ask::Free { steps: vec![step] },
+        19 => Ask::Part { steps: vec![step] },
+        20 => Ask::HandOver { to: (*rng.pick(&NAMES).unwrap()).into() },
+        21 => Ask::TakeCommand,
+        22 => Ask::Yield { targets: run.locks.keys().take(1).cloned().collect() },
+        23 if rng.chance(100) => Ask::Supersede { by: "r9".into() },
         _ => answer(rng, run, world).unwrap_or(Ask::Note { step: Some(step), text: "ok".into() }),
     }
 }
@@ -80,7 +87,7 @@ pub(crate) fn answer(rng: &mut Rng, run: &RunState, world: &mut World) -> Option
             Ask::Settle { step: from.clone(), effect: None, verdict: done, evidence: None }
         }
         _ => match rng.below(4) {
-            0 => Ask::Retry { step },
+            0 => Ask::Retry { step, with: None },
             1 => Ask::Skip { step },
             2 => settle(done, None),
             _ => settle(Verdict::NotDone, None),
@@ -95,7 +102,7 @@ fn alarmed(rng: &mut Rng, run: &RunState) -> Option<Ask> {
     let settle =
         |verdict| Ask::Settle { step: step.clone(), effect: None, verdict, evidence: None };
     Some(match rng.below(4) {
-        0 | 1 => Ask::Retry { step },
+        0 | 1 => Ask::Retry { step, with: None },
         2 => settle(Verdict::Done { output: json!(null) }),
         _ => settle(Verdict::NotDone),
     })
@@ -119,7 +126,7 @@ fn truth(
 pub(crate) fn help(rng: &mut Rng, run: &RunState, world: &mut World) -> Option<Ask> {
     match &run.phase {
         Phase::Ended(_) => None,
-        _ if run.paused => Some(Ask::Resume),
+        _ if run.paused || run.holds_back() => Some(Ask::Resume),
         // Two runs, each of which holds what the other waits for: a person ends one.
         _ if waits_for_locks(run) => rng.chance(100).then_some(Ask::Abort),
         _ => answer(rng, run, world),

@@ -183,8 +183,8 @@ impl Shell {
         self.durable = self.run.seq();
         self.alive = true;
         if journal.is_empty() {
-            let plan = self.plan.clone();
-            let create = Command::Create { run: self.id.clone(), plan, text: String::new() };
+            let plan = (*self.plan).clone();
+            let create = Command::create(self.id.clone(), plan, String::new());
             self.give(store, now, &super::people::starter(), &create)?;
         }
         let attach = Command::Attach { engine: "sim".into() };

@@ -17,11 +17,19 @@ pub(crate) struct Store {
 impl Store {
     /// Makes a batch durable. The end of a run lets go of what it held.
     pub(crate) fn append(&mut self, run: &RunId, batch: Vec<Recorded>) {
-        if batch.iter().any(|recorded| matches!(recorded.event, Event::RunEnded { .. })) {
-            let before = self.locks.len();
-            self.locks.retain(|_, (holder, ..)| holder != run);
-            self.releases += u64::from(self.locks.len() < before);
+        let before = self.locks.len();
+        for recorded in &batch {
+            match &recorded.event {
+                Event::RunEnded { .. } | Event::RunSuperseded { .. } => {
+                    self.locks.retain(|_, (holder, ..)| holder != run);
+                }
+                Event::LocksYielded { targets } => self
+                    .locks
+                    .retain(|target, (holder, ..)| holder != run || !targets.contains(target)),
+                _ => {}
+            }
         }
+        self.releases += u64::from(self.locks.len() < before);
         self.journals.entry(run.clone()).or_default().extend(batch);
     }
 
