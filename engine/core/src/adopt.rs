@@ -1,6 +1,7 @@
 //! What a run takes over from an earlier one, whose runbook was wrong: the outcomes of steps that the
 //! corrected runbook leaves as they were.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::plan::{Plan, PlanStep, Role};
 use crate::state::{Made, RunState, StepRun, StepState};
 
 /// What an earlier run did of one step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Adopted {
     /// The step; it has the same name in both runs.
     pub step: StepId,
@@ -23,7 +24,7 @@ pub struct Adopted {
 }
 
 /// How an adopted step ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Whether it changed anything.
     pub changed: bool,
@@ -36,7 +37,7 @@ pub struct Outcome {
 }
 
 /// All that is taken over from one run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Adoption {
     /// The earlier run.
     pub from: RunId,

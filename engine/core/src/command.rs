@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::contract::{Outcome, PrepareFailure, Prepared, Reverted, Settled};
 use crate::adopt::Adoption;
+use crate::contract::{Outcome, PrepareFailure, Prepared, Reverted, Settled};
 use crate::event::{Holder, Sending};
 use crate::id::{RunId, StepId, TargetId};
 use crate::plan::{Plan, PlanStep};

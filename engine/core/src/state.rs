@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -193,7 +194,7 @@ pub struct EffectRun {
 }
 
 /// An effect that was made, or partly: what an undo puts back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Made {
     /// Where the journal says so; an undo goes backwards by it.
     pub seq: Seq,

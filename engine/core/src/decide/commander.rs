@@ -130,8 +130,9 @@ pub(super) fn take_command(run: &RunState, cause: &Cause) -> Decision {
     };
     if offer.to != cause.actor.name && !cause.break_glass {
         let message = format!("the command is offered to {}, not to you", offer.to);
-        return Err(Rejection::new(message)
-            .help("if neither can be reached: --break-glass --reason TEXT"));
+        return Err(
+            Rejection::new(message).help("if neither can be reached: --break-glass --reason TEXT")
+        );
     }
     Ok(vec![Event::CommandTaken])
 }
@@ -206,10 +207,8 @@ impl RunState {
     /// it did the outcome is known.
     pub(crate) fn may_be_superseded(&self) -> bool {
         use crate::event::RunEnd;
-        let open = matches!(
-            self.phase,
-            Phase::Forward | Phase::Ended(RunEnd::Failed | RunEnd::Aborted)
-        );
+        let open =
+            matches!(self.phase, Phase::Forward | Phase::Ended(RunEnd::Failed | RunEnd::Aborted));
         open && self.undos == 0 && self.unsettled().is_none()
     }
 

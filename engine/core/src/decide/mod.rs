@@ -93,9 +93,8 @@ pub fn claims(run: Option<&RunState>, events: &[Event]) -> Vec<TargetId> {
 
 /// The targets that these events let go.
 pub fn releases(run: Option<&RunState>, events: &[Event]) -> Vec<TargetId> {
-    let ends = |event: &Event| {
-        matches!(event, Event::RunEnded { .. } | Event::RunSuperseded { .. })
-    };
+    let ends =
+        |event: &Event| matches!(event, Event::RunEnded { .. } | Event::RunSuperseded { .. });
     if events.iter().any(ends) {
         return run.map(|run| run.locks.keys().cloned().collect()).unwrap_or_default();
     }

@@ -49,7 +49,10 @@ fn fits(cause: &Cause, ask: &Ask) -> Result<(), Rejection> {
     let reason = cause.reason.as_deref().unwrap_or_default();
     let weighty = matches!(
         ask,
-        Ask::Skip { .. } | Ask::Settle { .. } | Ask::Yield { .. } | Ask::Retry { with: Some(_), .. }
+        Ask::Skip { .. }
+            | Ask::Settle { .. }
+            | Ask::Yield { .. }
+            | Ask::Retry { with: Some(_), .. }
     );
     let needs_reason = cause.break_glass || weighty;
     if needs_reason && reason.trim().is_empty() {
