@@ -13,21 +13,25 @@ use crate::tree::{Kind, Node, Span};
 
 /// A value and its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) span: Span,
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub span: Span,
 }
 
 /// The fields of one struct, each known and written once.
-pub(crate) struct Record<'n, 'a> {
+#[derive(Debug)]
+pub struct Record<'n, 'a> {
     doc: &'static StructDoc,
-    pub(crate) span: Span,
+    /// The place of the whole struct.
+    pub span: Span,
     fields: Vec<(&'a str, &'n Node<'a>)>,
 }
 
 impl<'n, 'a> Record<'n, 'a> {
     /// Opens a struct; nothing where the node is something else.
-    pub(crate) fn open(
+    pub fn open(
         node: &'n Node<'a>,
         doc: &'static StructDoc,
         problems: &mut Vec<Problem>,
@@ -77,7 +81,7 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 
     /// The value of a field; nothing where it is left out or `None`.
-    pub(crate) fn get(&self, name: &str) -> Option<&'n Node<'a>> {
+    pub fn get(&self, name: &str) -> Option<&'n Node<'a>> {
         debug_assert!(self.doc.fields.iter().any(|field| field.name == name), "{name}");
         let (_, node) = self.fields.iter().find(|(written, _)| *written == name)?;
         let node = node.bare();
@@ -85,12 +89,12 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 
     /// Whether the field is written, readable or not.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Reports a field that must be there.
-    pub(crate) fn require(&self, name: &str, problems: &mut Vec<Problem>) {
+    pub fn require(&self, name: &str, problems: &mut Vec<Problem>) {
         if !self.has(name) {
             let message = format!("`{}` is missing in `{}`", name, self.doc.name);
             let end = self.span.end.saturating_sub(1).max(self.span.start);
@@ -104,7 +108,8 @@ impl<'n, 'a> Record<'n, 'a> {
         }
     }
 
-    pub(crate) fn text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<At<&'n str>> {
+    /// A text and its place.
+    pub fn text(&self, name: &str, problems: &mut Vec<Problem>) -> Option<At<&'n str>> {
         text(self.get(name)?, problems)
     }
 
@@ -113,11 +118,13 @@ impl<'n, 'a> Record<'n, 'a> {
         self.text(name, problems).map(|text| text.value.to_owned()).unwrap_or_default()
     }
 
-    pub(crate) fn owned(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
+    /// A text as an owned value.
+    pub fn owned(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
         self.text(name, problems).map(|text| text.value.to_owned())
     }
 
-    pub(crate) fn boolean(&self, name: &str, problems: &mut Vec<Problem>) -> Option<bool> {
+    /// `true` or `false`.
+    pub fn boolean(&self, name: &str, problems: &mut Vec<Problem>) -> Option<bool> {
         let node = self.get(name)?;
         match node.kind {
             Kind::Bool(bool) => Some(bool),
@@ -126,7 +133,7 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 
     /// A whole number between two others.
-    pub(crate) fn whole(
+    pub fn whole(
         &self,
         name: &str,
         (least, most, limit): (u32, u32, &str),
@@ -189,7 +196,8 @@ impl<'n, 'a> Record<'n, 'a> {
         None
     }
 
-    pub(crate) fn list(&self, name: &str, problems: &mut Vec<Problem>) -> Option<&'n [Node<'a>]> {
+    /// A list.
+    pub fn list(&self, name: &str, problems: &mut Vec<Problem>) -> Option<&'n [Node<'a>]> {
         let node = self.get(name)?;
         match &node.kind {
             Kind::List(items) => Some(items),
@@ -197,13 +205,9 @@ impl<'n, 'a> Record<'n, 'a> {
         }
     }
 
-    pub(crate) fn texts(
-        &self,
-        name: &str,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Vec<At<&'n str>>> {
-        let items = self.list(name, problems)?;
-        Some(items.iter().filter_map(|item| text(item.bare(), problems)).collect())
+    /// The texts of a list, with their places.
+    pub fn texts(&self, name: &str, problems: &mut Vec<Problem>) -> Option<Vec<At<&'n str>>> {
+        texts(self.get(name)?, problems)
     }
 
     /// A list of texts, owned; empty where there is none.
@@ -213,7 +217,7 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 
     /// One of some words, bare or as a text.
-    pub(crate) fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &self,
         name: &str,
         words: &[(&str, T)],
@@ -239,7 +243,7 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 
     /// The entries of a map with texts as keys, or of a struct, each key once.
-    pub(crate) fn entries(
+    pub fn entries(
         &self,
         name: &str,
         problems: &mut Vec<Problem>,
@@ -274,7 +278,18 @@ impl<'n, 'a> Record<'n, 'a> {
     }
 }
 
-pub(crate) fn text<'n>(node: &'n Node<'_>, problems: &mut Vec<Problem>) -> Option<At<&'n str>> {
+/// The texts of a node that is a list, with their places.
+pub fn texts<'n>(node: &'n Node<'_>, problems: &mut Vec<Problem>) -> Option<Vec<At<&'n str>>> {
+    match &node.kind {
+        Kind::List(items) => {
+            Some(items.iter().filter_map(|item| text(item.bare(), problems)).collect())
+        }
+        _ => refuse(node, "a list `[…]`", problems),
+    }
+}
+
+/// The text of a node, with its place.
+pub fn text<'n>(node: &'n Node<'_>, problems: &mut Vec<Problem>) -> Option<At<&'n str>> {
     match &node.kind {
         Kind::Text(text) => Some(At { value: text, span: node.span }),
         _ => refuse(node, "a text", problems),

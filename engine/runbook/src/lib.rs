@@ -28,6 +28,7 @@ mod read;
 mod reference;
 mod releases;
 mod render;
+pub mod ron_file;
 mod scan;
 mod schema;
 mod source;

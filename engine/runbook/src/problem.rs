@@ -127,8 +127,8 @@ impl<'a> Lines<'a> {
 const PROBLEMS_MAX: usize = 1_000;
 
 /// Sorts problems by place, fills in lines and columns, and leaves out what is beyond
-/// [`PROBLEMS_MAX`].
-pub(crate) fn settle(problems: &mut Vec<Problem>, text: &str) {
+/// `PROBLEMS_MAX`.
+pub fn settle(problems: &mut Vec<Problem>, text: &str) {
     if problems.is_empty() {
         return;
     }
@@ -162,7 +162,7 @@ pub(crate) fn nearest<'n>(
 }
 
 /// Advice for a wrong name: the nearest right one, else all of them.
-pub(crate) fn advice(wrong: &str, kind: &str, names: &[&str]) -> Option<String> {
+pub fn advice(wrong: &str, kind: &str, names: &[&str]) -> Option<String> {
     /// Names listed before the list is cut.
     const LISTED_MAX: usize = 30;
     if let Some(near) = nearest(wrong, names.iter().copied()) {

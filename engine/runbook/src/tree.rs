@@ -7,16 +7,16 @@ use serde_json::{Map, Value};
 
 /// Byte offsets in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
+pub struct Span {
     /// The first byte.
-    pub(crate) start: usize,
+    pub start: usize,
     /// After the last byte.
-    pub(crate) end: usize,
+    pub end: usize,
 }
 
 impl Span {
     /// From one offset to another.
-    pub(crate) fn new(start: usize, end: usize) -> Self {
+    pub fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 }
@@ -47,11 +47,11 @@ pub(crate) struct Field<'a> {
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node<'a> {
+pub struct Node<'a> {
     /// The value.
     pub(crate) kind: Kind<'a>,
     /// Its place.
-    pub(crate) span: Span,
+    pub span: Span,
 }
 
 /// A RON value.

@@ -1,0 +1,144 @@
+//! The one table of who may do what. The layer, the views and the page in the documentation are all
+//! made from it; what stands in no row is for admins alone.
+
+use axum::http::Method;
+
+use crate::role::Role;
+
+/// Which part of the policy file has a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `run`: who may run this runbook.
+    Run,
+    /// `approve`: who may approve this step.
+    Approve,
+    /// None.
+    Nothing,
+}
+
+/// One thing that can be asked of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct AskRule {
+    /// The word of [`backout_core::command::Ask`].
+    pub ask: &'static str,
+    /// Roles that may, beside admin.
+    pub roles: &'static [Role],
+    /// Roles that may where they break the glass: with a reason, against the policy, and marked on
+    /// every later view.
+    pub broken: &'static [Role],
+    /// What the policy may say about it.
+    pub part: Part,
+    /// What it does.
+    pub does: &'static str,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Everybody, also a stranger.
+    Nothing,
+    /// Somebody with one of these roles, or an admin.
+    Roles(&'static [Role]),
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteRule {
+    /// `GET` stands for `HEAD` too.
+    pub method: &'static str,
+    /// As the router has it, `/api/v1/runs/{run}`; a `*` at the end is any rest.
+    pub path: &'static str,
+    /// Who may.
+    pub needs: Needs,
+    /// What it is for.
+    pub does: &'static str,
+}
+
+const ANYBODY: &[Role] = &[Role::Viewer, Role::Operator, Role::Approver];
+const OPERATOR: &[Role] = &[Role::Operator];
+const APPROVER: &[Role] = &[Role::Approver];
+const ACTING: &[Role] = &[Role::Operator, Role::Approver];
+
+const fn ask(ask: &'static str, roles: &'static [Role], part: Part, does: &'static str) -> AskRule {
+    AskRule { ask, roles, broken: roles, part, does }
+}
+
+const fn ask_broken(rule: AskRule, broken: &'static [Role]) -> AskRule {
+    AskRule { broken, ..rule }
+}
+
+/// To make a run, as the views and the policy call it.
+pub const START: AskRule = ask("start", OPERATOR, Part::Run, "start a run");
+
+/// Everything that can be asked of a run.
+pub const ASKS: &[AskRule] = &[
+    ask("pause", OPERATOR, Part::Run, "start nothing new until resumed"),
+    ask("resume", OPERATOR, Part::Run, "go on, also after a failure or an abort"),
+    ask_broken(ask("approve", APPROVER, Part::Approve, "say yes to what a step would do"), ACTING),
+    ask("reject", APPROVER, Part::Approve, "say no: the step fails"),
+    ask("retry", OPERATOR, Part::Run, "try a step again"),
+    ask("skip", OPERATOR, Part::Run, "leave a step out"),
+    ask("settle", OPERATOR, Part::Run, "say what became of a step in doubt"),
+    ask("abort", OPERATOR, Part::Run, "finish what is in flight, start nothing more"),
+    ask("undo", OPERATOR, Part::Run, "put back what was made"),
+    ask("note", ACTING, Part::Nothing, "write something into the record"),
+    ask("close", OPERATOR, Part::Run, "end it for good"),
+    ask("insert", OPERATOR, Part::Run, "add steps to the plan"),
+];
+
+const fn get(path: &'static str, does: &'static str) -> RouteRule {
+    RouteRule { method: "GET", path, needs: Needs::Roles(ANYBODY), does }
+}
+
+const fn post(path: &'static str, roles: &'static [Role], does: &'static str) -> RouteRule {
+    RouteRule { method: "POST", path, needs: Needs::Roles(roles), does }
+}
+
+const fn open(method: &'static str, path: &'static str, does: &'static str) -> RouteRule {
+    RouteRule { method, path, needs: Needs::Nothing, does }
+}
+
+/// Every route, but those that only read: each `GET` without a row of its own is for everybody with
+/// any role.
+pub const ROUTES: &[RouteRule] = &[
+    open("GET", "/healthz", "whether the process lives"),
+    open("GET", "/login", "the form that takes a token"),
+    open("POST", "/login", "keeps the token in the browser"),
+    open("POST", "/logout", "forgets it"),
+    get("*", "everything that reads: runs, events, views, metrics, the page"),
+    post("/api/v1/runs", OPERATOR, "start a run"),
+    post("/api/v1/runs/{run}/resume", OPERATOR, "take a run up"),
+    post("/api/v1/runs/{run}/ask", ACTING, "give a command; the table of commands says which"),
+];
+
+/// The row of a route; nothing where it has none.
+pub fn route(method: &Method, path: &str) -> Option<&'static RouteRule> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    ROUTES.iter().find(|rule| rule.method == method.as_str() && covers(rule.path, path))
+}
+
+fn covers(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => path.starts_with(start),
+        None => pattern == path,
+    }
+}
+
+/// The row of a command; nothing where it has none.
+pub fn of_ask(word: &str) -> Option<&'static AskRule> {
+    if word == START.ask {
+        return Some(&START);
+    }
+    ASKS.iter().find(|rule| rule.ask == word)
+}
+
+/// Whether one of these roles is among those that may. Admins always may.
+pub fn allows(needed: &[Role], roles: &[Role]) -> bool {
+    roles.iter().any(|role| *role == Role::Admin || needed.contains(role))
+}
+
+/// Roles in words, for people.
+pub(crate) fn listed(roles: &[Role]) -> String {
+    let words: Vec<&str> = roles.iter().chain([&Role::Admin]).map(|role| role.word()).collect();
+    words.join(" or ")
+}
