@@ -110,6 +110,12 @@ pub(crate) enum Verb {
     Abort(command::ask::Abort),
     /// Put back what a run did, in reverse order
     Undo(command::ask::Undo),
+    /// Add a step that a person does by hand
+    Insert(command::insert::Args),
+    /// Show who holds which target; take one over, or hold one
+    Lock(command::lock::Args),
+    /// Offer the command of a run to somebody, with all they need to know; or take it
+    Handover(command::handover::Args),
     /// Write something down in a run's record
     Note(command::ask::Note),
     /// End a run for good: nothing reopens it
@@ -128,6 +134,9 @@ pub(crate) enum Verb {
     Plugins(command::plugins::Args),
     /// Roll back a small real deployment, with a crash half way, and show the proof
     Demo(command::demo::Args),
+    /// An engine that ends with its runs
+    #[command(hide = true)]
+    Background(command::background::Args),
     /// Print completions for a shell, or manual pages
     Completions(command::completions::Args),
 }

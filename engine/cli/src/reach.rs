@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use backout_core::command::Ask;
 use backout_core::id::{RunId, Seq};
-use backout_core::plan::Plan;
 use backout_runtime::crash::CrashPoint;
-use backout_runtime::{Engine, Host, Options, SystemClock};
+use backout_runtime::{Engine, Host, Options, Start, SystemClock};
 use backout_server::Face;
 use backout_server::client::{Client, ClientError};
 use backout_server::socket::{self, Served};
@@ -78,17 +77,12 @@ impl Reach {
     }
 
     /// Makes a run and drives it.
-    pub(crate) async fn start(
-        &self,
-        run: RunId,
-        plan: Plan,
-        text: String,
-        by: By,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn start(&self, run: RunId, start: Start, by: By) -> Result<(), Failure> {
         match self {
-            Self::Here(here) => Ok(here.engine.start(run, plan, text, by.cause()).await?),
+            Self::Here(here) => Ok(here.engine.begin(run, start, by.cause()).await?),
             Self::There(client, _) => {
-                client.start(&StartRequest { run, plan, text, by }).await?;
+                let Start { plan, text, part, adopt } = start;
+                client.start(&StartRequest { run, plan, text, part, adopt, by }).await?;
                 Ok(())
             }
         }
@@ -172,6 +166,14 @@ impl Reach {
         match self {
             Self::Here(here) => Some(&here.unfinished),
             Self::There(..) => None,
+        }
+    }
+
+    /// Whether the engine of this process drives any run.
+    pub(crate) fn drives(&self) -> bool {
+        match self {
+            Self::Here(here) => !here.engine.driven().is_empty(),
+            Self::There(..) => false,
         }
     }
 

@@ -73,9 +73,9 @@ async fn start(
     State(face): State<Face>,
     Asked(request): Asked<StartRequest>,
 ) -> Result<Json<RunReply>, Problem> {
-    let StartRequest { run, plan, text, by } = request;
+    let (run, start, by) = request.parts();
     let run = known_shape(run.as_str())?;
-    face.engine.start(run.clone(), plan, text, by.cause()).await?;
+    face.engine.begin(run.clone(), start, by.cause()).await?;
     Ok(Json(RunReply { run }))
 }
 

@@ -1,9 +1,11 @@
 //! What goes over the wire, beside the views.
 
+use backout_core::adopt::Adoption;
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause, Recorded};
-use backout_core::id::{CommandId, RunId};
+use backout_core::id::{CommandId, RunId, StepId};
 use backout_core::plan::Plan;
+use backout_runtime::Start;
 use serde::{Deserialize, Serialize};
 
 use crate::groups;
@@ -66,8 +68,22 @@ pub struct StartRequest {
     pub plan: Plan,
     /// The file it was made from.
     pub text: String,
+    /// What only is to be done for now: these steps and what they need; empty is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part: Vec<StepId>,
+    /// What an earlier run did already; that run ends, and this one goes on in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adoption>,
     /// Who and why.
     pub by: By,
+}
+
+impl StartRequest {
+    /// What the engine is to make, and for whom.
+    pub fn parts(self) -> (RunId, Start, By) {
+        let Self { run, plan, text, part, adopt, by } = self;
+        (run, Start { plan, text, part, adopt }, by)
+    }
 }
 
 /// `POST /api/v1/runs/{id}/resume`: take a run up and drive it.

@@ -5,6 +5,7 @@ use backout_core::event::Wait;
 use backout_core::id::{RunId, StepId, StepIx};
 use backout_core::state::{RunState, RunStatus, StepRun, StepState};
 use backout_server::view::counted;
+use serde_json::Value;
 
 use super::follow::GRACE_MS;
 use crate::app::App;
@@ -74,6 +75,9 @@ pub(crate) struct Reject {
 pub(crate) struct Retry {
     #[command(flatten)]
     on: OnStep,
+    /// Change a field of what its action takes; a value is JSON or plain text, `a.b` is inside `a`
+    #[arg(long = "set", value_name = "FIELD=VALUE", value_parser = crate::params::pair, requires = "reason")]
+    set: Vec<(String, String)>,
 }
 
 /// Arguments of `skip`.
@@ -98,6 +102,9 @@ pub(crate) struct Skip {
 pub(crate) struct Pause {
     #[command(flatten)]
     on: OnRun,
+    /// Hold back only the branch that begins here: this step and those that need it; may be repeated
+    #[arg(long = "step", value_name = "STEP")]
+    steps: Vec<String>,
 }
 
 /// Arguments of `abort`.
@@ -170,7 +177,37 @@ pub(crate) fn retry(app: &App, args: Retry) -> Result<Exit, Failure> {
         );
         open || step.watched.alarm.is_some()
     })?;
-    give(app, &aim.run, Ask::Retry { step: aim.step, with: None }, args.on.reason, false)
+    let with = if args.set.is_empty() { None } else { Some(changed(&aim, args.set)?) };
+    give(app, &aim.run, Ask::Retry { step: aim.step, with }, args.on.reason, false)
+}
+
+/// What the step's action took last, with some fields changed.
+fn changed(aim: &Aim, set: Vec<(String, String)>) -> Result<Value, Failure> {
+    let step = aim.state.find(&aim.step).map(|(_, _, step)| step);
+    let mut input = match step.filter(|step| step.attempt > 0) {
+        Some(step) => step.input.clone(),
+        None => {
+            let message = format!("`{}` has not begun: its input is not known yet", aim.step);
+            return Err(Failure::usage(
+                message,
+                "let it begin, or correct the runbook and: \
+                 backout run FILE --continue RUN",
+            ));
+        }
+    };
+    for (field, text) in set {
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        let path = format!("/{}", field.replace('.', "/"));
+        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+        match input.pointer_mut(parent) {
+            Some(Value::Object(fields)) => drop(fields.insert(name.to_owned(), value)),
+            _ => {
+                let message = format!("what `{}` takes has no `{field}`", aim.step);
+                return Err(Failure::usage(message, "backout status RUN --json shows its input"));
+            }
+        }
+    }
+    Ok(input)
 }
 
 /// Leaves a step out, having shown what goes on because of it.
@@ -191,7 +228,13 @@ pub(crate) fn skip(app: &App, args: Skip) -> Result<Exit, Failure> {
 
 /// Starts nothing new.
 pub(crate) fn pause(app: &App, args: Pause) -> Result<Exit, Failure> {
-    on_run(app, args.on, Ask::Pause)
+    if args.steps.is_empty() {
+        return on_run(app, args.on, Ask::Pause);
+    }
+    let reading = Reading::open(app)?;
+    let run = reading.find(&args.on.run)?;
+    let steps = named(&reading.state(&run)?, &args.steps)?;
+    give(app, &run, Ask::Hold { steps }, args.on.reason, false)
 }
 
 /// Finishes what is in flight and starts nothing more.
@@ -272,6 +315,11 @@ impl Aim {
         let hazards = prepared.all_hazards().map(|h| format!("hazard {}: {}", h.code, h.text));
         prepared.difference().into_iter().chain(hazards).collect()
     }
+}
+
+/// Steps by their names.
+pub(crate) fn named(state: &RunState, texts: &[String]) -> Result<Vec<StepId>, Failure> {
+    texts.iter().map(|text| existing(state, text)).collect()
 }
 
 /// A step by its name; a wrong name is answered with the right ones.

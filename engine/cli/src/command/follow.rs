@@ -11,7 +11,7 @@ use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 use backout_runtime::Host;
 use backout_server::client::ClientError;
-use backout_server::view::{RunFacts, RunView, Want, duration, run_view};
+use backout_server::view::{RunFacts, RunView, Want, counted, duration, run_view};
 use backout_server::wire::EventsPage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -134,7 +134,7 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Interrupt => "Ctrl-C",
             Self::Terminate => "SIGTERM",
@@ -286,6 +286,9 @@ impl<'a> Screen<'a> {
             return Ok(None);
         }
         let open: Vec<Want> = self.open_wants(state);
+        if status == RunStatus::Paused && !state.paused {
+            return self.part_done(state).map(Some);
+        }
         if self.in_place && !open.is_empty() {
             self.ask_first(&open);
             return Ok(None);
@@ -368,6 +371,17 @@ impl<'a> Screen<'a> {
             }
         }
         Ok(())
+    }
+
+    /// All that is not held back is done.
+    fn part_done(&self, state: &RunState) -> Result<Exit, Failure> {
+        let view = self.view(state);
+        let held = counted(view.held.len(), "step");
+        self.app.ui.data(&format!(
+            "run {}: the part is done, {held} held back\nto go on with the rest: backout resume {}",
+            view.run, view.run
+        ))?;
+        Ok(Exit::Done)
     }
 
     fn say_what_is_wanted(&self, view: &RunView) {

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and what it does.
 
 pub(crate) mod ask;
+pub(crate) mod background;
 pub(crate) mod by_hand;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -8,9 +9,13 @@ pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod graph;
+pub(crate) mod handover;
 pub(crate) mod history;
 pub(crate) mod import;
+pub(crate) mod insert;
+pub(crate) mod lock;
 pub(crate) mod new;
+pub(crate) mod part;
 pub(crate) mod plan;
 pub(crate) mod plugins;
 pub(crate) mod preflight;

@@ -1,5 +1,6 @@
 //! `resume`: takes up one run, or every interrupted one that is not stale.
 
+use backout_core::command::Ask;
 use backout_core::id::RunId;
 use backout_core::state::RunStatus;
 use backout_server::view::RunView;
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// The run, by any unique prefix or `latest`; without it, all interrupted ones that are not stale
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    /// Only free the branch that begins here, which was held back; may be repeated
+    #[arg(long = "step", value_name = "STEP", requires = "run")]
+    steps: Vec<String>,
     /// Take up a run that was imported from another store; it is no longer read-only here
     #[arg(long, requires_all = ["run", "reason"])]
     take_over: bool,
@@ -34,6 +38,11 @@ pub(crate) struct Args {
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
     let named = args.run.as_deref().map(|name| reading.find(name)).transpose()?;
+    if let Some(run) = named.as_ref().filter(|_| !args.steps.is_empty()) {
+        let steps = super::ask::named(&reading.state(run)?, &args.steps)?;
+        let ask = Ask::Free { steps };
+        return super::ask::give(app, run, ask, args.reason.clone(), false);
+    }
     if named.is_none() && reading.names().is_empty() {
         return Ok(nothing(app, &reading));
     }

@@ -8,7 +8,7 @@ use backout_core::plan::Plan;
 use super::ask::agreed;
 use super::follow::{self, Manner};
 use super::plan::look;
-use super::preflight;
+use super::{background, part, preflight};
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::params::{self, ParamArgs};
@@ -25,7 +25,20 @@ pub(crate) struct Args {
     params: ParamArgs,
     /// Do not ask before it starts; needed without a terminal where the environment is protected
     #[arg(long, short)]
-    yes: bool,
+    pub(crate) yes: bool,
+    /// Only up to this step: it and what it needs, then pause with the rest still to do; may be
+    /// repeated
+    #[arg(long, value_name = "STEP")]
+    pub(crate) until: Vec<String>,
+    /// Only these steps; what they need is named and confirmed
+    #[arg(long, value_name = "STEP", num_args = 1.., conflicts_with = "until")]
+    pub(crate) only: Vec<String>,
+    /// Go on for a run whose runbook was wrong: adopt what it did and this file leaves as it was
+    #[arg(long = "continue", value_name = "RUN")]
+    pub(crate) continued: Option<String>,
+    /// Go on under an engine in the background, also after logout
+    #[arg(long)]
+    detach: bool,
     /// End with 4 as soon as nothing can go on without a person
     #[arg(long)]
     no_wait: bool,
@@ -44,7 +57,8 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         let report = app.block_on(look(&host, &loaded.plan))?;
         app.ui.say(&view::plan::report(&report, app.ui.width));
     }
-    if !allowed(app, &loaded.plan, args.yes)? {
+    let start = part::start(app, args, loaded)?;
+    if !allowed(app, &start.plan, args.yes)? {
         app.ui.say("nothing was started");
         return Ok(Exit::Done);
     }
@@ -52,10 +66,13 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let run = people::new_run()?;
     let by = people::by(args.reason.clone(), false)?;
     let manner = Manner { in_place: app.ui.interactive && !args.no_wait };
+    let name = start.plan.name.clone();
+    if args.detach {
+        return background::start(app, &folder, run, start, by);
+    }
     app.block_on(async {
         let mut reach = Reach::open(&app.ui, &folder, host).await?;
-        let name = loaded.plan.name.clone();
-        reach.start(run.clone(), loaded.plan, loaded.text, by).await?;
+        reach.start(run.clone(), start, by).await?;
         app.ui.data(&format!("run {run} of {name}"))?;
         let exit = follow::follow(app, &mut reach, &run, Seq(0), manner).await;
         reach.close("the command ended", follow::GRACE_MS).await;
