@@ -9,6 +9,7 @@
 mod around;
 mod checkout;
 mod cli;
+mod commander;
 mod containers;
 mod crash;
 mod demo;

@@ -173,7 +173,7 @@ fn hold(app: &App, targets: &[String], reason: String) -> Result<Exit, Failure> 
 fn plan(targets: &[String], reason: &str, now_ms: i64) -> Plan {
     let locks = targets.iter().map(|target| target.as_str().into()).collect();
     let lock = PlanStep {
-        action: "noop.noop".into(),
+        action: "noop.run".into(),
         with: serde_json::json!({}),
         title: "hold the targets".into(),
         locks,

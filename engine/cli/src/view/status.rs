@@ -81,6 +81,20 @@ fn marks(view: &RunView, width: usize) -> String {
     if view.undoing {
         let _ = writeln!(out, "{}", paint(WARN, "UNDOING: what it did is being put back"));
     }
+    if let Some(by) = &view.superseded_by {
+        let _ =
+            writeln!(out, "{}", paint(WARN, &format!("SUPERSEDED: run {by} goes on in its place")));
+    }
+    if let Some(from) = &view.continues {
+        let _ = writeln!(out, "goes on for run {from}, and adopted what that did");
+    }
+    if view.commander != view.starter {
+        let _ = writeln!(out, "commanded by {}", view.commander);
+    }
+    if let Some(to) = &view.offered_to {
+        let text = format!("the command is offered to {to}, and still {}'s", view.commander);
+        let _ = writeln!(out, "{}", paint(WARN, &text));
+    }
     // One that the run waits for stands among what is wanted, with its commands.
     if !view.wants.iter().any(|want| want.what == "alarm") {
         out.push_str(&alarms(&view.alarms, width));
@@ -171,6 +185,10 @@ fn groups(view: &RunView, width: usize) -> String {
         if !steps.is_empty() {
             out.push_str(&group(label, &steps, width));
         }
+    }
+    if !view.held.is_empty() {
+        let names: Vec<&str> = view.held.iter().map(String::as_str).collect();
+        out.push_str(&named("held back", names.len(), &names, width));
     }
     if view.ended.is_none() && !view.next.is_empty() {
         let names: Vec<&str> = view.next.iter().map(String::as_str).collect();
