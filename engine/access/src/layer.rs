@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,7 +14,7 @@ use crate::oidc::{BEARER_BYTES_MAX, Doubt, Verifier};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::rules::{self, Needs, RouteRule, listed};
-use crate::tls::Peer;
+use crate::tls::Certified;
 use crate::token::{Entry, PREFIX, Standing};
 use crate::tokens::Tokens;
 use crate::who::{How, Who};
@@ -229,8 +229,8 @@ fn shown(request: &Request) -> Option<Shown> {
     if let Some(token) = login::cookie(headers) {
         return Some(Shown::Cookie(token));
     }
-    let peer = request.extensions().get::<ConnectInfo<Peer>>()?;
-    peer.0.name.clone().map(Shown::Certificate)
+    let certified = request.extensions().get::<Certified>()?;
+    Some(Shown::Certificate(certified.0.clone()))
 }
 
 /// A request that changes something and that a browser sends by itself must come from our own pages.

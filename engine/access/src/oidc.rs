@@ -258,12 +258,12 @@ impl Verifier {
 /// Whether a key may have signed so: of the right kind, for signing, and not for something else. A
 /// symmetric key never does.
 fn fits(key: &Jwk, alg: Algorithm) -> bool {
-    let kind = match (&key.algorithm, alg) {
+    let kind = matches!(
+        (&key.algorithm, alg),
         (AlgorithmParameters::RSA(_), Algorithm::RS256)
-        | (AlgorithmParameters::EllipticCurve(_), Algorithm::ES256)
-        | (AlgorithmParameters::OctetKeyPair(_), Algorithm::EdDSA) => true,
-        _ => false,
-    };
+            | (AlgorithmParameters::EllipticCurve(_), Algorithm::ES256)
+            | (AlgorithmParameters::OctetKeyPair(_), Algorithm::EdDSA)
+    );
     let named = key.common.key_algorithm.is_none_or(|named| named.to_string() == name(alg));
     let signs =
         key.common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);

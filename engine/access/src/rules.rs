@@ -2,6 +2,9 @@
 //! made from it; what stands in no row is for admins alone.
 
 use axum::http::Method;
+use backout_core::command::Ask;
+use backout_core::plan::{BY_HAND_ACTION, PlanStep};
+use serde_json::Value;
 
 use crate::role::Role;
 
@@ -67,13 +70,28 @@ const fn ask_broken(rule: AskRule, broken: &'static [Role]) -> AskRule {
     AskRule { broken, ..rule }
 }
 
-/// To make a run, as the views and the policy call it.
-pub const START: AskRule = ask("start", OPERATOR, Part::Run, "start a run");
+/// To make a run of a runbook that the server knows.
+pub const START: AskRule =
+    ask("start", OPERATOR, Part::Run, "start a runbook that the server knows");
+/// To make a run of a plan that the caller brings. It may hold any command, under any name.
+pub const START_OWN: AskRule = ask("start-own", &[], Part::Run, "start a plan of one's own");
+/// [`Ask::Retry`] with another input.
+pub const RETRY_WITH: AskRule =
+    ask("retry-with", OPERATOR, Part::Run, "try a step again with another input");
+/// [`Ask::Insert`] of nothing but steps that a person does by hand.
+pub const INSERT_BY_HAND: AskRule =
+    ask("insert-by-hand", OPERATOR, Part::Run, "add steps that a person does by hand");
+
+/// What is told apart of one command.
+pub const TOLD_APART: &[&AskRule] = &[&START, &START_OWN, &RETRY_WITH, &INSERT_BY_HAND];
 
 /// Everything that can be asked of a run.
 pub const ASKS: &[AskRule] = &[
     ask("pause", OPERATOR, Part::Run, "start nothing new until resumed"),
     ask("resume", OPERATOR, Part::Run, "go on, also after a failure or an abort"),
+    ask("hold", OPERATOR, Part::Run, "hold a branch back"),
+    ask("free", OPERATOR, Part::Run, "free a branch that is held back"),
+    ask("part", OPERATOR, Part::Run, "do only a part for now"),
     ask_broken(ask("approve", APPROVER, Part::Approve, "say yes to what a step would do"), ACTING),
     ask("reject", APPROVER, Part::Approve, "say no: the step fails"),
     ask("retry", OPERATOR, Part::Run, "try a step again"),
@@ -83,7 +101,11 @@ pub const ASKS: &[AskRule] = &[
     ask("undo", OPERATOR, Part::Run, "put back what was made"),
     ask("note", ACTING, Part::Nothing, "write something into the record"),
     ask("close", OPERATOR, Part::Run, "end it for good"),
-    ask("insert", OPERATOR, Part::Run, "add steps to the plan"),
+    ask("insert", &[], Part::Run, "add any steps to the plan"),
+    ask("yield", OPERATOR, Part::Run, "let go of locks, so that another run may take them"),
+    ask("hand-over", OPERATOR, Part::Run, "offer the command of the run to somebody"),
+    ask("take-command", OPERATOR, Part::Run, "accept the command that was offered"),
+    ask("supersede", OPERATOR, Part::Run, "end it in favour of another run"),
 ];
 
 const fn get(path: &'static str, does: &'static str) -> RouteRule {
@@ -106,7 +128,9 @@ pub const ROUTES: &[RouteRule] = &[
     open("POST", "/login", "keeps the token in the browser"),
     open("POST", "/logout", "forgets it"),
     get("*", "everything that reads: runs, events, views, metrics, the page"),
-    post("/api/v1/runs", OPERATOR, "start a run"),
+    post("/api/v1/runs", &[], "start a plan of one's own"),
+    post("/api/v1/runbooks/{runbook}/plan", ANYBODY, "see what a runbook would do"),
+    post("/api/v1/runbooks/{runbook}/runs", OPERATOR, "start a runbook"),
     post("/api/v1/runs/{run}/resume", OPERATOR, "take a run up"),
     post("/api/v1/runs/{run}/ask", ACTING, "give a command; the table of commands says which"),
 ];
@@ -125,11 +149,24 @@ fn covers(pattern: &str, path: &str) -> bool {
 }
 
 /// The row of a command; nothing where it has none.
-pub fn of_ask(word: &str) -> Option<&'static AskRule> {
-    if word == START.ask {
-        return Some(&START);
+pub fn of_word(word: &str) -> Option<&'static AskRule> {
+    TOLD_APART.iter().copied().chain(ASKS).find(|rule| rule.ask == word)
+}
+
+/// The word of a command in the table.
+pub fn word(ask: &Ask) -> String {
+    match ask {
+        Ask::Retry { with: Some(_), .. } => RETRY_WITH.ask.to_owned(),
+        Ask::Insert { steps, .. } if steps.iter().all(is_by_hand) => INSERT_BY_HAND.ask.to_owned(),
+        other => {
+            let value = serde_json::to_value(other).unwrap_or_default();
+            value.get("ask").and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
     }
-    ASKS.iter().find(|rule| rule.ask == word)
+}
+
+fn is_by_hand(step: &PlanStep) -> bool {
+    step.action.as_str() == BY_HAND_ACTION
 }
 
 /// Whether one of these roles is among those that may. Admins always may.

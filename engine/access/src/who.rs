@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::policy::{Facts, Policy, Say};
 use crate::refusal::Refusal;
 use crate::role::Role;
-use crate::rules::{self, ASKS, AskRule, Part, START, listed};
+use crate::rules::{self, ASKS, AskRule, Part, START, START_OWN, TOLD_APART, listed};
 
 /// Characters of a name: it must fit a column.
 pub const NAME_CHARS_MAX: usize = 64;
@@ -134,12 +134,14 @@ impl Who {
         Ok(Cause { command, actor: self.actor(), reason, break_glass })
     }
 
-    /// Whether this person may start a run of a plan.
+    /// Whether this person may start a run of a plan: of a runbook that the server knows, or of one
+    /// that the caller brings, which may hold anything under any name.
     ///
     /// # Errors
     /// Who may.
-    pub fn may_start(&self, plan: &Plan, break_glass: bool) -> Result<(), Refusal> {
-        self.may(&START, &Facts::of(plan, None, None), break_glass)
+    pub fn may_start(&self, plan: &Plan, known: bool, break_glass: bool) -> Result<(), Refusal> {
+        let rule = if known { &START } else { &START_OWN };
+        self.may(rule, &Facts::of(plan, None, None), break_glass)
     }
 
     /// Whether this person may take a run up.
@@ -161,8 +163,9 @@ impl Who {
         starter: &str,
         break_glass: bool,
     ) -> Result<(), Refusal> {
-        let (word, step) = parts(ask);
-        self.may_word(&word, &Facts::of(plan, Some(starter), step.as_deref()), break_glass)
+        let step = step_of(ask);
+        let facts = Facts::of(plan, Some(starter), step.as_deref());
+        self.may_word(&rules::word(ask), &facts, break_glass)
     }
 
     /// What this person may do to a run, and to a step of it where one is named.
@@ -172,11 +175,11 @@ impl Who {
             let refused = self.may(rule, &facts, false).err();
             May { ask: rule.ask, does: rule.does, refused: refused.map(|refusal| refusal.detail) }
         };
-        ASKS.iter().map(may).collect()
+        TOLD_APART.iter().copied().chain(ASKS).map(may).collect()
     }
 
     fn may_word(&self, word: &str, facts: &Facts<'_>, break_glass: bool) -> Result<(), Refusal> {
-        match rules::of_ask(word) {
+        match rules::of_word(word) {
             Some(rule) => self.may(rule, facts, break_glass),
             None if rules::allows(&[], &self.roles) => Ok(()),
             None => Err(self.lacks(word, &[])),
@@ -213,10 +216,8 @@ impl Who {
     }
 }
 
-/// The word of a command and the step that it names. A command that has no row yet is refused by
-/// its word, so nothing is forgotten when a new one comes.
-fn parts(ask: &Ask) -> (String, Option<String>) {
-    let value = serde_json::to_value(ask).unwrap_or_default();
-    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    (text("ask").unwrap_or_default(), text("step"))
+/// The step that a command names.
+fn step_of(ask: &Ask) -> Option<String> {
+    let value = serde_json::to_value(ask).ok()?;
+    value.get("step").and_then(Value::as_str).map(str::to_owned)
 }

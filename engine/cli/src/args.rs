@@ -130,6 +130,10 @@ pub(crate) enum Verb {
     Tidy(command::tidy::Args),
     /// Check every checksum and chain of the store, and name the first bad byte
     Verify(command::verify::Args),
+    /// Make, list and take back the tokens by which people come in over the network
+    Token(command::token::Args),
+    /// Check the file that says who may run what and approve what
+    Policy(command::policy::Args),
     /// List the actions, or show one with its fields, guarantee and an example
     Plugins(command::plugins::Args),
     /// Roll back a small real deployment, with a crash half way, and show the proof

@@ -1,1 +1,7 @@
-//! Who may do what, through a real router.
+//! Who may do what: policies, issuers with real keys, and TLS with real certificates.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod issuer;
+mod policy;
+mod table;
+mod tls;
