@@ -1,1 +1,17 @@
-//! The web page.
+//! The web page: what `status` and the commands are on a terminal, for a browser. It is rendered
+//! here and works without script; the script only keeps it up to date.
+//!
+//! Nothing is decided here: what is shown comes from [`backout_server::view`], what a person asks
+//! goes to [`backout_runtime::Engine::ask`] as it would from everywhere else.
+
+mod assets;
+mod book;
+mod form;
+mod given;
+mod guard;
+mod live;
+mod routes;
+mod show;
+
+pub use given::{Given, RANDOM_BYTES, Random};
+pub use routes::router;

@@ -10,10 +10,18 @@ use super::layout::{EdgeLine, Layout, NodeBox, layout};
 /// How a step looks beyond its plan: its state in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeLook {
-    /// The word of its state, also the CSS class; empty in a plan without a run.
+    /// The word of its state, also the CSS class; empty in a plan without a run. More classes may
+    /// follow it.
     pub state: String,
     /// One more line for the tooltip.
     pub note: String,
+}
+
+impl NodeLook {
+    /// The word of the state alone.
+    fn word(&self) -> &str {
+        self.state.split(' ').next().unwrap_or_default()
+    }
 }
 
 const STYLE: &str = "\
@@ -122,7 +130,7 @@ fn curve(points: &[(f64, f64)]) -> String {
 fn boxed(step: &PlanStep, look: &NodeLook) -> impl Fn(&NodeBox) -> String + use<> {
     let (label, class) = (Label::of(step), class(step, look));
     let (name, tooltip) = (escape(step.id.as_str()), escape(&tooltip(step, look)));
-    let sign = state_sign(&look.state);
+    let sign = state_sign(look.word());
     move |node| boxed_at(node, &label, sign, [&class, &name, &tooltip])
 }
 
@@ -200,7 +208,7 @@ fn class(step: &PlanStep, look: &NodeLook) -> String {
 
 fn tooltip(step: &PlanStep, look: &NodeLook) -> String {
     let mut text = format!("{}: {}", step.id, step.action);
-    for more in [&step.title, &look.state, &look.note] {
+    for more in [&step.title, look.word(), &look.note] {
         if !more.is_empty() {
             text.push('\n');
             text.push_str(more);

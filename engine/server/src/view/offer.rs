@@ -31,6 +31,12 @@ pub enum Field {
     Evidence,
     /// Outputs for later steps, `name=value` each.
     Output,
+    /// What its action takes from now on, as JSON.
+    With,
+    /// Somebody's name.
+    To,
+    /// Targets that the run holds.
+    Targets,
 }
 
 /// One command, as it stands in the table.
@@ -44,6 +50,8 @@ pub struct Offered {
     pub does: &'static str,
     /// Whether it is about a step; else about the run.
     pub on_step: bool,
+    /// Whether it takes several steps, of which a face gives one.
+    many: bool,
     /// Whether it wants a reason.
     pub reason: Reason,
     /// What else it takes.
@@ -82,6 +90,7 @@ const ON_RUN: Offered = Offered {
     label: "",
     does: "",
     on_step: false,
+    many: false,
     reason: Reason::May,
     fields: &[],
     break_glass: false,
@@ -142,12 +151,54 @@ pub const OFFERS: &[Offered] = &[
         ..ON_STEP
     },
     Offered {
+        word: "retry-with",
+        label: "Retry with another input",
+        does: "try the step again with what you write here, in place of what the runbook says; it \
+               is recorded as such",
+        reason: Reason::Must,
+        fields: &[Field::With],
+        ask: || json!({ "ask": "retry" }),
+        ..ON_STEP
+    },
+    Offered {
         word: "skip",
         label: "Skip",
         does: "leave the step out; the steps that need it go on",
         reason: Reason::Must,
         ask: || json!({ "ask": "skip" }),
         ..ON_STEP
+    },
+    Offered {
+        word: "hold",
+        label: "Hold this branch back",
+        does: "begin nothing new of this step and of those that need it; the rest goes on",
+        many: true,
+        ask: || json!({ "ask": "hold" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "free",
+        label: "Free this branch",
+        does: "let this step and those that need it begin again",
+        many: true,
+        ask: || json!({ "ask": "free" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "part",
+        label: "Only up to here",
+        does: "do this step and what it needs for now; all the rest is held back until the run is \
+               resumed",
+        many: true,
+        ask: || json!({ "ask": "part" }),
+        ..ON_STEP
+    },
+    Offered {
+        word: "take-command",
+        label: "Take command",
+        does: "accept the command of this run, which was offered",
+        ask: || json!({ "ask": "take-command" }),
+        ..ON_RUN
     },
     Offered {
         word: "resume",
@@ -169,6 +220,23 @@ pub const OFFERS: &[Offered] = &[
         does: "write something down in the run's record",
         reason: Reason::Text,
         ask: || json!({ "ask": "note" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "hand-over",
+        label: "Hand over",
+        does: "offer the command of this run to somebody; you command until they accept",
+        fields: &[Field::To],
+        ask: || json!({ "ask": "hand-over" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "yield",
+        label: "Let go of locks",
+        does: "let another run take these targets; this run must not write them meanwhile",
+        reason: Reason::Must,
+        fields: &[Field::Targets],
+        ask: || json!({ "ask": "yield" }),
         ..ON_RUN
     },
     Offered {
@@ -202,7 +270,13 @@ pub fn ask_of(
 ) -> Result<Ask, serde_json::Error> {
     let mut ask = (offered.ask)();
     if let Value::Object(fields) = &mut ask {
-        fields.extend(step.map(|step| ("step".to_owned(), Value::from(step))));
+        fields.extend(step.map(|step| {
+            if offered.many {
+                ("steps".to_owned(), json!([step]))
+            } else {
+                ("step".to_owned(), Value::from(step))
+            }
+        }));
         fields.extend(more);
     }
     serde_json::from_value(ask)
@@ -250,7 +324,8 @@ fn tried(
 ) -> Result<Vec<Event>, backout_core::Rejection> {
     const SOME: &str = "-";
     let text = (offered.reason == Reason::Text).then(|| ("text".to_owned(), Value::from(SOME)));
-    let ask = ask_of(offered, step.map(StepId::as_str), text.into_iter().collect());
+    let given = offered.fields.iter().filter_map(|field| some(state, *field));
+    let ask = ask_of(offered, step.map(StepId::as_str), given.chain(text).collect());
     let ask = ask.map_err(|error| backout_core::Rejection {
         message: format!("this release cannot ask it: {error}"),
         help: None,
@@ -264,9 +339,20 @@ fn tried(
     decide(Some(state), now, &cause, &Command::Ask(ask))
 }
 
+/// Something in a field that a command cannot do without.
+fn some(state: &RunState, field: Field) -> Option<(String, Value)> {
+    let (name, value) = match field {
+        Field::Consent | Field::Evidence | Field::Output => return None,
+        Field::With => ("with", json!({})),
+        Field::To => ("to", json!("-")),
+        Field::Targets => ("targets", json!(state.locks.keys().collect::<Vec<_>>())),
+    };
+    Some((name.to_owned(), value))
+}
+
 /// To resume a run that an engine drives and nobody paused changes nothing.
 fn resumed(state: &RunState, offer: Offer, driven: bool) -> Offer {
-    let changes = state.paused || !driven || state.status().is_end();
+    let changes = state.paused || !state.held.is_empty() || !driven || state.status().is_end();
     if offer.refused.is_some() || changes {
         return offer;
     }
@@ -282,7 +368,13 @@ mod tests {
         for offered in OFFERS {
             let step = offered.on_step.then_some("a");
             let text = Map::from_iter([("text".to_owned(), Value::from("hello"))]);
-            let more = if offered.reason == Reason::Text { text } else { Map::new() };
+            let mut more = if offered.reason == Reason::Text { text } else { Map::new() };
+            more.extend(offered.fields.iter().filter_map(|field| match field {
+                Field::To => Some(("to".to_owned(), json!("ann"))),
+                Field::Targets => Some(("targets".to_owned(), json!(["a:b"]))),
+                Field::With => Some(("with".to_owned(), json!({}))),
+                Field::Consent | Field::Evidence | Field::Output => None,
+            }));
             let ask = ask_of(offered, step, more);
             assert!(ask.is_ok(), "{}: {ask:?}", offered.word);
         }

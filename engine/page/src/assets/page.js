@@ -1,0 +1,199 @@
+// Keeps a page up to date. Everything works without it; it decides nothing, it only loads the page
+// again when the engine says that something changed, and says when the engine says nothing.
+"use strict";
+
+(() => {
+  const QUIET_MS = 10000; // two and a half signs of life are missing
+  const AGAIN_MS = 2000; // between two tries to reach the engine
+  const line = document.getElementById("line");
+  let heard = 0;
+  let stream = null;
+  let loading = false;
+  let loadAgain = false;
+  let pressed = false;
+
+  const tell = (kind, text) => {
+    if (!line || line.dataset.text === text) return;
+    line.dataset.text = text;
+    line.className = "line " + kind;
+    line.querySelector(".text").textContent = text;
+  };
+
+  // What a person has typed is kept until it is recorded, over any reload and restart.
+  const keyOf = (field) => "draft " + location.pathname + " " + field.id;
+  const drafts = "textarea[id]";
+
+  const keepDraft = (event) => {
+    const field = event.target;
+    if (field.matches && field.matches(drafts)) sessionStorage.setItem(keyOf(field), field.value);
+  };
+
+  const restoreDrafts = () => {
+    for (const field of document.querySelectorAll(drafts)) {
+      const kept = sessionStorage.getItem(keyOf(field));
+      if (kept && field.value !== kept) field.value = kept;
+    }
+  };
+
+  const forgetSent = () => {
+    const sent = sessionStorage.getItem("sent " + location.pathname);
+    if (sent && document.getElementById("said")) {
+      for (const key of JSON.parse(sent)) sessionStorage.removeItem(key);
+    }
+    sessionStorage.removeItem("sent " + location.pathname);
+    if (document.getElementById("said")) {
+      const url = new URL(location.href);
+      url.searchParams.delete("said");
+      history.replaceState(null, "", url);
+    }
+  };
+
+  const rememberSent = (event) => {
+    const keys = [...event.target.querySelectorAll(drafts)].map(keyOf);
+    sessionStorage.setItem("sent " + location.pathname, JSON.stringify(keys));
+  };
+
+  // Puts new parts in place of old ones; what is open stays open, what is focused stays focused.
+  const openIds = () => [...document.querySelectorAll("details[id][open]")].map((d) => [d.id, d.dataset.consent]);
+
+  const reopen = (open) => {
+    for (const [id, consent] of open) {
+      const details = document.getElementById(id);
+      if (!details) continue;
+      if (details.dataset.consent === consent) {
+        details.open = true;
+      } else {
+        // Nobody says yes to something that changed under their eyes.
+        const note = document.createElement("p");
+        note.className = "changed";
+        note.setAttribute("role", "alert");
+        note.textContent = "What it would do has changed. Read it again, then open this again.";
+        details.before(note);
+      }
+    }
+  };
+
+  const scrolls = () => {
+    const dag = document.getElementById("dag");
+    return dag ? [dag.scrollLeft, dag.scrollTop] : null;
+  };
+
+  const put = (next) => {
+    const open = openIds();
+    const focused = document.activeElement && document.activeElement.id;
+    const selection = focused && document.activeElement.selectionStart !== undefined
+      ? [document.activeElement.selectionStart, document.activeElement.selectionEnd] : null;
+    const at = scrolls();
+    let changed = false;
+    for (const part of document.querySelectorAll("[data-part]")) {
+      const fresh = next.getElementById(part.id);
+      if (fresh && fresh.innerHTML !== part.dataset.shown) {
+        part.innerHTML = fresh.innerHTML;
+        part.dataset.shown = fresh.innerHTML;
+        changed = true;
+      }
+    }
+    document.title = next.title;
+    if (!changed) return;
+    restoreDrafts();
+    reopen(open);
+    const dag = document.getElementById("dag");
+    if (dag && at) [dag.scrollLeft, dag.scrollTop] = at;
+    const field = focused && document.getElementById(focused);
+    if (field) {
+      field.focus({ preventScroll: true });
+      if (selection && field.setSelectionRange && field.type !== "hidden") field.setSelectionRange(...selection);
+    }
+  };
+
+  const load = async () => {
+    // What is being pressed stays where it is until it is let go.
+    if (loading || pressed) { loadAgain = true; return; }
+    loading = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
+      if (answer.ok) {
+        put(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        alive();
+      }
+    } catch (_) {
+      // The line says so when nothing was heard for long.
+    }
+    loading = false;
+    if (loadAgain) { loadAgain = false; load(); }
+  };
+
+  const alive = () => {
+    heard = Date.now();
+    tell("live", "live");
+  };
+
+  const listen = () => {
+    const address = document.body.dataset.live;
+    if (!address || !window.EventSource) return;
+    if (stream) stream.close();
+    stream = new EventSource(address);
+    stream.addEventListener("open", () => { alive(); load(); });
+    stream.addEventListener("changed", () => { alive(); load(); });
+    stream.addEventListener("alive", alive);
+    stream.addEventListener("error", () => {
+      tell("stale", "the engine does not answer; last word at " + lastWord() + ", trying again");
+    });
+  };
+
+  const lastWord = () => heard ? new Date(heard).toISOString().slice(11, 19) + " UTC" : "no time";
+
+  // One that the browser gave up, or that went silent, is opened anew.
+  const watch = () => {
+    if (!document.body.dataset.live) return;
+    const silent = Date.now() - heard > QUIET_MS;
+    if (silent) tell("stale", "stale: no word from the engine since " + lastWord() + ", trying again");
+    if (!stream || stream.readyState === EventSource.CLOSED || silent) listen();
+  };
+
+  // A step is chosen without leaving the place where one reads.
+  const choose = (event) => {
+    const link = event.target.closest && event.target.closest("a[href]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    const raw = typeof link.href === "string" ? link.href : link.getAttribute("href");
+    const url = new URL(raw, location.href);
+    if (url.pathname !== location.pathname || !url.searchParams.has("step")) return;
+    event.preventDefault();
+    history.pushState(null, "", url);
+    load().then(() => {
+      const step = document.getElementById("step");
+      if (step) { step.scrollIntoView({ block: "nearest" }); step.focus({ preventScroll: true }); }
+    });
+  };
+
+  const showChosen = () => {
+    const dag = document.getElementById("dag");
+    const chosen = dag && dag.querySelector(".chosen");
+    if (!chosen) return;
+    const box = chosen.getBoundingClientRect();
+    const frame = dag.getBoundingClientRect();
+    dag.scrollTop += box.top - frame.top - frame.height / 2 + box.height / 2;
+    dag.scrollLeft += box.left - frame.left - frame.width / 2 + box.width / 2;
+  };
+
+  const release = () => {
+    pressed = false;
+    if (loadAgain && !loading) setTimeout(() => { loadAgain = false; load(); }, 50);
+  };
+
+  document.addEventListener("pointerdown", () => { pressed = true; });
+  document.addEventListener("pointerup", release);
+  document.addEventListener("pointercancel", release);
+  document.addEventListener("input", keepDraft);
+  document.addEventListener("submit", rememberSent);
+  document.addEventListener("click", choose);
+  window.addEventListener("popstate", load);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { watch(); load(); } });
+  for (const part of document.querySelectorAll("[data-part]")) part.dataset.shown = part.innerHTML;
+  forgetSent();
+  restoreDrafts();
+  showChosen();
+  heard = Date.now();
+  listen();
+  setInterval(watch, AGAIN_MS);
+})();

@@ -1,0 +1,298 @@
+//! One run.
+
+use backout_core::command::Ask;
+use backout_core::event::Recorded;
+use backout_core::id::{StepId, Timestamp};
+use backout_core::state::RunState;
+use backout_server::graph::{layout, state_sign};
+use backout_server::problem::Problem;
+use backout_server::view::{
+    Offer, Offered, RunView, StepView, ask_of, counted, duration, offers, offers_on,
+};
+use maud::{Markup, html};
+use serde_json::json;
+
+use super::command::{About, commands};
+use super::words::{ago, badge, plain, run_sign};
+use super::{Frame, dag, now, problem, step, step_link, timeline, whole};
+use crate::form::Sent;
+use crate::routes::Chosen;
+
+/// Events that are told to whom somebody else was faster.
+pub(crate) const SINCE_MAX: usize = 10;
+/// Steps of a plan that is drawn; a larger one is a list, which a person can still read.
+const DRAWN_MAX: usize = 400;
+/// Steps of a list on one page.
+const STEPS_SHOWN_MAX: usize = 2_000;
+
+/// A run, and what of it is shown.
+pub(crate) struct Shown<'a> {
+    pub(crate) state: &'a RunState,
+    pub(crate) view: &'a RunView,
+    pub(crate) lines: &'a [Recorded],
+    pub(crate) chosen: &'a Chosen,
+    /// When the page is made.
+    pub(crate) now: Timestamp,
+}
+
+/// A command that was not followed.
+pub(crate) struct Refusal<'a> {
+    pub(crate) run: String,
+    pub(crate) problem: &'a Problem,
+    pub(crate) sent: &'a Sent,
+    /// What happened since the person looked.
+    pub(crate) since: &'a [Recorded],
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn step(&self, id: &str) -> Option<&'a StepView> {
+        self.view.steps.iter().find(|step| step.id == id)
+    }
+
+    /// The step that was chosen; else the first that wants something, moves, or is there.
+    pub(super) fn chosen_step(&self) -> Option<&'a StepView> {
+        let chosen = self.chosen.step.as_deref().and_then(|id| self.step(id));
+        let wanted = || self.view.wants.iter().find_map(|want| self.step(&want.step));
+        let moving = || self.view.next.iter().find_map(|id| self.step(id));
+        chosen.or_else(wanted).or_else(moving).or_else(|| self.view.steps.last())
+    }
+
+    /// The commands about the run, with what this person may not.
+    pub(super) fn offers(&self, frame: &Frame) -> Vec<Offer> {
+        let all = offers(self.state, frame.now, &frame.actor, self.view.driven);
+        self.allowed(frame, None, all)
+    }
+
+    /// The commands about a step, with what this person may not.
+    pub(super) fn offers_on(&self, frame: &Frame, step: &str) -> Vec<Offer> {
+        let all = offers_on(self.state, &StepId::from(step), frame.now, &frame.actor);
+        self.allowed(frame, Some(step), all)
+    }
+
+    fn allowed(&self, frame: &Frame, step: Option<&str>, mut offers: Vec<Offer>) -> Vec<Offer> {
+        let Some(who) = &frame.who else { return offers };
+        for offer in &mut offers {
+            let Some(ask) = offer.offered().and_then(|offered| example(offered, step)) else {
+                continue;
+            };
+            let broken = offer.offered().is_some_and(|offered| offered.break_glass);
+            let (plan, starter) = (&self.state.plan, &self.state.starter.name);
+            if let Err(refusal) = who.may_ask(&ask, plan, starter, broken) {
+                offer.refused = Some(refusal.detail);
+                offer.help = refusal.help;
+            }
+        }
+        offers
+    }
+
+    /// About what the forms of a place ask.
+    pub(super) fn about(
+        &self,
+        frame: &'a Frame,
+        place: &'a str,
+        step: Option<&'a StepView>,
+    ) -> About<'a> {
+        let consent = step.and_then(|step| step.wait.as_ref()?.consent.as_deref());
+        let planned = step.and_then(|step| self.state.find(&StepId::from(step.id.as_str())));
+        About {
+            frame,
+            run: &self.view.run,
+            seq: self.view.seq,
+            consent,
+            with: planned.map(|(_, planned, _)| &planned.with),
+            locks: &self.view.locks,
+            place,
+        }
+    }
+}
+
+/// A command with something in each field, to ask whether a person may give it.
+fn example(offered: &Offered, step: Option<&str>) -> Option<Ask> {
+    let fields = json!({ "text": "-", "with": {}, "to": "-", "targets": [] });
+    ask_of(offered, step, fields.as_object().cloned().unwrap_or_default()).ok()
+}
+
+/// The page of a run.
+pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_>>) -> Markup {
+    let view = shown.view;
+    let main = html! {
+        @if let Some(refusal) = refused { (not_followed(refusal)) }
+        @if let Some(seq) = shown.chosen.said.filter(|_| refused.is_none()) {
+            p.said role="status" id="said" { "Recorded as event " (seq) "." }
+        }
+        (head(frame, shown))
+        (now::now(frame, shown))
+        div.columns {
+            (steps(shown))
+            (step::step(frame, shown))
+        }
+        (whole_run(frame, shown))
+        (timeline::timeline(&view.run, shown.lines, shown.chosen.before))
+    };
+    let live = format!("/runs/{}/live?from={}", view.run, view.seq);
+    whole(frame, &title(view), Some(&live), &main)
+}
+
+/// The tab says what needs a person without being looked at.
+fn title(view: &RunView) -> String {
+    let asks = match view.wants.len() {
+        0 => String::new(),
+        count => format!("({count}) "),
+    };
+    format!("{asks}{} {} - Backout", plain(&view.state), view.runbook)
+}
+
+fn not_followed(refusal: &Refusal<'_>) -> Markup {
+    let label = refusal.sent.offered().map_or("", |offered| offered.label);
+    html! {
+        div.refusal id="refusal" {
+            h2 { "Not done: " (label) }
+            (problem::card(refusal.problem))
+            @if !refusal.since.is_empty() {
+                p { "Since you looked:" }
+                ol.events { @for at in 0..refusal.since.len() {
+                    (timeline::line(&refusal.run, refusal.since, at)) } }
+            }
+            @if !refusal.sent.reason.trim().is_empty() {
+                p { "You wrote: " q { (refusal.sent.reason) } }
+            }
+        }
+    }
+}
+
+fn head(frame: &Frame, shown: &Shown<'_>) -> Markup {
+    let view = shown.view;
+    let title = if view.title.is_empty() { &view.runbook } else { &view.title };
+    html! {
+        section.head id="head" data-part="" {
+            h1 { (title) }
+            p.state {
+                (badge(&view.state, run_sign(&view.state)))
+                @if view.undoing { " " span.mark { "undoing what it did" } }
+                @if view.closed { " " span.mark { "closed" } }
+                @if view.stale { " " span.mark.loud { "stale" } }
+                @if view.break_glass { " " span.mark.loud { "break glass: the rules were set aside" } }
+                @if let Some(offer) = &shown.state.offer {
+                    " " span.mark { "command offered to " (offer.to) }
+                }
+            }
+            (lineage(shown.state))
+            (gist(shown))
+            details.more id="facts" {
+                summary { "More about this run" }
+                (facts(frame, shown))
+            }
+        }
+    }
+}
+
+/// The runs before and after it.
+fn lineage(state: &RunState) -> Markup {
+    html! {
+        @if let Some(by) = &state.superseded_by {
+            p.lead { "Run " a href={ "/runs/" (by) } { (by) } " goes on in its place." }
+        }
+        @if let Some(from) = &state.continues {
+            p { "It goes on for run " a href={ "/runs/" (from) } { (from) } "." }
+        }
+    }
+}
+
+/// What to know at a glance.
+fn gist(shown: &Shown<'_>) -> Markup {
+    let view = shown.view;
+    let (done, held) = (view.listed().done, shown.state.held.len());
+    html! {
+        p.gist {
+            (done) " of " (counted(view.steps.len(), "step")) " done"
+            @if held > 0 { ", " (held) " held back" }
+            ", " @if view.ended.is_some() { "lasted " } @else { "for " }
+            (duration(view.took_ms / 1_000 * 1_000))
+            @if let Some(place) = &view.environment {
+                ", in " b { (place.name) } @if place.protected { " (protected)" } }
+            ", commanded by " b { (shown.state.commander.name) }
+        }
+        @if let Some(edge) = &view.point_of_no_return {
+            p.edge {
+                @if edge.passed { b { "Past the point of no return: " } }
+                @else { "No full way back from " }
+                a href=(step_link(&view.run, &edge.step)) { (edge.step) }
+                @if edge.passed { " is done, and can be undone: " } @else { " on, which can be undone: " }
+                (plain(&edge.reversibility))
+            }
+        }
+    }
+}
+
+fn facts(frame: &Frame, shown: &Shown<'_>) -> Markup {
+    let view = shown.view;
+    html! {
+        dl.facts {
+            dt { "Run" } dd { code { (view.run) } " of " (view.runbook) }
+            dt { "Started" } dd { (ago(&view.created, frame.now)) ", by " (view.starter) }
+            dt { "Engine" } dd { @if view.driven { (view.engine) }
+                @else { "none now; last " (view.engine) } }
+            @if let Some(owner) = &view.owner { dt { "Runbook kept by" } dd { (owner) } }
+            @if let Some(offer) = &shown.state.offer {
+                dt { "Command" } dd { "offered to " b { (offer.to) } " by " (offer.by.name) } }
+            @if !view.locks.is_empty() {
+                dt { "Holds" } dd { @for lock in &view.locks { code { (lock) } " " } } }
+        }
+    }
+}
+
+fn steps(shown: &Shown<'_>) -> Markup {
+    let view = shown.view;
+    let chosen = shown.chosen_step().map_or("", |step| step.id.as_str());
+    let is_drawn = view.steps.len() <= DRAWN_MAX;
+    html! {
+        section.steps id="steps" data-part="" aria-labelledby="steps-head" {
+            h2 id="steps-head" { "Steps" }
+            @if is_drawn {
+                div.dag.fits[fits(shown.state)] id="dag" tabindex="0" role="region" aria-label="the steps, drawn" {
+                    (dag::dag(shown.state, chosen))
+                }
+            }
+            details.list id="step-list" open[!is_drawn] {
+                summary { "As a list (" (view.steps.len()) ")" }
+                ol { @for step in view.steps.iter().take(STEPS_SHOWN_MAX) { (row(view, step, chosen)) } }
+            }
+        }
+    }
+}
+
+/// Pixels across a drawing that is still read when it is made to fit.
+const FITS_WIDTH_MAX: f64 = 1_300.0;
+
+fn fits(state: &RunState) -> bool {
+    layout(&state.plan, &state.order).width <= FITS_WIDTH_MAX
+}
+
+fn row(view: &RunView, step: &StepView, chosen: &str) -> Markup {
+    let current = (step.id == chosen).then_some("true");
+    html! {
+        li {
+            a href=(step_link(&view.run, &step.id)) aria-current=[current] { (step.id) } " "
+            (badge(&step.state, state_sign(&step.state)))
+            @if !step.title.is_empty() { span.small { " " (step.title) } }
+        }
+    }
+}
+
+fn whole_run(frame: &Frame, shown: &Shown<'_>) -> Markup {
+    let view = shown.view;
+    let offers = shown.offers(frame);
+    html! {
+        section.whole id="whole" data-part="" aria-labelledby="whole-head" {
+            h2 id="whole-head" { "The run as a whole" }
+            (commands(shown.about(frame, "run", None), &offers))
+            @if !view.notes.is_empty() {
+                h3 { "Notes" }
+                ul.notes { @for note in view.notes.iter().rev() { li { (note) } } }
+            }
+            p.typed { "On a terminal: " code { "backout status " (view.run) } ", "
+                code { "backout watch " (view.run) } "; without an engine: "
+                code { "backout by-hand " (view.run) } }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Pages and forms, as a browser without script asks for them.
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use crate::world::{World, incident};
+
+const HOST: &str = "127.0.0.1:7070";
+
+struct Got {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    text: String,
+}
+
+async fn send(world: &World, request: Request<Body>) -> Got {
+    let response: Response<Body> = world.router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    Got { status: parts.status, headers: parts.headers, text }
+}
+
+async fn get(world: &World, path: &str) -> Got {
+    let request = Request::get(path).header(header::HOST, HOST).body(Body::empty()).unwrap();
+    send(world, request).await
+}
+
+/// A browser that has seen a page: its cookie is its token.
+struct Browser<'a> {
+    world: &'a World,
+    token: String,
+}
+
+impl<'a> Browser<'a> {
+    async fn new(world: &'a World) -> Self {
+        let got = get(world, "/").await;
+        let cookie = got.headers[header::SET_COOKIE].to_str().unwrap();
+        let token = cookie.split(['=', ';']).nth(1).unwrap().to_owned();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+        Self { world, token }
+    }
+
+    async fn post(&self, run: &str, token: &str, fields: &[(&str, &str)]) -> Got {
+        let mut form = format!("token={token}&command=c{}", fields.len());
+        for (name, value) in fields {
+            form.extend(["&", name, "=", &value.replace(' ', "+")]);
+        }
+        let request = Request::post(format!("/runs/{run}/ask"))
+            .header(header::HOST, HOST)
+            .header(header::ORIGIN, format!("http://{HOST}"))
+            .header(header::COOKIE, format!("backout_page={}", self.token))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        send(self.world, request.body(Body::from(form)).unwrap()).await
+    }
+
+    async fn asks(&self, run: &str, fields: &[(&str, &str)]) -> Got {
+        self.post(run, &self.token, fields).await
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_runs_says_what_waits_for_a_person() {
+    let world = World::new();
+    let empty = get(&world, "/").await;
+    assert!(empty.text.contains("No runs yet"), "{}", empty.text);
+    let run = incident(&world).await;
+    let all = get(&world, "/").await.text;
+    for part in [run, "checkout-rollback", "in doubt", "checkout_old", "production"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    assert!(get(&world, "/?state=succeeded").await.text.contains("No run fits"));
+    assert!(get(&world, "/?state=you&text=CHECKOUT+ann").await.text.contains(run));
+}
+
+#[tokio::test]
+async fn what_now_is_first_and_what_is_in_doubt_is_first_of_it() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let page = get(&world, &format!("/runs/{run}")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    let at = |text: &str| page.text.find(text).unwrap_or_else(|| panic!("{text}: {}", page.text));
+    assert!(at("What now?") < at("In doubt"));
+    assert!(at("In doubt") < at("Waits for approval"));
+    assert!(at("Waits for approval") < at("As a list"));
+    assert!(page.text.contains("the shop keeps no record of it"), "the evidence");
+    assert!(page.text.contains("3,204 rows lose a value"), "the difference");
+    assert!(page.text.contains("drops-column"), "the hazard");
+    // What a target says is text and never markup.
+    assert!(page.text.contains("&lt;b&gt;no leader&lt;/b&gt; &amp;"));
+    assert!(!page.text.contains("<b>no leader"));
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_is_shown_with_the_reason() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let page = get(&world, &format!("/runs/{run}?step=schema_down")).await.text;
+    assert!(page.contains("is approved by dba, and nobody-here is none of them"), "{page}");
+    assert!(page.contains("Approve, breaking the glass"));
+    assert!(page.contains("`schema_down` is waiting; nothing of it is in doubt"));
+}
+
+#[tokio::test]
+async fn a_form_is_followed_once_and_leads_back() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    let fields = [("word", "approve"), ("step", "index_drop"), ("reason", "checked with dba")];
+    let got = browser.asks(run, &fields).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    let back = got.headers[header::LOCATION].to_str().unwrap().to_owned();
+    assert!(back.starts_with(&format!("/runs/{run}?said=")) && back.ends_with("&step=index_drop"));
+    // Sent again, as by an impatient finger.
+    assert_eq!(browser.asks(run, &fields).await.status, StatusCode::SEE_OTHER);
+    world.until(run, "index_drop", "succeeded").await;
+    let page = get(&world, &back).await.text;
+    assert!(page.contains("Recorded as event"));
+    assert_eq!(page.matches("checked with dba").count(), 1, "{page}");
+    assert!(page.contains("by nobody-here</b> (not verified)"), "{page}");
+}
+
+#[tokio::test]
+async fn who_comes_too_late_is_told_what_changed() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    browser.asks(run, &[("word", "reject"), ("step", "index_drop"), ("reason", "not now")]).await;
+    world.until(run, "index_drop", "failed").await;
+    let late = [("word", "approve"), ("step", "index_drop"), ("seen", "9"), ("reason", "my words")];
+    let got = browser.asks(run, &late).await;
+    assert_eq!(got.status, StatusCode::CONFLICT);
+    assert!(got.text.contains("Not done: Approve"), "{}", got.text);
+    assert!(got.text.contains("Since you looked:"));
+    assert!(got.text.contains("rejected by nobody-here: not now"));
+    assert!(got.text.contains("my words"), "what was typed is not lost");
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_is_settled_with_evidence() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    let settle = [("word", "settle-done"), ("step", "checkout_old")];
+    let refused = browser.asks(run, &settle).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("this needs a reason"), "{}", refused.text);
+    let evidence = ("evidence", "three pods answer 2025.11.3");
+    let given = [settle[0], settle[1], evidence, ("reason", "I looked")];
+    assert_eq!(browser.asks(run, &given).await.status, StatusCode::SEE_OTHER);
+    world.until(run, "checkout_old", "succeeded").await;
+    let page = get(&world, &format!("/runs/{run}?step=checkout_old")).await.text;
+    assert!(page.contains("three pods answer 2025.11.3"));
+}
+
+#[tokio::test]
+async fn a_form_of_another_page_is_refused() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    let got = browser.post(run, "0123", &[("word", "abort")]).await;
+    assert_eq!(got.status, StatusCode::FORBIDDEN);
+    assert!(got.text.contains("nothing was done"));
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    assert!(!page.contains("run aborted"));
+}
+
+#[tokio::test]
+async fn every_answer_is_guarded() {
+    let world = World::new();
+    for path in ["/", "/runs/zzzzzzzzzz", "/runs/nonsense", "/page/nothing.js"] {
+        let got = get(&world, path).await;
+        let policy = got.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}");
+        assert!(!got.text.contains("<style") && !got.text.contains(" style="), "{path}");
+        assert!(!got.text.contains(" onclick=") && !got.text.contains("<script>"), "{path}");
+    }
+    assert_eq!(get(&world, "/runs/zzzzzzzzzz").await.status, StatusCode::NOT_FOUND);
+    let foreign = Request::get("/").header(header::HOST, "evil.example:7070");
+    let got = send(&world, foreign.body(Body::empty()).unwrap()).await;
+    assert_eq!(got.status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn the_stream_tells_of_a_change() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let request = Request::get(format!("/runs/{run}/live?from=1")).header(header::HOST, HOST);
+    let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await;
+    let mut body = response.unwrap().into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(text.contains("event: changed"), "{text}");
+    world.let_on("pricing_old");
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    assert!(text.contains("event: changed"), "{text}");
+}
