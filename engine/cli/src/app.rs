@@ -143,6 +143,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Ready(args) => command::ready::run(app, &args),
         Verb::Graph(args) => command::graph::run(app, &args),
         Verb::Run(args) => command::run::run(app, &args),
+        Verb::Serve(args) => command::serve::run(app, &args),
         Verb::Resume(args) => command::resume::run(app, &args),
         Verb::Status(args) => command::status::run(app, &args),
         Verb::History(args) => command::history::run(app, &args),

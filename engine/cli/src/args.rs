@@ -86,6 +86,8 @@ pub(crate) enum Verb {
     Graph(command::graph::Args),
     /// Run a runbook
     Run(command::run::Args),
+    /// Own the store as a long-lived process, with an HTTP API
+    Serve(command::serve::Args),
     /// Take up a run that was interrupted, or all of them
     Resume(command::resume::Args),
     /// Show what is done, in doubt and next

@@ -8,14 +8,14 @@ use backout_core::command::Ask;
 use backout_core::id::{RunId, Seq};
 use backout_runtime::crash::CrashPoint;
 use backout_runtime::{Engine, Host, Options, Start, SystemClock};
-use backout_server::Face;
 use backout_server::client::{Client, ClientError};
 use backout_server::socket::{self, Served};
 use backout_server::wire::{
     AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
 };
-use backout_store::EmbeddedStore;
+use backout_server::{Face, Witness};
 use backout_store::journal::{JournalStore, StoreError};
+use backout_store::{EmbeddedStore, Reader};
 
 use crate::exit::Failure;
 use crate::ui::Ui;
@@ -36,7 +36,7 @@ pub(crate) enum Reach {
 
 /// The engine of this process, and the socket on which others find it.
 pub(crate) struct Here {
-    engine: Engine,
+    face: Face,
     store: Arc<EmbeddedStore>,
     /// Runs that did not come to rest, as the store found them at its opening.
     unfinished: Vec<RunId>,
@@ -47,9 +47,19 @@ impl Reach {
     /// Finds the engine that owns the store, or becomes it. An owner that just begins has no socket
     /// yet, one that just died still has one: both are given a moment.
     pub(crate) async fn open(ui: &Ui, folder: &Path, host: Arc<Host>) -> Result<Self, Failure> {
+        Self::open_as(ui, folder, host, &|face| face).await
+    }
+
+    /// The same; where it becomes the owner, its face gets `dress`.
+    pub(crate) async fn open_as(
+        ui: &Ui,
+        folder: &Path,
+        host: Arc<Host>,
+        dress: &(dyn Fn(Face) -> Face + Sync),
+    ) -> Result<Self, Failure> {
         let deadline = Instant::now() + MOMENT;
         loop {
-            match Self::try_open(ui, folder, host.clone()).await {
+            match Self::try_open(ui, folder, host.clone(), dress).await {
                 Err(failure) if is_passing(&failure) && Instant::now() < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -58,7 +68,12 @@ impl Reach {
         }
     }
 
-    async fn try_open(ui: &Ui, folder: &Path, host: Arc<Host>) -> Result<Self, Failure> {
+    async fn try_open(
+        ui: &Ui,
+        folder: &Path,
+        host: Arc<Host>,
+        dress: &(dyn Fn(Face) -> Face + Sync),
+    ) -> Result<Self, Failure> {
         if let Some((client, owner)) = Client::find(folder).await? {
             return Ok(Self::There(client, owner));
         }
@@ -66,20 +81,19 @@ impl Reach {
         for line in &opened.lines {
             ui.warn(line);
         }
-        let engine = engine(ui, &store, host);
-        let face = Face { engine: engine.clone(), store: engine.store().clone(), since };
+        let face = dress(face(ui, &store, host, since));
         // Without the socket the run goes on; only others cannot help with it.
-        let served = socket::serve(folder, face)
+        let served = socket::serve(folder, face.clone())
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
             .ok();
         let unfinished = opened.unfinished;
-        Ok(Self::Here(Here { engine, store, unfinished, served }))
+        Ok(Self::Here(Here { face, store, unfinished, served }))
     }
 
     /// Makes a run and drives it.
     pub(crate) async fn start(&self, run: RunId, start: Start, by: By) -> Result<(), Failure> {
         match self {
-            Self::Here(here) => Ok(here.engine.begin(run, start, by.cause()).await?),
+            Self::Here(here) => Ok(here.face.engine.begin(run, start, by.cause()).await?),
             Self::There(client, _) => {
                 let Start { plan, text, part, adopt } = start;
                 client.start(&StartRequest { run, plan, text, part, adopt, by }).await?;
@@ -91,7 +105,7 @@ impl Reach {
     /// Takes a run up.
     pub(crate) async fn resume(&self, run: &RunId, by: By) -> Result<(), Failure> {
         match self {
-            Self::Here(here) => Ok(here.engine.resume(run, by.cause()).await?),
+            Self::Here(here) => Ok(here.face.engine.resume(run, by.cause()).await?),
             Self::There(client, _) => {
                 client.resume(run, &ResumeRequest { by }).await?;
                 Ok(())
@@ -103,7 +117,7 @@ impl Reach {
     pub(crate) async fn ask(&self, run: &RunId, ask: Ask, by: By) -> Result<AskReply, Failure> {
         match self {
             Self::Here(here) => {
-                let answer = here.engine.ask(run, ask, by.cause()).await?;
+                let answer = here.face.engine.ask(run, ask, by.cause()).await?;
                 Ok(AskReply { seq: answer.seq.0, driven: answer.driven })
             }
             Self::There(client, _) => Ok(client.ask(run, &AskRequest { ask, by }).await?),
@@ -127,12 +141,13 @@ impl Reach {
     /// then has nothing to put right.
     pub(crate) async fn close(self, why: &str, grace_ms: u64) {
         let Self::Here(here) = self else { return };
-        let Here { engine, store, served, .. } = here;
-        engine.stop(why, grace_ms).await;
+        let Here { face, store, served, .. } = here;
+        face.engine.stop(why, grace_ms).await;
+        face.closing.cancel();
         if let Some(served) = served {
             served.close().await;
         }
-        drop(engine);
+        drop(face);
         // Where a request is still being answered it stays open: what is acknowledged is safe.
         match Arc::try_unwrap(store) {
             Ok(store) => store.close(),
@@ -145,7 +160,7 @@ impl Reach {
     /// Lets go in order, where the engine is this process.
     pub(crate) async fn stop(&self, why: &str, grace_ms: u64) {
         match self {
-            Self::Here(here) => here.engine.stop(why, grace_ms).await,
+            Self::Here(here) => here.face.engine.stop(why, grace_ms).await,
             Self::There(..) => {}
         }
     }
@@ -172,7 +187,7 @@ impl Reach {
     /// Whether the engine of this process drives any run.
     pub(crate) fn drives(&self) -> bool {
         match self {
-            Self::Here(here) => !here.engine.driven().is_empty(),
+            Self::Here(here) => !here.face.engine.driven().is_empty(),
             Self::There(..) => false,
         }
     }
@@ -195,9 +210,9 @@ fn is_passing(failure: &Failure) -> bool {
     )
 }
 
-fn engine(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
-    let folders = store.clone();
-    let outputs = store.clone();
+fn face(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>, since: String) -> Face {
+    let (folders, outputs, kept) = (store.clone(), store.clone(), store.clone());
+    let folder = store.dir().to_owned();
     let options = Options {
         engine: people::here(),
         scratch: Arc::new(move |run| folders.scratch(run)),
@@ -207,10 +222,34 @@ fn engine(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>) -> Engine {
         })),
         crash: CrashPoint::from_environment(),
     };
-    Engine::new(store.clone(), host, Arc::new(SystemClock), options)
+    let witness = Witness::over(store.clone());
+    let engine = Engine::new(witness.clone(), host, Arc::new(SystemClock), options);
+    Face::new(engine, witness, since)
+        .with_outputs(Arc::new(move |run, sha256, offset, bytes_max| {
+            kept.read_capture(run, sha256, offset, bytes_max)
+        }))
+        .with_heads(Arc::new(move |run| {
+            let reader = Reader::open(&folder).ok()?;
+            backout_store::head(&reader, run).ok()
+        }))
 }
 
 impl Here {
+    /// What the routes act on.
+    pub(crate) fn face(&self) -> &Face {
+        &self.face
+    }
+
+    /// The store's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.store.dir()
+    }
+
+    /// Runs that did not come to rest, as the store found them at its opening.
+    pub(crate) fn unfinished(&self) -> &[RunId] {
+        &self.unfinished
+    }
+
     async fn events(
         &self,
         run: &RunId,
@@ -225,6 +264,6 @@ impl Here {
             .store
             .read(run, from, EVENTS_PAGE_MAX)
             .map_err(|error| ClientError::Problem(error.into()))?;
-        Ok(EventsPage { events, driven: self.engine.driven().contains(run) })
+        Ok(EventsPage { events, driven: self.face.engine.driven().contains(run) })
     }
 }

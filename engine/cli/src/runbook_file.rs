@@ -1,15 +1,11 @@
 //! A runbook's file: read, checked, and its problems shown.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
-use backout_core::limits::RUNBOOK_BYTES_MAX;
 use backout_core::plan::Plan;
-use backout_runbook::{
-    FileFact, Mode, Problem, RELEASES_FILE, Severity, Source, Style, accept, compile_beside, render,
-};
+use backout_runbook::{Mode, Problem, Severity, Source, Style, accept, compile_beside, render};
 use backout_runtime::Host;
+use backout_server::books::{Beside, beside, read};
 use backout_server::view::counted;
 
 use crate::app::App;
@@ -32,17 +28,6 @@ pub(crate) struct Checked {
     pub(crate) missing: Vec<String>,
     /// The manifest beside it, and what is wrong with that.
     pub(crate) releases: Option<Beside>,
-}
-
-/// The manifest of releases beside a runbook.
-#[derive(Debug)]
-pub(crate) struct Beside {
-    /// Its path.
-    pub(crate) file: String,
-    /// Its text; empty where it could not be read.
-    pub(crate) text: String,
-    /// What is wrong with it, in its own order.
-    pub(crate) problems: Vec<Problem>,
 }
 
 /// A valid runbook with all its parameters.
@@ -123,20 +108,6 @@ fn checked(host: &Host, file: &Path, given: &Given, mode: Mode) -> Checked {
     }
 }
 
-/// The manifest in the folder of a runbook; nothing where there is none.
-fn beside(runbook: &Path) -> Option<Beside> {
-    let file = runbook.parent()?.join(RELEASES_FILE);
-    let name = file.display().to_string();
-    let fact = read(&file);
-    if matches!(&fact, FileFact::Failed(error) if error.kind() == ErrorKind::NotFound) {
-        return None;
-    }
-    Some(match accept(&name, fact) {
-        Ok(text) => Beside { file: name, text, problems: Vec::new() },
-        Err(problem) => Beside { file: name, text: String::new(), problems: vec![*problem] },
-    })
-}
-
 fn compiled(
     host: &Host,
     file: String,
@@ -161,20 +132,4 @@ fn compiled(
     problems.extend(compiled.warnings);
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Checked { file, text, plan: compiled.plan, problems, missing: compiled.missing, releases }
-}
-
-/// A file beyond the limit is not read: it may be a disk.
-fn read(file: &Path) -> FileFact {
-    match fs::metadata(file) {
-        Ok(meta) if meta.is_dir() => FileFact::Folder,
-        Ok(meta) if meta.len() > RUNBOOK_BYTES_MAX as u64 => {
-            FileFact::TooLarge { bytes: meta.len() }
-        }
-        Ok(_) => match fs::read(file) {
-            Ok(bytes) => FileFact::Bytes(bytes),
-            Err(error) if error.kind() == ErrorKind::IsADirectory => FileFact::Folder,
-            Err(error) => FileFact::Failed(error),
-        },
-        Err(error) => FileFact::Failed(error),
-    }
 }

@@ -11,7 +11,8 @@ use backout_core::expr::{self, Expression, Outputs, Reference, Scope};
 use backout_core::id::{RunId, TargetId, Timestamp};
 use backout_core::plan::{ApprovalPolicy, Environment, Order, Plan, PlanError, PlanStep, Role};
 use backout_plugin_api::{CancellationToken, Context};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -159,7 +160,9 @@ pub async fn survey(
 ) -> Result<PlanReport, PlanError> {
     let order = Order::of(&plan.steps)?;
     let now = clock.now();
-    let looks = plan.steps.iter().map(|step| look(host, plan, step, now, timeout_ms));
+    // Boxed, so that who looks may do so from any task.
+    let looks: Vec<BoxFuture<'_, StepReport>> =
+        plan.steps.iter().map(|step| look(host, plan, step, now, timeout_ms).boxed()).collect();
     let steps: Vec<StepReport> =
         futures::stream::iter(looks).buffered(SURVEY_AT_ONCE_MAX).collect().await;
     let mut report = PlanReport {

@@ -1,13 +1,30 @@
 //! The engine's face: the wire types that every view and every client share, the plan as a picture,
-//! and the control socket in the store's folder.
+//! and the routes on the control socket in the store's folder and on a port.
 
+mod api;
+pub mod books;
+mod caller;
+pub mod catalogue;
 pub mod client;
+mod etag;
+mod extract;
+mod face;
 pub mod graph;
 mod groups;
+pub mod guard;
+mod once;
+pub mod port;
 pub mod problem;
 mod routes;
+mod shelf;
 pub mod socket;
+mod stream;
 pub mod view;
 pub mod wire;
+mod witness;
 
-pub use routes::{Face, router};
+pub use caller::{Door, Sender};
+pub use face::{Face, Heads, Outputs};
+pub use once::IDEMPOTENCY_KEY;
+pub use routes::{BODY_BYTES_MAX, PlanAnswer, StartBookRequest, openapi, router};
+pub use witness::{Told, Witness};

@@ -2,12 +2,14 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use backout_access::Refusal;
 use backout_runtime::EngineError;
 use backout_store::journal::StoreError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, for a program by `kind` and for a person by the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
     /// `about:blank`, or a page about this kind.
@@ -22,6 +24,9 @@ pub struct Problem {
     /// What to do or type next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// What belongs to it, one thing each: what changed meanwhile, or what is wrong with a runbook.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
 impl Problem {
@@ -33,7 +38,35 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             help: None,
+            lines: Vec::new(),
         }
+    }
+
+    /// There is nothing of that name.
+    pub fn not_found(title: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, title, detail)
+    }
+
+    /// The request can be read, and makes no sense.
+    pub fn unfit(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit request", detail)
+    }
+
+    /// A mistake in this program.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", detail)
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub fn helped(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// With what belongs to it.
+    #[must_use]
+    pub fn listing(self, lines: Vec<String>) -> Self {
+        Self { lines, ..self }
     }
 
     /// Whether it says that there is no such run.
@@ -65,6 +98,14 @@ impl From<EngineError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine stopped", detail)
             }
         }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { status, title, detail, help } = refusal;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+        Self { help, ..Self::new(status, title, detail) }
     }
 }
 

@@ -11,7 +11,9 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::routes::{Face, router};
+use crate::caller::Door;
+use crate::face::Face;
+use crate::routes::router;
 
 /// The socket's name in the store's folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -80,7 +82,7 @@ pub fn serve(folder: &Path, face: Face) -> io::Result<Served> {
     let end = CancellationToken::new();
     let ended = end.clone();
     let serving = tokio::spawn(async move {
-        let serving = axum::serve(listener, router(face));
+        let serving = axum::serve(listener, router(face, Door::Socket));
         tokio::select! {
             served = serving.into_future() => {
                 if let Err(error) = served {

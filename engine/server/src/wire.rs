@@ -6,15 +6,19 @@ use backout_core::event::{Actor, Cause, Recorded};
 use backout_core::id::{CommandId, RunId, StepId};
 use backout_core::plan::Plan;
 use backout_runtime::Start;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::groups;
+use crate::view::{HistoryLine, Listed};
 
 /// Who asks, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct By {
-    /// The operating-system user's name. Over the control socket nobody vouches for it. The groups
-    /// of that name are looked up by whoever takes the command; they are not sent.
+    /// The operating-system user's name. It is believed on the control socket only, where nobody
+    /// vouches for it; the groups of that name are looked up by whoever takes the command. On a
+    /// port a verified caller goes before it, and without one it stands in the record as claimed.
+    #[serde(default)]
     pub actor: String,
     /// In the person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,16 +46,17 @@ impl By {
 }
 
 /// `POST /api/v1/runs/{id}/ask`: a person's command.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AskRequest {
     /// What.
     pub ask: Ask,
     /// Who and why.
+    #[serde(default)]
     pub by: By,
 }
 
 /// The answer to a command: it is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AskReply {
     /// The run's last position after it.
     pub seq: u64,
@@ -60,7 +65,7 @@ pub struct AskReply {
 }
 
 /// `POST /api/v1/runs`: make a run and drive it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StartRequest {
     /// The run's name, chosen by the caller so that a repeat is known as such.
     pub run: RunId,
@@ -87,21 +92,22 @@ impl StartRequest {
 }
 
 /// `POST /api/v1/runs/{id}/resume`: take a run up and drive it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResumeRequest {
     /// Who and why.
+    #[serde(default)]
     pub by: By,
 }
 
 /// The answer to a start or a resume: it is durable, and the engine drives the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReply {
     /// The run.
     pub run: RunId,
 }
 
 /// `GET /api/v1/owner`: the process that owns the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     /// Its process id.
     pub pid: u32,
@@ -115,8 +121,133 @@ pub struct Owner {
     pub drives: Vec<RunId>,
 }
 
+/// What `GET /api/v1/runs` may be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunsQuery {
+    /// In one of these states, with commas between them: `running`, `waiting`, `paused`,
+    /// `interrupted`, `succeeded`, `failed`, `aborted`, `undone`, `superseded`.
+    pub state: Option<String>,
+    /// Of the runbook of this name.
+    pub runbook: Option<String>,
+    /// With this label, `key:value`.
+    pub label: Option<String>,
+    /// Of a runbook that this one keeps.
+    pub owner: Option<String>,
+    /// Created at this moment or later, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: Option<String>,
+    /// Created before this moment, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub until: Option<String>,
+    /// With this text in its name, runbook, title or starter, whatever the case.
+    pub text: Option<String>,
+    /// At most so many; 50 where nothing is said.
+    #[schemars(range(min = 1, max = 200))]
+    pub limit: Option<u16>,
+    /// The `next` of the page before.
+    pub after: Option<String>,
+}
+
+/// `GET /api/v1/runs`: runs, the newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunsPage {
+    /// The runs.
+    pub runs: Vec<Listed>,
+    /// How many there are on all pages.
+    pub matching: usize,
+    /// What to send as `after` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Runs that cannot be read; they may or may not be wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A run that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unreadable {
+    /// The run.
+    pub run: String,
+    /// What stands in the way.
+    pub why: String,
+}
+
+/// What a run may be asked for with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunQuery {
+    /// Whether the head of its hash chain is wanted too; the whole journal is read for it.
+    pub head: bool,
+}
+
+/// Which events are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsQuery {
+    /// From this position on; the first is 1.
+    pub from: u64,
+    /// Milliseconds to wait for the first one where there is none yet.
+    pub wait_ms: u64,
+}
+
+/// From where a stream of events begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamQuery {
+    /// From this position on; the first is 1. `Last-Event-ID` goes before it.
+    pub from: u64,
+}
+
+/// Which part of an output is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputQuery {
+    /// From this byte on.
+    pub offset: u64,
+}
+
+/// `GET /api/v1/runs/{id}/history`: events in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryPage {
+    /// At most [`EVENTS_PAGE_MAX`]; ask again from behind the last one.
+    pub lines: Vec<HistoryEntry>,
+    /// Whether the engine drives the run.
+    pub driven: bool,
+}
+
+/// An event in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryEntry {
+    /// The step that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// What happened.
+    pub says: String,
+    /// The event itself.
+    pub line: HistoryLine,
+}
+
+/// A sign that some run changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// How many appends there were since the process began.
+    pub changes: u64,
+}
+
+/// Whether the process that owns the store is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// The release that it is.
+    pub version: String,
+    /// How many runs it drives.
+    pub drives: usize,
+}
+
 /// `GET /api/v1/runs/{id}/events?from=N`: the durable events from a position on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsPage {
     /// The events, at most [`EVENTS_PAGE_MAX`]; none where nothing came within the time to wait.
     pub events: Vec<Recorded>,

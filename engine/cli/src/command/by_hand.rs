@@ -1,9 +1,11 @@
 //! `by-hand`: a run as commands a person can type, when no engine can be had.
 
+use backout_server::view::ByHandView;
+
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::reading::{Reading, fold};
-use crate::view::by_hand::{self, ByHandView};
+use crate::view::by_hand;
 
 /// Arguments of `by-hand`.
 #[derive(Debug, clap::Args)]

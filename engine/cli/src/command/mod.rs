@@ -25,6 +25,7 @@ pub(crate) mod ready;
 pub(crate) mod resume;
 pub(crate) mod retain;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod settle;
 pub(crate) mod shim;
 pub(crate) mod status;

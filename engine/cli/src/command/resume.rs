@@ -90,7 +90,8 @@ fn interrupted(app: &App, reading: &Reading, among: Option<&[RunId]>) -> Vec<Run
     runs
 }
 
-fn stale(view: &RunView, now_ms: i64) -> String {
+/// That a run is stale, and what to type.
+pub(super) fn stale(view: &RunView, now_ms: i64) -> String {
     format!(
         "run {} of {} is stale, its last event was {}; to go on all the same: backout resume {}",
         view.run,
@@ -103,14 +104,26 @@ fn stale(view: &RunView, now_ms: i64) -> String {
 /// An imported run is driven here only once a person took it over: its own machine may still be at
 /// it.
 fn refuse_imported(reading: &Reading, run: &RunId) -> Result<(), Failure> {
-    let imported = reading.reader().and_then(|reader| reader.imported(run));
-    if !imported.is_some_and(|imported| imported.read_only) {
+    if !is_imported(reading, run) {
         return Ok(());
     }
-    Err(Failure::usage(
-        format!("run {run} was imported and is read-only here"),
-        format!("once no other engine drives it: backout resume {run} --take-over --reason TEXT"),
-    ))
+    Err(Failure::usage(format!("run {run} {IMPORTED}"), take_over(run)))
+}
+
+const IMPORTED: &str = "was imported and is read-only here";
+
+/// That a run is an imported one, and what to type.
+pub(super) fn imported(reading: &Reading, run: &RunId) -> Option<String> {
+    is_imported(reading, run).then(|| format!("run {run} {IMPORTED}; {}", take_over(run)))
+}
+
+fn is_imported(reading: &Reading, run: &RunId) -> bool {
+    let imported = reading.reader().and_then(|reader| reader.imported(run));
+    imported.is_some_and(|imported| imported.read_only)
+}
+
+fn take_over(run: &RunId) -> String {
+    format!("once no other engine drives it: backout resume {run} --take-over --reason TEXT")
 }
 
 async fn all(

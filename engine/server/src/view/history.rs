@@ -4,6 +4,7 @@ use backout_core::contract::Settled;
 use backout_core::event::{Event, Recorded, RunEnd, Sending, SkipCause, StopCause, Wait};
 use backout_core::id::StepId;
 use backout_core::plan::PlanStep;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,7 +13,7 @@ use super::step::held;
 use super::{counted, duration, rfc3339};
 
 /// One event: `seq`, `at`, `kind`, who and why, and what the kind carries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryLine {
     /// The position.
     pub seq: u64,

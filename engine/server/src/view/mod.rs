@@ -1,15 +1,19 @@
 //! Views: pure functions from a run's state or events to the structures that `--json` prints and
 //! the API answers. Texts for people are made from these, so that no face knows more than another.
 
+mod by_hand;
 mod circle;
 mod history;
 mod offer;
+mod row;
 mod run;
 mod step;
 
+pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
 pub use history::{HistoryLine, history_line, sentence};
 pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offers, offers_on};
+pub(crate) use row::Row;
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
 

@@ -6,11 +6,12 @@ use backout_core::event::{Actor, Cause, Event};
 use backout_core::id::{StepId, Timestamp};
 use backout_core::state::RunState;
 use backout_core::{Command, decide};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Whether a command wants a reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// It is refused without one.
@@ -22,7 +23,7 @@ pub enum Reason {
 }
 
 /// One more thing that a command takes, beside the reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Field {
     /// The digest of what was shown, which the person consents to.
@@ -63,7 +64,7 @@ pub struct Offered {
 }
 
 /// A command that a face offers, and whether the core would follow it now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Offer {
     /// The command: [`Offered::word`].
     pub word: String,

@@ -7,6 +7,7 @@ use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
 use backout_core::watch::Alarm;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rfc3339;
@@ -31,7 +32,7 @@ impl std::fmt::Debug for RunFacts<'_> {
 }
 
 /// The first step after which not everything can be brought back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoReturn {
     /// The step.
     pub step: String,
@@ -42,7 +43,7 @@ pub struct NoReturn {
 }
 
 /// Something that only a person can move on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Want {
     /// The step.
     pub step: String,
@@ -58,7 +59,7 @@ pub struct Want {
 }
 
 /// What a watched step has made is not as it was left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlarmView {
     /// The step.
     pub step: String,
@@ -77,12 +78,18 @@ pub struct AlarmView {
 }
 
 /// A run in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed {
     /// The run.
     pub run: String,
     /// Its runbook.
     pub runbook: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Who keeps the runbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The word of its state.
     pub state: String,
     /// When it was created, RFC 3339.
@@ -103,7 +110,7 @@ pub struct Listed {
 
 /// A run.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a field of JSON")]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunView {
     /// The run.
     pub run: String,
@@ -205,6 +212,8 @@ impl RunView {
         Listed {
             run: self.run.clone(),
             runbook: self.runbook.clone(),
+            title: self.title.clone(),
+            owner: self.owner.clone(),
             state: self.state.clone(),
             created: self.created.clone(),
             last: self.last.clone(),
@@ -224,7 +233,7 @@ pub(super) fn is_done(word: &str) -> bool {
 
 /// The view of a run.
 pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
-    let word = word(state, facts.driven);
+    let word = word_of(state.status(), facts.driven, state.attached);
     let wants = wants(state);
     RunView {
         run: state.run.to_string(),
@@ -274,10 +283,10 @@ fn steps(state: &RunState, facts: &RunFacts<'_>) -> Vec<StepView> {
 
 /// The run's word. A run that waits for a person and whose engine let go in order is still
 /// `waiting`: an engine would do nothing for it either.
-fn word(state: &RunState, driven: bool) -> &'static str {
-    match state.status() {
+pub(super) fn word_of(status: RunStatus, driven: bool, attached: bool) -> &'static str {
+    match status {
         RunStatus::Running if !driven => "interrupted",
-        RunStatus::Waiting if !driven && state.attached => "interrupted",
+        RunStatus::Waiting if !driven && attached => "interrupted",
         status => status.word(),
     }
 }

@@ -5,13 +5,14 @@ use backout_core::event::{Holder, Wait};
 use backout_core::id::{StepIx, Timestamp};
 use backout_core::plan::{PlanStep, Role};
 use backout_core::state::{EffectRun, EffectState, RunState, StepRun, StepState};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{duration, rfc3339};
 
 /// What a step waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitView {
     /// `approval`, `retry`, `soak`, `lock`, `timer`, `output` or `person`.
     #[serde(rename = "for")]
@@ -30,7 +31,7 @@ pub struct WaitView {
 }
 
 /// One effect of a step's current attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EffectView {
     /// One line for people.
     pub title: String,
@@ -47,7 +48,7 @@ pub struct EffectView {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Its name.
     pub id: String,

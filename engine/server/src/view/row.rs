@@ -1,0 +1,86 @@
+//! One row of a list of runs: what a list shows and is asked for, without the steps.
+
+use std::collections::BTreeMap;
+
+use backout_core::id::{RunId, Seq, Timestamp};
+use backout_core::state::{RunState, RunStatus, StepState};
+
+use super::rfc3339;
+use super::run::{Listed, is_done, word_of};
+
+/// What is kept of a run for lists. What depends on the time, or on who drives it, comes later.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) run: RunId,
+    pub(crate) seq: Seq,
+    pub(crate) created: Timestamp,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) in_doubt: usize,
+    status: RunStatus,
+    attached: bool,
+    last: Timestamp,
+    stale_after_ms: u64,
+    listed: Listed,
+}
+
+impl Row {
+    pub(crate) fn of(state: &RunState) -> Self {
+        let done = state.steps.iter().filter(|step| is_done(step.state.word())).count();
+        let in_doubt = state.steps.iter().filter(|step| step.state == StepState::InDoubt).count();
+        let listed = Listed {
+            run: state.run.to_string(),
+            runbook: state.plan.name.clone(),
+            title: state.plan.title.clone(),
+            owner: state.plan.owner.clone(),
+            state: String::new(),
+            created: rfc3339(state.created),
+            last: rfc3339(state.last),
+            starter: state.starter.name.clone(),
+            done,
+            steps: state.steps.len(),
+            stale: false,
+            break_glass: state.break_glass,
+        };
+        Self {
+            run: state.run.clone(),
+            seq: state.seq,
+            created: state.created,
+            labels: state.plan.labels.clone(),
+            in_doubt,
+            status: state.status(),
+            attached: state.attached,
+            last: state.last,
+            stale_after_ms: state.plan.stale_after_ms,
+            listed,
+        }
+    }
+
+    /// The word of its state.
+    pub(crate) fn word(&self, driven: bool) -> &'static str {
+        word_of(self.status, driven, self.attached)
+    }
+
+    /// As a list shows it.
+    pub(crate) fn listed(&self, now: Timestamp, driven: bool) -> Listed {
+        let unfinished = !self.status.is_end();
+        Listed {
+            state: self.word(driven).to_owned(),
+            stale: unfinished && !driven && now.since_ms(self.last) > self.stale_after_ms,
+            ..self.listed.clone()
+        }
+    }
+
+    /// Whether a text stands in what people know it by, whatever the case.
+    pub(crate) fn has_text(&self, lower_case: &str) -> bool {
+        let Listed { run, runbook, title, starter, .. } = &self.listed;
+        [run, runbook, title, starter].iter().any(|text| text.to_lowercase().contains(lower_case))
+    }
+
+    pub(crate) fn runbook(&self) -> &str {
+        &self.listed.runbook
+    }
+
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.listed.owner.as_deref()
+    }
+}
