@@ -8,6 +8,7 @@ use backout_access as access;
 use backout_access::layer::Line;
 use backout_access::tokens::Tokens;
 use backout_core::id::RunId;
+use backout_page::Given;
 use backout_runtime::{Clock, SystemClock};
 use backout_server::books::Books;
 use backout_server::guard::guarded;
@@ -21,6 +22,7 @@ use super::preflight;
 use super::resume::{imported, stale};
 use crate::app::App;
 use crate::exit::{Exit, Failure};
+use crate::people;
 use crate::reach::{Here, Reach};
 use crate::reading::Reading;
 
@@ -91,7 +93,9 @@ fn books(args: &Args) -> Result<Books, Failure> {
 }
 
 fn serve(here: &Here, listener: TcpListener) -> Result<ServedPort, Failure> {
-    let app = guarded(access::guard(router(here.face().clone(), Door::Port), guard(here)?));
+    let page = backout_page::router(here.face().clone(), Given::by_system(people::user()));
+    let routes = router(here.face().clone(), Door::Port).merge(page);
+    let app = guarded(access::guard(routes, guard(here)?));
     port::serve(listener, app, Arc::new(Plain)).map_err(|error| Failure::file("the port", error))
 }
 

@@ -16,7 +16,7 @@ use backout_plugin_api::{
     SystemSecrets,
 };
 use backout_runtime::{Engine, Host, Options, SystemClock};
-use backout_server::Face;
+use backout_server::{Face, Witness};
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
 use serde_json::{Value, json};
@@ -34,7 +34,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let store: Arc<dyn JournalStore> = Arc::new(MemoryStore::new());
+        let witness = Witness::over(Arc::new(MemoryStore::new()));
+        let store: Arc<dyn JournalStore> = witness.clone();
         let open = watch::channel(BTreeSet::new()).0;
         let mut actions = backout_plugin_basic::actions();
         actions.push(Arc::new(Change { open: open.clone() }));
@@ -47,11 +48,7 @@ impl World {
         };
         let host = Arc::new(Host::new(actions, Arc::new(SystemSecrets::default())));
         let engine = Engine::new(store.clone(), host, Arc::new(SystemClock), options);
-        let face = Face {
-            engine: engine.clone(),
-            store: store.clone(),
-            since: "2026-11-23T03:00:00.000Z".to_owned(),
-        };
+        let face = Face::new(engine.clone(), witness, "2026-11-23T03:00:00.000Z".to_owned());
         let router = backout_page::router(face, Given::by_system("nobody-here"));
         Self { engine, router, store, open }
     }
