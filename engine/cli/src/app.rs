@@ -92,6 +92,7 @@ fn actions() -> Vec<Arc<dyn Action>> {
     all.extend(backout_plugin_containers::actions());
     all.extend(backout_plugin_flags::actions());
     all.extend(backout_plugin_migrations::actions());
+    all.extend(backout_plugin_notify::actions());
     all.extend(backout_plugin_releases::actions());
     // The later one of a name is taken.
     #[cfg(debug_assertions)]

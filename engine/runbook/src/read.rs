@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use crate::scan::{Scanner, is_name_start};
 use crate::tree::{Field, Kind, Name, Node, Span};
 
-/// Reads a text. The tree holds [`Kind::Bad`] where a problem was found.
+/// Reads a text. The tree holds a bad node where a problem was found.
 pub fn read(text: &str) -> (Node<'_>, Vec<Problem>) {
     let mut reader = Reader { scan: Scanner::new(text), open: Vec::new() };
     reader.attributes();
