@@ -39,9 +39,9 @@ impl Mailer {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let cert = put("cert.pem", &made.cert.pem());
-        let key = put("key.pem", &made.signing_key.serialize_pem());
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let cert = put("cert.pem", &signed.cert.pem());
+        let key = put("key.pem", &signed.signing_key.serialize_pem());
         let script = put("server.py", include_str!("mail_server.py"));
         let port = free_port().unwrap();
         let mut command = Command::new("python3");

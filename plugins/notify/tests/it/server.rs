@@ -1,4 +1,4 @@
-//! A server that takes messages as Slack, PagerDuty and a signed webhook's receiver do, keeps its own
+//! A server that takes messages as Slack, `PagerDuty` and a signed webhook's receiver do, keeps its own
 //! record of what people saw, and misbehaves by path.
 
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ async fn serve(stream: TcpStream, known: Arc<Mutex<Known>>) {
             stream.write_all(text.as_bytes()).await.unwrap_or_default();
         }
         None if request.path.ends_with("/silent") => {
-            tokio::time::sleep(Duration::from_hours(1)).await
+            tokio::time::sleep(Duration::from_hours(1)).await;
         }
         // The connection breaks without an answer.
         None => {}
