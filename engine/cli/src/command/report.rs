@@ -1,0 +1,64 @@
+//! `report`: the after-action record of a run.
+
+use std::fs;
+use std::path::PathBuf;
+
+use backout_core::id::Timestamp;
+use backout_report::{html, markdown, report};
+use backout_server::view::rfc3339;
+
+use crate::app::App;
+use crate::exit::{Exit, Failure};
+use crate::reading::Reading;
+
+/// Arguments of `report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The run, by any unique prefix or `latest`
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// As one HTML file that needs nothing else; without it, Markdown
+    #[arg(long, conflicts_with = "json")]
+    html: bool,
+    /// As one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Write it to this file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Makes the record from the journal alone: no engine is needed, and a damaged run has one up to its
+/// damage.
+pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
+    let reading = Reading::open(app)?;
+    let run = reading.find(&args.run)?;
+    let (events, damage) = reading.readable(&run)?;
+    let now = Timestamp(app.now_ms());
+    let made = report(&events, now, reading.head(&run));
+    let record = made.map_err(|error| Failure::Internal(format!("run {run}: {error}")))?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&record)
+            .map_err(|error| Failure::Internal(format!("the record as JSON: {error}")))?
+            + "\n"
+    } else if args.html {
+        html(&record, now)
+    } else {
+        markdown(&record)
+    };
+    write(app, args, &text)?;
+    match damage {
+        Some(failure) => Err(failure),
+        None => Ok(Exit::Done),
+    }
+}
+
+fn write(app: &App, args: &Args, text: &str) -> Result<(), Failure> {
+    let Some(file) = &args.output else { return app.ui.data(text) };
+    fs::write(file, text).map_err(|error| {
+        let message = format!("{} cannot be written: {error}", file.display());
+        Failure::usage(message, "name another file with --output")
+    })?;
+    app.ui.say(&format!("written: {} at {}", file.display(), rfc3339(Timestamp(app.now_ms()))));
+    Ok(())
+}
