@@ -170,7 +170,7 @@ fn the_arrows_between_the_crates_are_those_of_the_architecture() {
             "runtime" => &["core", "store", "plugin-api"],
             "access" => &["core", "runbook"],
             "server" => &["core", "store", "runtime", "runbook", "plugin-api", "access"],
-            "page" => &["core", "store", "runtime", "access", "server"],
+            "page" => &["core", "runbook", "store", "runtime", "access", "server"],
             "report" | "watch" => &["core", "server"],
             plugin if plugin.starts_with("plugin-") => &["plugin-api"],
             other => panic!("{other} has no place in docs/ARCHITECTURE.md"),

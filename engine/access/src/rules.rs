@@ -134,6 +134,7 @@ pub const ROUTES: &[RouteRule] = &[
     post("/api/v1/runs/{run}/resume", OPERATOR, "take a run up"),
     post("/api/v1/runs/{run}/ask", ACTING, "give a command; the table of commands says which"),
     post("/runs/{run}/ask", ACTING, "give a command by a form of the page"),
+    post("/start", OPERATOR, "start a runbook by a form of the page"),
 ];
 
 /// The row of a route; nothing where it has none.

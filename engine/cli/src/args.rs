@@ -94,6 +94,8 @@ pub(crate) enum Verb {
     Status(command::status::Args),
     /// Show the events of a run
     History(command::history::Args),
+    /// Write the after-action record of a run: timeline, decisions, doubts, durations
+    Report(command::report::Args),
     /// Print a run as commands a person can type
     ByHand(command::by_hand::Args),
     /// Say yes to what a step would do

@@ -2,10 +2,10 @@
 
 use axum::http::StatusCode;
 use backout_core::command::Ask;
-use backout_core::event::{Actor, Cause};
 use backout_core::id::CommandId;
 use backout_server::problem::Problem;
 use backout_server::view::{Field, OFFERS, Offered, Reason, ask_of};
+use backout_server::wire::By;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -85,13 +85,13 @@ impl Sent {
         })
     }
 
-    /// Who asks, and why.
-    pub(crate) fn cause(&self, actor: Actor) -> Result<Cause, Problem> {
+    /// Why, as the person says it.
+    pub(crate) fn by(&self, person: &str) -> Result<By, Problem> {
         let offered = self.offered()?;
         let is_text = offered.reason == Reason::Text;
-        Ok(Cause {
+        Ok(By {
+            actor: person.to_owned(),
             command: filled(&self.command).map(|name| CommandId::new(format!("page-{name}"))),
-            actor,
             reason: if is_text { None } else { filled(&self.reason) },
             break_glass: offered.break_glass,
         })

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backout_core::event::Actor;
 use backout_core::id::Timestamp;
 use backout_runtime::{Clock, SystemClock};
-use backout_server::wire::By;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Random bytes in a name that nobody may guess.
@@ -18,8 +16,8 @@ pub type Random = Arc<dyn Fn() -> Result<[u8; RANDOM_BYTES], String> + Send + Sy
 /// What the page is given besides the engine.
 #[derive(Clone)]
 pub struct Given {
-    /// Who acts where nobody authenticates: the operating-system user that the engine runs as. A
-    /// name typed into a page would let one person approve as two.
+    /// Who acts where nobody authenticates: the operating-system user that the engine runs as, as
+    /// far as a port is believed. A name typed into a page would let one person act as two.
     pub person: String,
     /// The time now.
     pub clock: Arc<dyn Clock>,
@@ -46,12 +44,6 @@ impl Given {
     /// A name that nobody may guess, in hex.
     pub(crate) fn name(&self) -> Result<String, String> {
         (self.random)().map(|bytes| backout_core::contract::hex(&bytes))
-    }
-
-    /// The local person, with the groups that the machine knows of the name.
-    pub(crate) fn local(&self) -> Actor {
-        let by = By { actor: self.person.clone(), reason: None, command: None, break_glass: false };
-        by.cause().actor
     }
 }
 

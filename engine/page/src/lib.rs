@@ -9,9 +9,9 @@ mod book;
 mod form;
 mod given;
 mod guard;
-mod live;
 mod routes;
 mod show;
+mod start;
 
 pub use given::{Given, RANDOM_BYTES, Random};
 pub use routes::router;

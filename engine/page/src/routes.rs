@@ -1,16 +1,16 @@
 //! The pages' addresses.
 
-use axum::extract::{DefaultBodyLimit, Extension, Form, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use backout_access::{Refusal, Who};
 use backout_core::command::Ask;
 use backout_core::event::{Cause, Recorded};
 use backout_core::id::{RunId, Seq};
-use backout_server::Face;
 use backout_server::problem::Problem;
+use backout_server::wire::By;
+use backout_server::{Face, Sender};
 use maud::Markup;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ use crate::form::{FORM_BYTES_MAX, Sent};
 use crate::given::Given;
 use crate::show::list::Filter;
 use crate::show::{self, Frame};
-use crate::{assets, guard, live};
+use crate::{assets, guard, start};
 
 /// Events after a form was shown, in which it is looked for: a second click comes within moments.
 const TWICE_EVENTS_MAX: usize = 1_000;
@@ -36,10 +36,9 @@ pub fn router(face: Face, given: Given) -> Router {
     let page = Page { book: Book::new(face), given };
     Router::new()
         .route("/", get(list))
-        .route("/live", get(list_live))
         .route("/runs/{run}", get(run))
         .route("/runs/{run}/ask", post(ask))
-        .route("/runs/{run}/live", get(run_live))
+        .route("/start", get(start::page).post(start::send))
         .route("/page/{name}", get(assets::asset))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(middleware::from_fn(guard::guard))
@@ -47,7 +46,7 @@ pub fn router(face: Face, given: Given) -> Router {
 }
 
 /// A page that could not be made, as a page.
-pub(crate) struct Refused(Problem);
+pub(crate) struct Refused(pub(crate) Problem);
 
 impl<E: Into<Problem>> From<E> for Refused {
     fn from(error: E) -> Self {
@@ -63,10 +62,10 @@ impl IntoResponse for Refused {
     }
 }
 
-type Answer = Result<Response, Refused>;
+pub(crate) type Answer = Result<Response, Refused>;
 
 /// Rendering reads files: it stands aside from the tasks that drive runs.
-async fn rendered<T: Send + 'static>(
+pub(crate) async fn rendered<T: Send + 'static>(
     make: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Refused> {
     let lost = |error: tokio::task::JoinError| {
@@ -77,25 +76,26 @@ async fn rendered<T: Send + 'static>(
 
 impl Page {
     /// The frame around a page for this browser: who it is, and the token of its forms.
-    fn frame(
+    pub(crate) fn frame(
         &self,
         headers: &HeaderMap,
-        who: Option<Extension<Who>>,
+        sender: Sender,
     ) -> Result<(Frame, bool), Problem> {
         let failed = |why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no random bytes", why);
         let known = guard::token(headers);
         let is_new = known.is_none();
         let token = known.map_or_else(|| self.given.name().map_err(failed), Ok)?;
-        let who = who.map(|Extension(who)| who);
-        // Nobody authenticates: it is the local person.
-        let actor = who.as_ref().map_or_else(|| self.given.local(), Who::actor);
+        // Somebody who breaks the glass with each command must say why; to look needs no reason.
+        let looks = Some("looks".to_owned());
+        let by = By { actor: self.given.person.clone(), reason: looks, ..By::default() };
+        let actor = sender.cause(&by)?.actor;
         let command = self.given.name().map_err(failed)?;
-        Ok((Frame { who, actor, token, command, now: self.given.now() }, is_new))
+        Ok((Frame { sender, actor, token, command, now: self.given.now() }, is_new))
     }
 }
 
 /// An answer that gives a new browser its token.
-fn with_token(frame_token: &str, is_new: bool, answer: impl IntoResponse) -> Response {
+pub(crate) fn with_token(frame_token: &str, is_new: bool, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     if let Some((name, value)) = guard::set_token(frame_token).filter(|_| is_new) {
         response.headers_mut().append(name, value);
@@ -106,13 +106,13 @@ fn with_token(frame_token: &str, is_new: bool, answer: impl IntoResponse) -> Res
 async fn list(
     State(page): State<Page>,
     headers: HeaderMap,
-    who: Option<Extension<Who>>,
+    sender: Sender,
     Query(filter): Query<Filter>,
 ) -> Answer {
-    let (frame, is_new) = page.frame(&headers, who)?;
+    let (frame, is_new) = page.frame(&headers, sender)?;
     let token = frame.token.clone();
     let markup = rendered(move || {
-        let (rows, unreadable) = page.book.rows(frame.now)?;
+        let (rows, unreadable) = page.book.rows()?;
         Ok(show::list::page(&frame, &filter, &rows, &unreadable))
     });
     Ok(with_token(&token, is_new, markup.await?))
@@ -134,11 +134,11 @@ async fn run(
     State(page): State<Page>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    who: Option<Extension<Who>>,
+    sender: Sender,
     Query(chosen): Query<Chosen>,
 ) -> Answer {
     let id = known_shape(&name)?;
-    let (frame, is_new) = page.frame(&headers, who)?;
+    let (frame, is_new) = page.frame(&headers, sender)?;
     let token = frame.token.clone();
     let markup = rendered(move || run_page(&page, &frame, &id, &chosen, None));
     Ok(with_token(&token, is_new, markup.await?))
@@ -151,8 +151,8 @@ fn run_page(
     chosen: &Chosen,
     refused: Option<(&Problem, &Sent)>,
 ) -> Result<Markup, Problem> {
-    let state = page.book.state(id)?;
-    let view = page.book.view(&state, frame.now);
+    let state = page.book.face.state(id)?;
+    let view = page.book.face.view_of(&state);
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let since = match refused {
         Some((_, sent)) => page.book.events(id, Seq(sent.seen).next(), show::run::SINCE_MAX)?,
@@ -173,11 +173,11 @@ async fn ask(
     State(page): State<Page>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    who: Option<Extension<Who>>,
+    sender: Sender,
     Form(sent): Form<Sent>,
 ) -> Answer {
     let id = known_shape(&name)?;
-    let (frame, _) = page.frame(&headers, who)?;
+    let (frame, _) = page.frame(&headers, sender)?;
     guard::is_ours(&headers, &sent.token)?;
     match given(&page, &frame, &id, &sent).await {
         Ok(seq) => Ok(Redirect::to(&after(&id, &sent, seq)).into_response()),
@@ -194,41 +194,25 @@ async fn ask(
 
 /// Gives the command to the engine; answers the run's last event after it.
 async fn given(page: &Page, frame: &Frame, id: &RunId, sent: &Sent) -> Result<Seq, Problem> {
-    let (ask, mut cause) = (sent.ask()?, sent.cause(frame.actor.clone())?);
-    if let Some(who) = &frame.who {
-        allowed(page, who, id, &ask, &cause)?;
-        cause.break_glass |= who.breaks_glass();
-    }
+    let ask = sent.ask()?;
+    let cause = frame.sender.cause(&sent.by(&page.given.person)?)?;
+    let (face, run) = (page.book.face.clone(), id.clone());
+    let state = rendered(move || face.state(&run)).await.map_err(|Refused(problem)| problem)?;
     if let Some(seq) = followed(page, id, sent, &cause)? {
         return Ok(seq);
     }
     let engine = &page.book.face.engine;
-    if sent.word == "resume" && !engine.is_driven(id) {
+    if ask == Ask::Resume && !engine.is_driven(id) {
+        frame.sender.may_resume(&state, &cause)?;
         engine.resume(id, cause).await?;
         return Ok(page.book.last(id));
     }
+    frame.sender.may_ask(&ask, &state, &cause)?;
     match engine.ask(id, ask, cause.clone()).await {
         Ok(answer) => Ok(answer.seq),
         // The same form may have been faster.
         Err(error) => followed(page, id, sent, &cause)?.ok_or_else(|| error.into()),
     }
-}
-
-/// Whether somebody who is known may ask this: the API says the same.
-fn allowed(page: &Page, who: &Who, id: &RunId, ask: &Ask, cause: &Cause) -> Result<(), Problem> {
-    let state = page.book.state(id)?;
-    let (plan, starter) = (&state.plan, &state.starter.name);
-    who.cause(None, cause.reason.clone(), cause.break_glass)
-        .and_then(|_| match ask {
-            Ask::Resume => who.may_resume(plan, starter, cause.break_glass),
-            ask => who.may_ask(ask, plan, starter, cause.break_glass),
-        })
-        .map_err(refused)
-}
-
-fn refused(refusal: Refusal) -> Problem {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
-    Problem { help: refusal.help, ..Problem::new(status, refusal.title, refusal.detail) }
 }
 
 /// The event that a form became already: an impatient finger sends it twice.
@@ -246,25 +230,6 @@ fn after(id: &RunId, sent: &Sent, seq: Seq) -> String {
         step => format!("&step={}", show::query(step)),
     };
     format!("/runs/{id}?said={seq}{step}")
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Since {
-    from: u64,
-}
-
-async fn run_live(
-    State(page): State<Page>,
-    Path(name): Path<String>,
-    Query(query): Query<Since>,
-) -> Answer {
-    let id = known_shape(&name)?;
-    Ok(live::run(&page.book, &id, Seq(query.from)).into_response())
-}
-
-async fn list_live(State(page): State<Page>) -> Response {
-    live::list(page.book, None).into_response()
 }
 
 /// Only a text of a run's shape may become a path on disk.

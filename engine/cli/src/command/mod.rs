@@ -22,6 +22,7 @@ pub(crate) mod policy;
 pub(crate) mod preflight;
 pub(crate) mod prompt;
 pub(crate) mod ready;
+pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod retain;
 pub(crate) mod run;

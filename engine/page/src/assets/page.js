@@ -3,7 +3,8 @@
 "use strict";
 
 (() => {
-  const QUIET_MS = 10000; // two and a half signs of life are missing
+  const QUIET_MS = 25000; // two signs of life are missing
+  const SOON_MS = 300; // between a change and the load that shows it
   const AGAIN_MS = 2000; // between two tries to reach the engine
   const line = document.getElementById("line");
   let heard = 0;
@@ -123,6 +124,14 @@
     if (loadAgain) { loadAgain = false; load(); }
   };
 
+  // A run of many steps changes hundreds of times a second.
+  let waits = false;
+  const soon = () => {
+    if (waits) return;
+    waits = true;
+    setTimeout(() => { waits = false; load(); }, SOON_MS);
+  };
+
   const alive = () => {
     heard = Date.now();
     tell("live", "live");
@@ -134,8 +143,8 @@
     if (stream) stream.close();
     stream = new EventSource(address);
     stream.addEventListener("open", () => { alive(); load(); });
-    stream.addEventListener("changed", () => { alive(); load(); });
-    stream.addEventListener("alive", alive);
+    stream.addEventListener("message", () => { alive(); soon(); });
+    stream.addEventListener("beat", alive);
     stream.addEventListener("error", () => {
       tell("stale", "the engine does not answer; last word at " + lastWord() + ", trying again");
     });

@@ -61,7 +61,7 @@ pub(crate) fn page(frame: &Frame, filter: &Filter, rows: &[Row], unreadable: &[S
             @if found.is_empty() { (nothing(rows.is_empty())) } @else { (table(&found, frame.now)) }
         }
     };
-    whole(frame, "Runs - Backout", Some("/live"), &main)
+    whole(frame, "Runs - Backout", Some("/api/v1/changes"), &main)
 }
 
 fn form(filter: &Filter) -> Markup {
@@ -88,7 +88,7 @@ fn form(filter: &Filter) -> Markup {
 fn nothing(at_all: bool) -> Markup {
     html! {
         @if at_all {
-            p.empty { "No runs yet. Start one: " code { "backout run FILE" } }
+            p.empty { "No runs yet. " a href="/start" { "Start a runbook" } ", or on a terminal: " code { "backout run FILE" } }
         } @else {
             p.empty { "No run fits. " a href="/" { "Show all" } }
         }

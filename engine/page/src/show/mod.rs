@@ -6,21 +6,22 @@ pub(crate) mod list;
 mod now;
 pub(crate) mod problem;
 pub(crate) mod run;
+pub(crate) mod start;
 mod step;
 pub(crate) mod timeline;
 mod words;
 
-use backout_access::Who;
 use backout_core::event::Actor;
 use backout_core::id::Timestamp;
+use backout_server::Sender;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::assets::{ICON, SCRIPT, STYLE};
 
 /// What stands around a page.
 pub(crate) struct Frame {
-    /// Who looks at it, where somebody vouches for that.
-    pub(crate) who: Option<Who>,
+    /// Who looks at it, as far as that is believed.
+    pub(crate) sender: Sender,
     /// Who looks at it and acts, as the record will have it.
     pub(crate) actor: Actor,
     /// The token of its forms.
@@ -41,7 +42,7 @@ fn whole(frame: &Frame, title: &str, live: Option<&str>, main: &Markup) -> Marku
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     a.brand href="/" { "Backout" }
-                    nav aria-label="Pages" { a href="/" { "Runs" } }
+                    nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } }
                     (line(frame))
                 }
                 main id="main" tabindex="-1" { (main) }
@@ -70,18 +71,13 @@ fn line(frame: &Frame) -> Markup {
     html! {
         p.who title="commands from this page are recorded under this name" {
             "You act as " b { (frame.actor.name) } (vouched)
-            @if let Some(who) = &frame.who { " (" (roles(who)) ")" }
+            @if !frame.actor.roles.is_empty() { " (" (frame.actor.roles.join(", ")) ")" }
         }
         p.line id="line" role="status" {
             span.dot aria-hidden="true" {}
             span.text { "as of " (words::moment(frame.now)) "; reload to see what changed" }
         }
     }
-}
-
-fn roles(who: &Who) -> String {
-    let words: Vec<&str> = who.roles.iter().map(|role| role.word()).collect();
-    if words.is_empty() { "no role".to_owned() } else { words.join(", ") }
 }
 
 /// A text as a part of an address's query.

@@ -28,6 +28,7 @@ pub(super) fn card(problem: &Problem) -> Markup {
     html! {
         div.card.is-failed role="alert" {
             p.lead { (problem.detail) }
+            @if !problem.lines.is_empty() { ul { @for line in &problem.lines { li { (line) } } } }
             @if let Some(help) = &problem.help { p { "Next: " (help) } }
         }
     }

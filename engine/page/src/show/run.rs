@@ -1,7 +1,7 @@
 //! One run.
 
 use backout_core::command::Ask;
-use backout_core::event::Recorded;
+use backout_core::event::{Cause, Recorded};
 use backout_core::id::{StepId, Timestamp};
 use backout_core::state::RunState;
 use backout_server::graph::{layout, state_sign};
@@ -70,16 +70,11 @@ impl<'a> Shown<'a> {
     }
 
     fn allowed(&self, frame: &Frame, step: Option<&str>, mut offers: Vec<Offer>) -> Vec<Offer> {
-        let Some(who) = &frame.who else { return offers };
         for offer in &mut offers {
-            let Some(ask) = offer.offered().and_then(|offered| example(offered, step)) else {
-                continue;
-            };
-            let broken = offer.offered().is_some_and(|offered| offered.break_glass);
-            let (plan, starter) = (&self.state.plan, &self.state.starter.name);
-            if let Err(refusal) = who.may_ask(&ask, plan, starter, broken) {
-                offer.refused = Some(refusal.detail);
-                offer.help = refusal.help;
+            let Some(offered) = offer.offered() else { continue };
+            if let Err(problem) = may(frame, self.state, offered, step) {
+                offer.refused = Some(problem.detail);
+                offer.help = problem.help;
             }
         }
         offers
@@ -106,10 +101,23 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A command with something in each field, to ask whether a person may give it.
-fn example(offered: &Offered, step: Option<&str>) -> Option<Ask> {
+/// Whether this person may give a command, with something in each of its fields.
+fn may(
+    frame: &Frame,
+    state: &RunState,
+    offered: &Offered,
+    step: Option<&str>,
+) -> Result<(), Problem> {
     let fields = json!({ "text": "-", "with": {}, "to": "-", "targets": [] });
-    ask_of(offered, step, fields.as_object().cloned().unwrap_or_default()).ok()
+    let fields = offered.fields_of(fields.as_object().cloned().unwrap_or_default());
+    let Ok(ask) = ask_of(offered, step, fields) else { return Ok(()) };
+    let actor = frame.actor.clone();
+    let break_glass = offered.break_glass;
+    let cause = Cause { command: None, actor, reason: Some("-".to_owned()), break_glass };
+    if ask == Ask::Resume {
+        return frame.sender.may_resume(state, &cause);
+    }
+    frame.sender.may_ask(&ask, state, &cause)
 }
 
 /// The page of a run.
@@ -129,7 +137,7 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
         (whole_run(frame, shown))
         (timeline::timeline(&view.run, shown.lines, shown.chosen.before))
     };
-    let live = format!("/runs/{}/live?from={}", view.run, view.seq);
+    let live = format!("/api/v1/runs/{}/events/stream?from={}", view.run, view.seq + 1);
     whole(frame, &title(view), Some(&live), &main)
 }
 

@@ -44,16 +44,24 @@ impl<'a> Browser<'a> {
     }
 
     async fn post(&self, run: &str, token: &str, fields: &[(&str, &str)]) -> Got {
+        self.send(&format!("/runs/{run}/ask"), token, fields).await
+    }
+
+    async fn send(&self, path: &str, token: &str, fields: &[(&str, &str)]) -> Got {
         let mut form = format!("token={token}&command=c{}", fields.len());
         for (name, value) in fields {
             form.extend(["&", name, "=", &value.replace(' ', "+")]);
         }
-        let request = Request::post(format!("/runs/{run}/ask"))
+        let request = Request::post(path)
             .header(header::HOST, HOST)
             .header(header::ORIGIN, format!("http://{HOST}"))
             .header(header::COOKIE, format!("backout_page={}", self.token))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         send(self.world, request.body(Body::from(form)).unwrap()).await
+    }
+
+    async fn starts(&self, fields: &[(&str, &str)]) -> Got {
+        self.send("/start", &self.token, fields).await
     }
 
     async fn asks(&self, run: &str, fields: &[(&str, &str)]) -> Got {
@@ -98,7 +106,10 @@ async fn what_may_not_be_done_is_shown_with_the_reason() {
     let world = World::new();
     let run = incident(&world).await;
     let page = get(&world, &format!("/runs/{run}?step=schema_down")).await.text;
-    assert!(page.contains("is approved by dba, and nobody-here is none of them"), "{page}");
+    assert!(
+        page.contains("is approved by dba, and nobody-here (claimed) is none of them"),
+        "{page}"
+    );
     assert!(page.contains("Approve, breaking the glass"));
     assert!(page.contains("`schema_down` is waiting; nothing of it is in doubt"));
 }
@@ -119,7 +130,7 @@ async fn a_form_is_followed_once_and_leads_back() {
     let page = get(&world, &back).await.text;
     assert!(page.contains("Recorded as event"));
     assert_eq!(page.matches("checked with dba").count(), 1, "{page}");
-    assert!(page.contains("by nobody-here</b> (not verified)"), "{page}");
+    assert!(page.contains("by nobody-here (claimed)</b> (not verified)"), "{page}");
 }
 
 #[tokio::test]
@@ -134,7 +145,7 @@ async fn who_comes_too_late_is_told_what_changed() {
     assert_eq!(got.status, StatusCode::CONFLICT);
     assert!(got.text.contains("Not done: Approve"), "{}", got.text);
     assert!(got.text.contains("Since you looked:"));
-    assert!(got.text.contains("rejected by nobody-here: not now"));
+    assert!(got.text.contains("rejected by nobody-here (claimed): not now"));
     assert!(got.text.contains("my words"), "what was typed is not lost");
 }
 
@@ -184,17 +195,50 @@ async fn every_answer_is_guarded() {
 }
 
 #[tokio::test]
-async fn the_stream_tells_of_a_change() {
+async fn the_page_names_a_stream_that_tells_of_changes() {
     let world = World::new();
     let run = incident(&world).await;
-    let request = Request::get(format!("/runs/{run}/live?from=1")).header(header::HOST, HOST);
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    let live = page.split("data-live=\"").nth(1).unwrap().split('"').next().unwrap();
+    let request = Request::get(live).header(header::HOST, HOST);
     let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await;
-    let mut body = response.unwrap().into_body();
-    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    let text = String::from_utf8(frame.to_vec()).unwrap();
-    assert!(text.contains("event: changed"), "{text}");
+    let response = response.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "{live}");
+    let mut body = response.into_body();
     world.let_on("pricing_old");
-    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    let text = String::from_utf8(frame.to_vec()).unwrap();
-    assert!(text.contains("event: changed"), "{text}");
+    let mut heard = String::new();
+    while !heard.contains("effect-done") {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        heard.push_str(std::str::from_utf8(&frame).unwrap());
+    }
+    assert!(heard.contains("event: beat"), "{heard}");
 }
+
+#[tokio::test]
+async fn a_runbook_is_started_only_after_its_plan_was_seen() {
+    let folder = std::env::temp_dir().join(format!("backout-page-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("hello.ron"), HELLO).unwrap();
+    let world = World::with_books(&folder);
+    let browser = Browser::new(&world).await;
+    assert!(get(&world, "/start").await.text.contains("/start?runbook=hello"));
+    let asked = get(&world, "/start?runbook=hello").await.text;
+    assert!(asked.contains("name=\"p.who\"") && asked.contains("whom to greet"), "{asked}");
+    let seen = get(&world, "/start?runbook=hello&look=1&p.who=ann").await.text;
+    assert!(seen.contains("What it would do") && seen.contains("Start hello"), "{seen}");
+    let digest = seen.split("name=\"digest\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let wrong = [("runbook", "hello"), ("digest", digest), ("p.who", "bea")];
+    assert_eq!(browser.starts(&wrong).await.status, StatusCode::CONFLICT);
+    let right = [("runbook", "hello"), ("digest", digest), ("p.who", "ann"), ("reason", "try")];
+    let got = browser.starts(&right).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    let again = browser.starts(&right).await;
+    assert_eq!(again.headers[header::LOCATION], got.headers[header::LOCATION], "one run");
+    let run = got.headers[header::LOCATION].to_str().unwrap();
+    world.until(run.trim_start_matches("/runs/"), "greet", "waiting").await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+const HELLO: &str = r#"Runbook(format: 1, name: "hello", title: "A greeting",
+    params: { "who": (help: "whom to greet") },
+    steps: [(id: "greet", action: "wait.approval", with: (text: "hello ${params.who}"))])"#;

@@ -16,7 +16,8 @@ use backout_plugin_api::{
     SystemSecrets,
 };
 use backout_runtime::{Engine, Host, Options, SystemClock};
-use backout_server::{Face, Witness};
+use backout_server::books::Books;
+use backout_server::{Door, Face, Witness};
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
 use serde_json::{Value, json};
@@ -34,6 +35,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::made(Books::default())
+    }
+
+    /// With a folder of runbooks that can be started by name.
+    pub(crate) fn with_books(folder: &std::path::Path) -> Self {
+        Self::made(Books::of(folder.to_owned()))
+    }
+
+    fn made(books: Books) -> Self {
         let witness = Witness::over(Arc::new(MemoryStore::new()));
         let store: Arc<dyn JournalStore> = witness.clone();
         let open = watch::channel(BTreeSet::new()).0;
@@ -48,8 +58,10 @@ impl World {
         };
         let host = Arc::new(Host::new(actions, Arc::new(SystemSecrets::default())));
         let engine = Engine::new(store.clone(), host, Arc::new(SystemClock), options);
-        let face = Face::new(engine.clone(), witness, "2026-11-23T03:00:00.000Z".to_owned());
-        let router = backout_page::router(face, Given::by_system("nobody-here"));
+        let face = Face::new(engine.clone(), witness, "2026-11-23T03:00:00.000Z".to_owned())
+            .with_books(books);
+        let page = backout_page::router(face.clone(), Given::by_system("nobody-here"));
+        let router = backout_server::router(face, Door::Port).merge(page);
         Self { engine, router, store, open }
     }
 

@@ -63,6 +63,20 @@ pub struct Offered {
     ask: fn() -> Value,
 }
 
+impl Offered {
+    /// Of these fields of an ask those that it takes.
+    pub fn fields_of(&self, mut all: Map<String, Value>) -> Map<String, Value> {
+        all.retain(|name, _| match name.as_str() {
+            "text" => self.reason == Reason::Text,
+            "with" => self.fields.contains(&Field::With),
+            "to" => self.fields.contains(&Field::To),
+            "targets" => self.fields.contains(&Field::Targets),
+            _ => false,
+        });
+        all
+    }
+}
+
 /// A command that a face offers, and whether the core would follow it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Offer {
