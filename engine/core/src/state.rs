@@ -283,6 +283,8 @@ pub struct StepRun {
     pub trouble: Option<String>,
     /// How it is watched.
     pub watched: Watched,
+    /// Since when it is where it is.
+    pub since: Timestamp,
     /// Who changed what its action takes, where somebody did.
     pub edited: Option<Actor>,
     /// Whether an earlier run did it.

@@ -8,7 +8,7 @@ use backout_core::adopt::Adoption;
 use backout_core::command::Ask;
 use backout_core::drive::{Run, TurnError};
 use backout_core::event::Cause;
-use backout_core::id::{ActionName, CommandId, RunId, Seq, StepId};
+use backout_core::id::{ActionName, CommandId, RunId, Seq, StepId, Timestamp};
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
 use backout_core::{Command, releases};
@@ -20,6 +20,7 @@ use crate::call::{Calls, Observer};
 use crate::capture::Captures;
 use crate::crash::CrashPoint;
 use crate::driver::{Driver, INBOX_MAX, Message, Progress, load};
+use crate::herald::{self, Herald};
 use crate::{Clock, Host};
 
 /// Why the engine did not do what it was asked.
@@ -51,6 +52,9 @@ pub enum EngineError {
         why: String,
     },
 }
+
+/// Milliseconds between two looks at whether all is told, when the engine stops.
+const TELL_LOOK_MS: u64 = 20;
 
 /// The answer to a person's command: it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +106,13 @@ impl std::fmt::Debug for Options {
     }
 }
 
-type Ended = watch::Receiver<Option<Result<(), EngineError>>>;
+pub(crate) type Ended = watch::Receiver<Option<Result<(), EngineError>>>;
 
 #[derive(Clone)]
 struct Driven {
     inbox: mpsc::Sender<Message>,
     ended: Ended,
+    is_message: bool,
 }
 
 /// The engine. Runs are driven by tasks of its own.
@@ -118,6 +123,10 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     options: Arc<Options>,
     runs: Arc<Mutex<BTreeMap<RunId, Driven>>>,
+    /// Whether people outside are told of its runs.
+    tells: bool,
+    /// Those that tell of a run; each ends when all of it is told.
+    heralds: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -135,7 +144,15 @@ impl Engine {
         options: Options,
     ) -> Self {
         let runs = Arc::new(Mutex::new(BTreeMap::new()));
-        Self { store, host, clock, options: Arc::new(options), runs }
+        let heralds = Arc::default();
+        Self { store, host, clock, options: Arc::new(options), runs, tells: false, heralds }
+    }
+
+    /// The same, which also tells people outside of its runs, as their runbooks say.
+    #[must_use]
+    pub fn telling(self) -> Self {
+        let can = self.host.find(&herald::SEND_ACTION.into()).is_some();
+        Self { tells: can, ..self }
     }
 
     /// Makes a run and drives it. It is durable when this returns.
@@ -217,7 +234,15 @@ impl Engine {
             own: inbox.downgrade(),
             progress: Progress::default(),
         };
-        self.lock().insert(id.clone(), Driven { inbox, ended });
+        let plan = first_plan(first.as_ref()).or(driver.run.state.as_ref().map(|s| &s.plan));
+        let is_message = plan.is_some_and(herald::is_message);
+        let herald = (self.tells && !is_message).then(|| Herald {
+            engine: self.clone(),
+            about: id.clone(),
+            ended: ended.clone(),
+            state: None,
+        });
+        self.lock().insert(id.clone(), Driven { inbox, ended, is_message });
         let engine = self.options.engine.clone();
         let runs = self.runs.clone();
         tokio::spawn(async move {
@@ -230,7 +255,15 @@ impl Engine {
             drop(ended_sender.send(Some(result)));
         });
         let gone = || EngineError::Stopped { why: "the run's driver ended at once".into() };
-        is_ready.await.unwrap_or_else(|_| Err(gone()))
+        is_ready.await.unwrap_or_else(|_| Err(gone()))?;
+        herald.into_iter().for_each(|herald| self.add_herald(herald));
+        Ok(())
+    }
+
+    fn add_herald(&self, herald: Herald) {
+        let mut heralds = self.heralds.lock().unwrap_or_else(PoisonError::into_inner);
+        heralds.retain(|herald| !herald.is_finished());
+        heralds.push(tokio::spawn(herald.tell()));
     }
 
     fn calls(&self, id: &RunId, run: &Run) -> Calls {
@@ -375,6 +408,7 @@ impl Engine {
     /// flight, records why.
     pub async fn stop(&self, why: &str, grace_ms: u64) {
         let deadline = self.clock.now().plus_ms(grace_ms);
+        self.last_words(deadline).await;
         let runs: Vec<Driven> = self.lock().values().cloned().collect();
         for driven in &runs {
             // A driver that ended meanwhile has let go already.
@@ -383,6 +417,40 @@ impl Engine {
         for mut driven in runs {
             drop(driven.ended.wait_for(Option::is_some).await);
         }
+        let heralds =
+            std::mem::take(&mut *self.heralds.lock().unwrap_or_else(PoisonError::into_inner));
+        for herald in heralds {
+            // What it did not come to tell is told when the run is taken up.
+            herald.abort();
+            drop(herald.await);
+        }
+    }
+
+    /// What is still to be told of runs that are over is sent, as far as the time allows.
+    async fn last_words(&self, deadline: Timestamp) {
+        let over = self.clock.sleep_until(deadline);
+        let told = async {
+            while !self.is_told() {
+                tokio::task::yield_now().await;
+                self.clock.sleep_until(self.clock.now().plus_ms(TELL_LOOK_MS)).await;
+            }
+        };
+        tokio::select! { () = told => {}, () = over => {} }
+    }
+
+    /// Whether no herald of a run that is over is at work, and no message under way.
+    fn is_told(&self) -> bool {
+        let heralds = self.heralds.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_work = heralds.iter().filter(|herald| !herald.is_finished()).count();
+        drop(heralds);
+        let driven = self.lock().values().filter(|driven| !driven.is_message).count();
+        let messages = self.lock().len() - driven;
+        !self.tells || at_work <= driven && messages == 0
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The store, for reading and watching.
@@ -401,6 +469,13 @@ impl Engine {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, Driven>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn first_plan(first: Option<&(Cause, Command)>) -> Option<&Plan> {
+    match first {
+        Some((_, Command::Create { plan, .. })) => Some(plan),
+        _ => None,
     }
 }
 

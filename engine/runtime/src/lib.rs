@@ -7,6 +7,7 @@ pub mod crash;
 pub mod drift;
 mod driver;
 pub mod handle;
+pub mod herald;
 pub mod host;
 pub mod needs;
 pub mod survey;

@@ -32,6 +32,7 @@ impl RunState {
     pub(super) fn change(&mut self, ix: StepIx, state: StepState, at: Timestamp) {
         let Some(step) = self.steps.get_mut(ix.0) else { return };
         let before = std::mem::replace(&mut step.state, state);
+        step.since = at;
         let after = step.state.clone();
         step.ended = if after.is_rest() { step.ended.or(Some(at)) } else { None };
         self.working += usize::from(after.is_working());

@@ -4,6 +4,7 @@
 
 mod bench;
 mod faults;
+mod herald;
 mod runs;
 mod tidy;
 mod watch;

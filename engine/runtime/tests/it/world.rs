@@ -71,7 +71,12 @@ impl World {
     }
 
     pub(crate) fn action(self: &Arc<Self>) -> Arc<dyn Action> {
-        Arc::new(Count(self.clone()))
+        self.action_as("count.do")
+    }
+
+    /// The same under another name.
+    pub(crate) fn action_as(self: &Arc<Self>, name: &'static str) -> Arc<dyn Action> {
+        Arc::new(Count(self.clone(), name))
     }
 
     /// Lets a gated step go on.
@@ -117,13 +122,13 @@ impl World {
 }
 
 /// `count.do`: makes one effect on the target `with.target`.
-struct Count(Arc<World>);
+struct Count(Arc<World>, &'static str);
 
 #[async_trait]
 impl Action for Count {
     fn manifest(&self) -> Manifest {
         Manifest {
-            name: ActionName::new("count.do"),
+            name: ActionName::new(self.1),
             summary: "Counts.",
             docs: "",
             input: schemars::json_schema!({ "type": "object" }),
