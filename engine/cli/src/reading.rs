@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use backout_core::event::Recorded;
+use backout_core::event::{Event, Recorded};
 use backout_core::evolve;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::snapshot::catch_up;
-use backout_core::state::RunState;
+use backout_core::state::{RunState, RunStatus};
+use backout_runtime::herald::is_message;
 use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
-use backout_server::view::{RunFacts, RunView, circle, rfc3339, run_view, waits_for};
+use backout_server::view::{
+    EARLIER_RUNS_MAX, Earlier, RunFacts, RunView, add_earlier, circle, rfc3339, run_view,
+    time_view, waits_for,
+};
 use backout_store::journal::StoreError;
 use backout_store::{EmbeddedStore, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
@@ -20,6 +24,10 @@ use serde::Serialize;
 use crate::app::App;
 use crate::exit::Failure;
 use crate::{names, people};
+
+/// Runs, the newest first, among which earlier ones of a runbook are sought: a look stays a look in a
+/// store of thousands.
+const EARLIER_LOOKED_AT_MAX: usize = 200;
 
 /// The process that owns a store.
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +119,12 @@ impl Reading {
         let (reader, snapshot) = self.reader.as_ref()?;
         let created = |run: &RunId| {
             let (first, _) = reader.readable_at(snapshot, run, 1).ok()?;
-            Some(first.first()?.at)
+            let first = first.first()?;
+            match &first.event {
+                // What is told of a run is not what somebody means by the latest one.
+                Event::RunCreated { plan, .. } if is_message(plan) => None,
+                _ => Some(first.at),
+            }
         };
         let mut newest_first: Vec<(i64, &RunId)> =
             self.runs.iter().map(|run| (self.written_ms(run), run)).collect();
@@ -182,6 +195,45 @@ impl Reading {
             Some(circle) => view.in_circle(&circle),
             None => view,
         })
+    }
+
+    /// The same with what is known from earlier runs of the runbook.
+    pub(crate) fn view_with_times(&self, run: &RunId, now_ms: i64) -> Result<RunView, Failure> {
+        let mut view = self.view(run, now_ms)?;
+        let state = self.state(run)?;
+        let (mut earlier, mut runs) = (Earlier::new(), 0);
+        for before in self.earlier(&state) {
+            add_earlier(&mut earlier, &before);
+            runs += 1;
+        }
+        if runs > 0 {
+            view.time = Some(time_view(&state, Timestamp(now_ms), &earlier, runs));
+        }
+        Ok(view)
+    }
+
+    /// The last runs of the same runbook that came to their end.
+    fn earlier(&self, state: &RunState) -> Vec<RunState> {
+        let mut newest_first: Vec<(i64, &RunId)> =
+            self.runs.iter().map(|run| (self.written_ms(run), run)).collect();
+        newest_first.sort_by(|one, other| other.cmp(one));
+        let runs = newest_first.into_iter().take(EARLIER_LOOKED_AT_MAX).map(|(_, run)| run);
+        let same = runs.filter(|run| **run != state.run).filter_map(|run| {
+            let first = self.first(run)?;
+            match first.event {
+                Event::RunCreated { plan, .. } if plan.name == state.plan.name => {
+                    self.state(run).ok().filter(|state| state.status() == RunStatus::Succeeded)
+                }
+                _ => None,
+            }
+        });
+        same.take(EARLIER_RUNS_MAX).collect()
+    }
+
+    fn first(&self, run: &RunId) -> Option<Recorded> {
+        let (reader, snapshot) = self.reader.as_ref()?;
+        let (mut first, _) = reader.readable_at(snapshot, run, 1).ok()?;
+        first.pop()
     }
 
     /// The runs that wait for each other's locks in a circle with this one.

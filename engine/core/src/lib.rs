@@ -21,6 +21,7 @@ pub mod retry;
 pub mod snapshot;
 mod stage;
 pub mod state;
+pub mod trace;
 pub mod watch;
 
 pub use command::Command;

@@ -107,7 +107,7 @@ impl Calls {
             emit: Arc::new(emit),
             secrets: self.host.secrets.clone(),
             scratch: self.scratch.clone(),
-            traceparent: None,
+            traceparent: Some(backout_core::trace::traceparent(&self.run, step, attempt)),
             now_ms: self.clock.now().0,
         }
     }

@@ -20,6 +20,7 @@ use crate::call::{Calls, Observer};
 use crate::capture::Captures;
 use crate::crash::CrashPoint;
 use crate::driver::{Driver, INBOX_MAX, Message, Progress, load};
+use crate::follow::{Follow, Followed};
 use crate::herald::{self, Herald};
 use crate::{Clock, Host};
 
@@ -123,10 +124,10 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     options: Arc<Options>,
     runs: Arc<Mutex<BTreeMap<RunId, Driven>>>,
-    /// Whether people outside are told of its runs.
-    tells: bool,
-    /// Those that tell of a run; each ends when all of it is told.
-    heralds: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
+    /// Those who follow each run that is no message.
+    followers: Vec<Follow>,
+    /// Those at work; each ends soon after the engine lets go of its run.
+    following: Arc<Mutex<Vec<tokio::task::JoinHandle<()>>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -144,15 +145,24 @@ impl Engine {
         options: Options,
     ) -> Self {
         let runs = Arc::new(Mutex::new(BTreeMap::new()));
-        let heralds = Arc::default();
-        Self { store, host, clock, options: Arc::new(options), runs, tells: false, heralds }
+        let (followers, following) = (Vec::new(), Arc::default());
+        Self { store, host, clock, options: Arc::new(options), runs, followers, following }
+    }
+
+    /// The same, whose runs are followed from now on.
+    #[must_use]
+    pub fn followed_by(mut self, follow: Follow) -> Self {
+        self.followers.push(follow);
+        self
     }
 
     /// The same, which also tells people outside of its runs, as their runbooks say.
     #[must_use]
     pub fn telling(self) -> Self {
-        let can = self.host.find(&herald::SEND_ACTION.into()).is_some();
-        Self { tells: can, ..self }
+        if self.host.find(&herald::SEND_ACTION.into()).is_none() {
+            return self;
+        }
+        self.followed_by(Arc::new(|followed| Box::pin(Herald::new(followed).tell())))
     }
 
     /// Makes a run and drives it. It is durable when this returns.
@@ -236,12 +246,7 @@ impl Engine {
         };
         let plan = first_plan(first.as_ref()).or(driver.run.state.as_ref().map(|s| &s.plan));
         let is_message = plan.is_some_and(herald::is_message);
-        let herald = (self.tells && !is_message).then(|| Herald {
-            engine: self.clone(),
-            about: id.clone(),
-            ended: ended.clone(),
-            state: None,
-        });
+        let (about, over) = (id.clone(), ended.clone());
         self.lock().insert(id.clone(), Driven { inbox, ended, is_message });
         let engine = self.options.engine.clone();
         let runs = self.runs.clone();
@@ -256,14 +261,19 @@ impl Engine {
         });
         let gone = || EngineError::Stopped { why: "the run's driver ended at once".into() };
         is_ready.await.unwrap_or_else(|_| Err(gone()))?;
-        herald.into_iter().for_each(|herald| self.add_herald(herald));
+        if !is_message {
+            self.follow(&about, &over);
+        }
         Ok(())
     }
 
-    fn add_herald(&self, herald: Herald) {
-        let mut heralds = self.heralds.lock().unwrap_or_else(PoisonError::into_inner);
-        heralds.retain(|herald| !herald.is_finished());
-        heralds.push(tokio::spawn(herald.tell()));
+    fn follow(&self, run: &RunId, ended: &Ended) {
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        following.retain(|follower| !follower.is_finished());
+        for follow in &self.followers {
+            let (engine, run, ended) = (self.clone(), run.clone(), ended.clone());
+            following.push(tokio::spawn(follow(Followed { engine, run, ended })));
+        }
     }
 
     fn calls(&self, id: &RunId, run: &Run) -> Calls {
@@ -417,12 +427,12 @@ impl Engine {
         for mut driven in runs {
             drop(driven.ended.wait_for(Option::is_some).await);
         }
-        let heralds =
-            std::mem::take(&mut *self.heralds.lock().unwrap_or_else(PoisonError::into_inner));
-        for herald in heralds {
-            // What it did not come to tell is told when the run is taken up.
-            herald.abort();
-            drop(herald.await);
+        let following =
+            std::mem::take(&mut *self.following.lock().unwrap_or_else(PoisonError::into_inner));
+        for follower in following {
+            // What it did not come to is done when the run is taken up.
+            follower.abort();
+            drop(follower.await);
         }
     }
 
@@ -438,14 +448,14 @@ impl Engine {
         tokio::select! { () = told => {}, () = over => {} }
     }
 
-    /// Whether no herald of a run that is over is at work, and no message under way.
+    /// Whether nobody follows a run that is over any more, and no message is under way.
     fn is_told(&self) -> bool {
-        let heralds = self.heralds.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_work = heralds.iter().filter(|herald| !herald.is_finished()).count();
-        drop(heralds);
-        let driven = self.lock().values().filter(|driven| !driven.is_message).count();
-        let messages = self.lock().len() - driven;
-        !self.tells || at_work <= driven && messages == 0
+        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_work = following.iter().filter(|follower| !follower.is_finished()).count();
+        drop(following);
+        let runs = self.lock();
+        let driven = runs.values().filter(|driven| !driven.is_message).count();
+        at_work <= driven * self.followers.len() && driven == runs.len()
     }
 
     /// The clock.

@@ -18,7 +18,8 @@ use backout_core::state::{Phase, RunState};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::handle::{Engine, EngineError};
+use crate::follow::Followed;
+use crate::handle::EngineError;
 use message::{Message, next_due, of_event, of_time};
 
 /// The action that sends a message.
@@ -33,8 +34,6 @@ const NEWS_MS: u64 = 3_600_000;
 const SEND_TIMEOUT_MS: u64 = 20_000;
 /// Sendings after the first: with their waits about half an hour, as long as most outages of a chat.
 const SEND_RETRIES: u32 = 30;
-/// Events read at once.
-const PAGE: usize = 500;
 
 /// Whether a plan is a message about another run.
 pub fn is_message(plan: &Plan) -> bool {
@@ -50,31 +49,32 @@ pub fn message_run(about: &RunId, name: &str) -> RunId {
 
 /// Tells what is to be told of one run, until this engine lets go of it.
 pub(crate) struct Herald {
-    pub(crate) engine: Engine,
-    pub(crate) about: RunId,
-    pub(crate) ended: crate::handle::Ended,
-    pub(crate) state: Option<RunState>,
+    followed: Followed,
+    state: Option<RunState>,
 }
 
 impl Herald {
+    pub(crate) fn new(followed: Followed) -> Self {
+        Self { followed, state: None }
+    }
+
     pub(crate) async fn tell(mut self) {
-        let mut durable = self.engine.store().watch(&self.about);
+        let mut durable = self.followed.engine.store().watch(&self.followed.run);
         loop {
-            let over = self.ended.borrow().is_some();
+            let over = self.followed.is_over();
             if let Err(error) = self.look().await {
-                tracing::warn!(run = %self.about, %error, "nobody can be told");
+                tracing::warn!(run = %self.followed.run, %error, "nobody can be told");
                 return;
             }
             if over || self.state.as_ref().is_some_and(|s| matches!(s.phase, Phase::Ended(_))) {
                 return;
             }
-            let now = self.engine.clock().now();
-            let due = self.state.as_ref().and_then(|state| next_due(state, now));
-            let due = due.map(|due| self.engine.clock().sleep_until(due));
+            let clock = self.followed.engine.clock();
+            let due = self.state.as_ref().and_then(|state| next_due(state, clock.now()));
+            let due = due.map(|due| clock.sleep_until(due));
             tokio::select! {
                 changed = durable.changed() => if changed.is_err() { return },
-                // Whether it ended in order or not, what is durable is told.
-                _ = self.ended.wait_for(Option::is_some) => {}
+                () = self.followed.over() => {}
                 () = async { if let Some(due) = due { due.await } }, if due.is_some() => {}
             }
         }
@@ -82,17 +82,11 @@ impl Herald {
 
     /// Reads what is new, and sends what follows from it or has come due.
     async fn look(&mut self) -> Result<(), EngineError> {
-        loop {
-            let from = self.state.as_ref().map_or(Seq(1), |state| state.seq.next());
-            let news = self.engine.store().read(&self.about, from, PAGE)?;
-            for recorded in &news {
-                self.hear(recorded).await?;
-            }
-            if news.len() < PAGE {
-                break;
-            }
+        let from = self.state.as_ref().map_or(Seq(1), |state| state.seq.next());
+        for recorded in self.followed.news(from)? {
+            self.hear(&recorded).await?;
         }
-        let now = self.engine.clock().now();
+        let now = self.followed.engine.clock().now();
         let due = self.state.as_ref().map(|state| of_time(state, now)).unwrap_or_default();
         for message in due {
             self.send(message).await?;
@@ -102,10 +96,10 @@ impl Herald {
 
     async fn hear(&mut self, recorded: &Recorded) -> Result<(), EngineError> {
         evolve(&mut self.state, recorded).map_err(|error| EngineError::Unreadable {
-            run: self.about.clone(),
+            run: self.followed.run.clone(),
             why: error.to_string(),
         })?;
-        let is_news = self.engine.clock().now().since_ms(recorded.at) < NEWS_MS;
+        let is_news = self.followed.engine.clock().now().since_ms(recorded.at) < NEWS_MS;
         let message = self.state.as_ref().and_then(|state| of_event(state, recorded));
         match message.filter(|_| is_news) {
             Some(message) => self.send(message).await,
@@ -115,13 +109,14 @@ impl Herald {
 
     /// Begins the run that sends it; one that is there was begun before.
     async fn send(&self, message: Message) -> Result<(), EngineError> {
-        let run = message_run(&self.about, &message.name);
-        if self.engine.store().read(&run, Seq(1), 1).is_ok_and(|events| !events.is_empty()) {
+        let (engine, about) = (&self.followed.engine, &self.followed.run);
+        let run = message_run(about, &message.name);
+        if engine.store().read(&run, Seq(1), 1).is_ok_and(|events| !events.is_empty()) {
             return Ok(());
         }
         let cause = Cause { actor: Actor::engine(), ..Cause::engine() };
-        let plan = plan(&self.about, &message);
-        Box::pin(self.engine.start(run, plan, String::new(), cause)).await
+        let plan = plan(about, &message);
+        Box::pin(engine.start(run, plan, String::new(), cause)).await
     }
 }
 

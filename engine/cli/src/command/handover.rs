@@ -34,7 +34,7 @@ pub(crate) struct Args {
 pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
     let run = reading.find(&args.run)?;
-    let view = reading.view(&run, app.now_ms())?;
+    let view = reading.view_with_times(&run, app.now_ms())?;
     app.ui.data(brief(&view, app.now_ms(), app.ui.width).trim_end())?;
     let ask = match args.to {
         Some(to) => Ask::HandOver { to },

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Show every step in a table
     #[arg(long, requires = "run")]
     steps: bool,
+    /// List the messages to people outside instead
+    #[arg(long, conflicts_with = "run")]
+    messages: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
 
 fn one(app: &App, args: &Args, reading: &Reading, name: &str) -> Result<Exit, Failure> {
     let run = reading.find(name)?;
-    let mut view = reading.view(&run, app.now_ms())?;
+    let mut view = reading.view_with_times(&run, app.now_ms())?;
     view.head = reading.head(&run);
     if args.json {
         app.ui.json(&view)?;
@@ -83,6 +86,10 @@ fn all(app: &App, args: &Args, reading: &Reading) -> Result<Exit, Failure> {
             }
         }
     }
+    let (messages, others): (Vec<Listed>, Vec<Listed>) =
+        runs.into_iter().partition(|run: &Listed| run.message_about.is_some());
+    let unsent = messages.iter().filter(|run| run.state != "succeeded").count();
+    let mut runs = if args.messages { messages } else { others };
     runs.sort_by(|a, b| (&b.created, &b.run).cmp(&(&a.created, &a.run)));
     let ready = ready::kept(reading.folder());
     if args.json {
@@ -95,6 +102,9 @@ fn all(app: &App, args: &Args, reading: &Reading) -> Result<Exit, Failure> {
         app.ui.say("no runs yet; `backout run FILE` starts one");
     }
     app.ui.data(&view::status::list(&runs, app.now_ms()))?;
+    if unsent > 0 && !args.messages {
+        app.ui.warn(&format!("{unsent} not sent yet: backout status --messages"));
+    }
     for one in &unreadable {
         app.ui.warn(&format!("run {} cannot be read: {}", one.run, one.why));
     }

@@ -29,6 +29,7 @@ pub(crate) fn run(view: &RunView, now_ms: i64, width: usize) -> String {
     out.push_str(&wants(view, width));
     out.push_str(&groups(view, width));
     out.push_str(&overdue(view));
+    out.push_str(&time(view, width));
     out.push_str(&footing(view, width));
     if let Some(command) = &view.go_on {
         let _ = writeln!(out, "\n{} {}", paint(BOLD, "To go on:"), paint(HELP, command));
@@ -195,6 +196,32 @@ fn groups(view: &RunView, width: usize) -> String {
         out.push_str(&named("next", names.len(), &names, width));
     }
     out
+}
+
+/// How long it has taken and will take.
+fn time(view: &RunView, width: usize) -> String {
+    let Some(time) = view.time.as_ref().filter(|_| view.ended.is_none()) else {
+        return String::new();
+    };
+    let mut text = format!("{} so far", duration(time.spent_ms));
+    if time.left_max_ms > 0 {
+        let (min, max) = (duration(time.left_min_ms), duration(time.left_max_ms));
+        let _ = write!(text, ", {min} to {max} left by {}", basis(time.earlier_runs));
+        let _ = write!(text, "; longest: {}", time.longest.join(" > "));
+    }
+    if time.unknown > 0 {
+        let _ = write!(text, "; {} without an expectation", counted(time.unknown, "step"));
+    }
+    const LABEL_COLUMNS: usize = 16;
+    let lines = wrapped(&text, LABEL_COLUMNS, width);
+    format!("{}{}", padded("time", LABEL_COLUMNS), lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
+}
+
+fn basis(runs: usize) -> String {
+    match runs {
+        0 => "the runbook".to_owned(),
+        runs => counted(runs, "earlier run"),
+    }
 }
 
 fn group(label: &str, steps: &[&StepView], width: usize) -> String {

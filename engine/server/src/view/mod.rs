@@ -8,6 +8,7 @@ mod offer;
 mod row;
 mod run;
 mod step;
+mod time;
 
 pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
@@ -16,6 +17,7 @@ pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offers, offers_on
 pub(crate) use row::Row;
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
+pub use time::{EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, time_view};
 
 use backout_core::id::Timestamp;
 use chrono::{DateTime, SecondsFormat};

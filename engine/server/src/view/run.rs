@@ -7,11 +7,13 @@ use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
 use backout_core::watch::Alarm;
+use backout_runtime::herald::ABOUT_LABEL;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rfc3339;
 use super::step::{StepView, step_view};
+use super::time::{Earlier, TimeView, time_view};
 
 /// What a view needs to know that does not stand in the run's own events.
 pub struct RunFacts<'a> {
@@ -98,6 +100,9 @@ pub struct Listed {
     pub last: String,
     /// Who started it.
     pub starter: String,
+    /// The run that it is a message about, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_about: Option<String>,
     /// Steps at rest that count as done, and all.
     pub done: usize,
     /// All steps.
@@ -145,7 +150,11 @@ pub struct RunView {
     pub owner: Option<String>,
     /// Who started it.
     pub starter: String,
+    /// The run that it is a message about, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_about: Option<String>,
     /// Who commands it.
+    #[serde(default)]
     pub commander: String,
     /// Who is offered the command and has not taken it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +177,9 @@ pub struct RunView {
     pub ended: Option<String>,
     /// How long it has lasted, milliseconds.
     pub took_ms: u64,
+    /// How long it will take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeView>,
     /// The last event's position.
     pub seq: u64,
     /// The head of its hash chain: kept elsewhere, it proves that the record was not changed.
@@ -218,6 +230,7 @@ impl RunView {
             created: self.created.clone(),
             last: self.last.clone(),
             starter: self.starter.clone(),
+            message_about: self.message_about.clone(),
             done: self.steps.iter().filter(|step| is_done(&step.state)).count(),
             steps: self.steps.len(),
             stale: self.stale,
@@ -249,6 +262,7 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         environment: state.plan.environment.clone(),
         owner: state.plan.owner.clone(),
         starter: state.starter.name.clone(),
+        message_about: state.plan.labels.get(ABOUT_LABEL).cloned(),
         commander: state.commander.name.clone(),
         offered_to: state.offer.as_ref().map(|offer| offer.to.clone()),
         continues: state.continues.as_ref().map(ToString::to_string),
@@ -258,6 +272,7 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         last: rfc3339(state.last),
         ended: state.ended.map(rfc3339),
         took_ms: state.ended.unwrap_or(facts.now).since_ms(state.created),
+        time: Some(time_view(state, facts.now, &Earlier::new(), 0)),
         seq: state.seq.0,
         head: facts.head.clone(),
         point_of_no_return: point_of_no_return(state),

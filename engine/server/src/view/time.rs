@@ -1,0 +1,196 @@
+//! How long it has taken and will take: by what earlier runs of the runbook took, else by what its
+//! author expects.
+
+use std::collections::BTreeMap;
+
+use backout_core::id::{StepId, StepIx, Timestamp};
+use backout_core::plan::PlanStep;
+use backout_core::state::{RunState, StepState};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An expectation of the author alone is a guess: between half and twice of it.
+const GUESS: u64 = 2;
+/// Earlier runs that are looked at: more would tell of a system that is no more.
+pub const EARLIER_RUNS_MAX: usize = 20;
+
+/// What a step took in earlier runs, milliseconds: the shortest and the longest.
+pub type Earlier = BTreeMap<StepId, (u64, u64)>;
+
+/// How long it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimeView {
+    /// Milliseconds since it began, or how long it lasted.
+    pub spent_ms: u64,
+    /// Milliseconds left along the longest chain, at best.
+    pub left_min_ms: u64,
+    /// The same at worst.
+    pub left_max_ms: u64,
+    /// The chain of steps that takes longest, in order.
+    pub longest: Vec<String>,
+    /// Steps left that nobody has an expectation of; they are not in the figures.
+    pub unknown: usize,
+    /// Earlier runs that the figures rest on; 0 is the runbook's own expectation.
+    pub earlier_runs: usize,
+}
+
+/// What each step took in a run that is over, added to what is known.
+pub fn add_earlier(earlier: &mut Earlier, state: &RunState) {
+    for (planned, step) in state.plan.steps.iter().zip(&state.steps) {
+        let done = matches!(step.state, StepState::Succeeded { .. }) && !step.adopted;
+        if let (Some(started), Some(ended), true) = (step.started, step.ended, done) {
+            let took = ended.since_ms(started);
+            let known = earlier.entry(planned.id.clone()).or_insert((took, took));
+            *known = (known.0.min(took), known.1.max(took));
+        }
+    }
+}
+
+/// How long a run has taken and will take. `runs` is how many earlier ones `earlier` comes from.
+pub fn time_view(state: &RunState, now: Timestamp, earlier: &Earlier, runs: usize) -> TimeView {
+    let spent_ms = state.ended.unwrap_or(now).since_ms(state.created);
+    let mut unknown = 0;
+    let mut ways: Vec<Way> = vec![Way::default(); state.steps.len()];
+    let mut by_wave: Vec<usize> = (0..state.steps.len()).collect();
+    by_wave.sort_by_key(|at| (state.order.wave.get(*at).copied(), *at));
+    for at in by_wave {
+        let needs = state.order.needs.get(at).into_iter().flatten();
+        let before = needs.filter_map(|need| ways.get(need.0)).max_by_key(|way| way.max);
+        let before = before.cloned().unwrap_or_default();
+        ways[at] = before.then(left(state, at, now, earlier, &mut unknown), at);
+    }
+    let longest = ways.into_iter().max_by_key(|way| way.max).unwrap_or_default();
+    let name = |at: &usize| state.plan_step(StepIx(*at)).map(|step| step.id.to_string());
+    TimeView {
+        spent_ms,
+        left_min_ms: longest.min,
+        left_max_ms: longest.max,
+        longest: longest.steps.iter().filter_map(name).collect(),
+        unknown,
+        earlier_runs: runs,
+    }
+}
+
+/// The longest way to a step's end.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    min: u64,
+    max: u64,
+    steps: Vec<usize>,
+}
+
+impl Way {
+    fn then(mut self, (min, max): (u64, u64), at: usize) -> Self {
+        self.min = self.min.saturating_add(min);
+        self.max = self.max.saturating_add(max);
+        if max > 0 {
+            self.steps.push(at);
+        }
+        self
+    }
+}
+
+/// What is left of one step; nothing where it is at rest or held back.
+fn left(
+    state: &RunState,
+    at: usize,
+    now: Timestamp,
+    earlier: &Earlier,
+    unknown: &mut usize,
+) -> (u64, u64) {
+    let (Some(planned), Some(step)) = (state.plan.steps.get(at), state.steps.get(at)) else {
+        return (0, 0);
+    };
+    if step.state.is_rest() || state.status().is_end() {
+        return (0, 0);
+    }
+    let Some((min, max)) = expected(planned, earlier) else {
+        *unknown += 1;
+        return (0, 0);
+    };
+    let begun = step.state != StepState::Pending;
+    let spent = step.started.filter(|_| begun).map_or(0, |started| now.since_ms(started));
+    (min.saturating_sub(spent), max.saturating_sub(spent))
+}
+
+fn expected(planned: &PlanStep, earlier: &Earlier) -> Option<(u64, u64)> {
+    let guess = |ms: u64| (ms / GUESS, ms.saturating_mul(GUESS));
+    // What must hold for a time takes that time at least.
+    let soak = planned.soak_ms.unwrap_or(0);
+    let known = earlier.get(&planned.id).copied().or(planned.expect_ms.map(guess));
+    let (min, max) = match (known, soak) {
+        (None, 0) => return None,
+        (known, _) => known.unwrap_or_default(),
+    };
+    Some((min.max(soak), max.max(soak)))
+}
+
+#[cfg(test)]
+mod tests {
+    use backout_core::event::{Cause, Event, Recorded};
+    use backout_core::evolve;
+    use backout_core::id::{Epoch, Seq};
+    use backout_core::plan::Plan;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let step = |id: &str, needs: Value, expect_ms: Value| {
+            json!({ "id": id, "action": "noop.run", "needs": needs, "timeout_ms": 1,
+                "expect_ms": expect_ms })
+        };
+        let steps = [
+            step("a", json!([]), json!(60_000)),
+            step("b", json!(["a"]), json!(10_000)),
+            step("c", json!(["a"]), json!(100_000)),
+            step("d", json!(["b", "c"]), Value::Null),
+        ];
+        serde_json::from_value(json!({ "format": 1, "name": "t", "max_parallel": 4,
+            "stale_after_ms": 1, "steps": steps }))
+        .unwrap()
+    }
+
+    fn folded(events: Vec<(i64, Event)>) -> RunState {
+        let (run, plan) = ("r000000000".into(), Box::new(plan()));
+        let created = Event::RunCreated { run, plan, text: String::new(), core: 1 };
+        let mut state = None;
+        for (seq, (at, event)) in (1..).zip([(0, created)].into_iter().chain(events)) {
+            let (cause, grants) = (Cause::engine(), Vec::new());
+            let at = Timestamp(at);
+            let recorded = Recorded { seq: Seq(seq), epoch: Epoch(1), at, cause, grants, event };
+            evolve(&mut state, &recorded).unwrap();
+        }
+        state.unwrap()
+    }
+
+    fn done(step: &str, from: i64, to: i64) -> Vec<(i64, Event)> {
+        let (step, input) = (StepId::from(step), json!({}));
+        let started = Event::StepStarted { step: step.clone(), attempt: 1, input };
+        let ended = Event::StepSucceeded { step, changed: true, output: Value::Null };
+        vec![(from, started), (to, ended)]
+    }
+
+    #[test]
+    fn the_longest_chain_is_what_is_left_and_what_nobody_knows_is_counted() {
+        let time = time_view(&folded(Vec::new()), Timestamp(5_000), &Earlier::new(), 0);
+        assert_eq!(time.longest, ["a", "c"]);
+        assert_eq!((time.spent_ms, time.left_min_ms, time.left_max_ms), (5_000, 80_000, 320_000));
+        assert_eq!(time.unknown, 1);
+    }
+
+    #[test]
+    fn what_earlier_runs_took_counts_more_than_an_expectation() {
+        let mut earlier = Earlier::new();
+        for took in [20_000, 30_000] {
+            add_earlier(&mut earlier, &folded(done("a", 1_000, 1_000 + took)));
+        }
+        let now = Timestamp(1_000);
+        let state = folded(Vec::new());
+        let time = time_view(&state, now, &earlier, 2);
+        assert_eq!((time.left_min_ms, time.left_max_ms), (70_000, 230_000));
+        let begun = folded(done("a", 0, 25_000));
+        let time = time_view(&begun, Timestamp(25_000), &earlier, 2);
+        assert_eq!((time.left_min_ms, time.left_max_ms), (50_000, 200_000), "a is done");
+    }
+}
