@@ -12,6 +12,7 @@ mod exit;
 mod inside;
 mod live;
 mod names;
+mod outside;
 mod params;
 mod people;
 mod reach;

@@ -19,7 +19,7 @@ use backout_store::{EmbeddedStore, Reader};
 
 use crate::exit::Failure;
 use crate::ui::Ui;
-use crate::{live, people, reading};
+use crate::{live, outside, people, reading};
 
 /// How long an owner may take to begin or to be gone.
 const MOMENT: Duration = Duration::from_secs(3);
@@ -224,6 +224,7 @@ fn face(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>, since: String) -> 
     };
     let witness = Witness::over(store.clone());
     let engine = Engine::new(witness.clone(), host, Arc::new(SystemClock), options);
+    let engine = outside::told(ui, outside::traced(ui, engine));
     Face::new(engine, witness, since)
         .with_outputs(Arc::new(move |run, sha256, offset, bytes_max| {
             kept.read_capture(run, sha256, offset, bytes_max)

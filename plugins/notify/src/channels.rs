@@ -193,7 +193,7 @@ fn template_fault(template: Option<&String>) -> Option<String> {
 }
 
 /// The file: as the environment names it, else in the XDG configuration folder.
-pub(crate) fn place() -> Option<PathBuf> {
+pub fn place() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(CHANNELS_VARIABLE) {
         return Some(PathBuf::from(named));
     }

@@ -23,7 +23,7 @@ mod message;
 mod record;
 mod web;
 
-pub use channels::{CHANNELS_FORMAT, CHANNELS_VARIABLE, Channel, MailTls};
+pub use channels::{CHANNELS_FORMAT, CHANNELS_VARIABLE, Channel, MailTls, place};
 pub use input::{Input, Kind, TEXT_BYTES_MAX, TITLE_CHARS_MAX};
 
 use message::Message;

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use backout_core::contract::hex;
 use backout_core::id::{RunId, Timestamp};
+use backout_runtime::herald::ABOUT_LABEL;
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
 
@@ -25,8 +26,17 @@ const LIMIT_DEFAULT: u16 = 50;
 /// Runs on a page at the most: what a page shows without a search.
 const LIMIT_MAX: u16 = 200;
 /// The words of states, as a filter may name them.
-const STATES: [&str; 8] =
-    ["running", "waiting", "paused", "interrupted", "succeeded", "failed", "aborted", "undone"];
+const STATES: [&str; 9] = [
+    "running",
+    "waiting",
+    "paused",
+    "interrupted",
+    "succeeded",
+    "failed",
+    "aborted",
+    "undone",
+    "superseded",
+];
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -137,7 +147,10 @@ impl Filter {
 
     fn wants(&self, row: &Row, driven: bool) -> bool {
         let word = row.word(driven);
-        (self.states.is_empty() || self.states.iter().any(|state| state == word))
+        // Messages to people outside are runs too, and are shown to who asks for them.
+        let asks_for_messages = self.label.as_ref().is_some_and(|(key, _)| key == ABOUT_LABEL);
+        (asks_for_messages || !row.labels.contains_key(ABOUT_LABEL))
+            && (self.states.is_empty() || self.states.iter().any(|state| state == word))
             && self.runbook.as_ref().is_none_or(|name| name == row.runbook())
             && self.label.as_ref().is_none_or(|(key, value)| row.labels.get(key) == Some(value))
             && self.owner.as_ref().is_none_or(|owner| row.owner() == Some(owner))

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 
+use backout_runtime::herald::ABOUT_LABEL;
+
 use super::rfc3339;
 use super::run::{Listed, is_done, word_of};
 
@@ -36,6 +38,7 @@ impl Row {
             created: rfc3339(state.created),
             last: rfc3339(state.last),
             starter: state.starter.name.clone(),
+            message_about: state.plan.labels.get(ABOUT_LABEL).cloned(),
             done,
             steps: state.steps.len(),
             stale: false,
