@@ -171,6 +171,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Verify(args) => command::verify::run(app, &args),
         Verb::Token(args) => command::token::run(app, &args),
         Verb::Policy(args) => command::policy::run(app, &args),
+        Verb::Doctor(args) => command::doctor::run(app, &args),
         Verb::Plugins(args) => command::plugins::run(app, &args),
         Verb::Demo(args) => command::demo::run(app, &args),
         Verb::Completions(args) => command::completions::run(app, &args),

@@ -138,6 +138,8 @@ pub(crate) enum Verb {
     Token(command::token::Args),
     /// Check the file that says who may run what and approve what
     Policy(command::policy::Args),
+    /// Say whether this machine is fit to drive a rollback: disk, room, clock, store, engine
+    Doctor(command::doctor::Args),
     /// List the actions, or show one with its fields, guarantee and an example
     Plugins(command::plugins::Args),
     /// Roll back a small real deployment, with a crash half way, and show the proof

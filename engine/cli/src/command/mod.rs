@@ -6,6 +6,7 @@ pub(crate) mod by_hand;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod graph;
