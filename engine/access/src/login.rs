@@ -21,6 +21,14 @@ use crate::who::Who;
 /// The cookie, on an open line; browsers take a name with `__Host-` only on a closed one.
 const COOKIE: &str = "backout";
 const COOKIE_SECURE: &str = "__Host-backout";
+/// What the form may load: nothing; and where it may be sent.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+                              base-uri 'none'; frame-ancestors 'none'";
+/// As the page: quiet, large enough for a thumb, in the colours of the system.
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;margin:0;display:grid;min-height:100vh;\
+    place-items:center}main{width:min(24rem,90vw)}h1{font-size:1.25rem}label{display:block}\
+    input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;min-height:44px}\
+    code{font-size:.875em;overflow-wrap:anywhere}";
 /// Seconds that a browser keeps it: a shift.
 const KEPT_S: u32 = 12 * 3_600;
 
@@ -129,6 +137,7 @@ fn page(next: &str, wrong: Option<&str>) -> Response {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>backout: sign in</title>\n\
+         <style>{STYLE}</style>\n\
          </head>\n<body>\n<main>\n<h1>backout</h1>\n{}\
          <form method=\"post\" action=\"/login\">\n\
          <input type=\"hidden\" name=\"next\" value=\"{next}\">\n\
@@ -140,7 +149,9 @@ fn page(next: &str, wrong: Option<&str>) -> Response {
         wrong.unwrap_or_default()
     );
     let mut response = Html(html).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
     response
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod access;
 mod app;
 mod args;
 mod catalogue;

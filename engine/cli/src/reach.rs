@@ -241,11 +241,6 @@ impl Here {
         &self.face
     }
 
-    /// The store's folder.
-    pub(crate) fn folder(&self) -> &Path {
-        self.store.dir()
-    }
-
     /// Runs that did not come to rest, as the store found them at its opening.
     pub(crate) fn unfinished(&self) -> &[RunId] {
         &self.unfinished

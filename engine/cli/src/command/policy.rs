@@ -64,7 +64,6 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Reads a policy that is to be used; its problems are shown and end the command.
-#[expect(dead_code, reason = "`serve` reads its policy by this")]
 pub(crate) fn load(app: &App, file: &Path) -> Result<Policy, Failure> {
     let (text, name) = (text(file)?, file.display().to_string());
     match read(&text) {

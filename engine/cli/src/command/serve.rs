@@ -2,17 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use backout_access as access;
-use backout_access::layer::Line;
-use backout_access::tokens::Tokens;
 use backout_core::id::RunId;
 use backout_page::Given;
-use backout_runtime::{Clock, SystemClock};
 use backout_server::books::Books;
 use backout_server::guard::guarded;
-use backout_server::port::{self, Plain, ServedPort};
+use backout_server::port::{self, ServedPort};
 use backout_server::view::{RunView, counted};
 use backout_server::{Door, Face, router};
 use tokio::net::TcpListener;
@@ -20,6 +15,7 @@ use tokio::net::TcpListener;
 use super::follow::{GRACE_MS, Signals};
 use super::preflight;
 use super::resume::{imported, stale};
+use crate::access::{self, AccessArgs};
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::people;
@@ -38,13 +34,15 @@ pub(crate) struct Args {
     /// Take up nothing at the start: look first, then `backout resume RUN`
     #[arg(long)]
     no_resume: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 /// Owns the store, takes up what was interrupted, and serves until it is told to end.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
-    only_loopback(args.listen)?;
     let books = books(args)?;
     let folder = app.store()?;
+    let door = access::door(app, &args.access, args.listen, &folder)?;
     app.block_on(async {
         let what = || format!("listening on {}", args.listen);
         let listener =
@@ -57,8 +55,8 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
             }
         };
         let mut signals = Signals::new()?;
-        let port = serve(&here, listener)?;
-        app.ui.data(&format!("serving {} on http://{}", folder.display(), port.address()))?;
+        let (scheme, port) = (door.scheme, serve(&here, listener, door)?);
+        app.ui.data(&format!("serving {} on {scheme}://{}", folder.display(), port.address()))?;
         if !args.no_resume {
             take_up(app, &here).await?;
         }
@@ -72,16 +70,6 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-/// Beyond loopback nobody is let in who does not say who they are.
-fn only_loopback(listen: SocketAddr) -> Result<(), Failure> {
-    if listen.ip().is_loopback() {
-        return Ok(());
-    }
-    let message = format!("{listen} is not loopback: it takes encryption and authentication");
-    let help = "listen on 127.0.0.1, and reach it by `ssh -L 7070:127.0.0.1:7070 HOST`";
-    Err(Failure::usage(message, help))
-}
-
 fn books(args: &Args) -> Result<Books, Failure> {
     let Some(folder) = &args.runbooks else { return Ok(Books::default()) };
     let what = || format!("runbooks {}", folder.display());
@@ -92,18 +80,11 @@ fn books(args: &Args) -> Result<Books, Failure> {
     Ok(Books::of(absolute))
 }
 
-fn serve(here: &Here, listener: TcpListener) -> Result<ServedPort, Failure> {
+fn serve(here: &Here, listener: TcpListener, door: access::Door) -> Result<ServedPort, Failure> {
     let page = backout_page::router(here.face().clone(), Given::by_system(people::user()));
     let routes = router(here.face().clone(), Door::Port).merge(page);
-    let app = guarded(access::guard(routes, guard(here)?));
-    port::serve(listener, app, Arc::new(Plain)).map_err(|error| Failure::file("the port", error))
-}
-
-/// Who asks, by the tokens of the store.
-fn guard(here: &Here) -> Result<Arc<access::Guard>, Failure> {
-    let (tokens, now) = (Tokens::of(here.folder()), Arc::new(|| SystemClock.now().0));
-    let guard = access::Guard::new(tokens, Arc::default(), Line::default(), now);
-    guard.map(Arc::new).map_err(|why| Failure::Internal(why))
+    let app = guarded(backout_access::guard(routes, door.guard));
+    port::serve(listener, app, door.handshake).map_err(|error| Failure::file("the port", error))
 }
 
 async fn close(here: Here, port: ServedPort, why: &str) {
