@@ -225,6 +225,11 @@ impl Driver {
         match message {
             Message::Ask { ask, cause, reply } => {
                 match self.turn(&cause, &Command::Ask(ask)).await {
+                    // Nothing followed from it: what it asks for is so already, and nothing will be
+                    // appended whose end could be told.
+                    Ok(()) if self.run.seq() <= self.progress.durable => {
+                        drop(reply.send(Ok(self.run.seq())));
+                    }
                     Ok(()) => self.progress.acks.push_back((self.run.seq(), reply)),
                     Err(TurnEnd::Rejected(error)) => drop(reply.send(Err(error))),
                     Err(TurnEnd::End(end)) => return Err(end),

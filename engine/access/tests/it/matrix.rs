@@ -156,9 +156,7 @@ async fn every_command_by_everybody() {
     let world = World::new("").await;
     for (ask, may) in commands() {
         for person in Person::ALL {
-            eprintln!("{ask} {person:?}");
             let run = world.start("shop").await;
-            eprintln!("started {run}");
             let answer = world.ask(&run, person, &ask, Some("a test")).await;
             check(&ask.to_string(), person.word(), answer.status, may);
         }
