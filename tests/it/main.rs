@@ -19,5 +19,6 @@ mod flags;
 mod people;
 mod random_kills;
 mod secrets;
+mod serve;
 mod support;
 mod targets;

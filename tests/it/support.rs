@@ -202,6 +202,11 @@ impl Running {
         kill(name, &self.pid().to_string());
     }
 
+    /// What it said on stdout so far.
+    pub(crate) fn out(&self) -> String {
+        self.out.text()
+    }
+
     /// What it said on stderr so far.
     pub(crate) fn err(&self) -> String {
         self.err.text()

@@ -11,8 +11,10 @@ use backout_core::event::{Actor, Cause};
 use backout_core::id::CommandId;
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
+use serde_json::{Map, Value};
 
 use crate::problem::Problem;
+use crate::view::{Offer, Reason, ask_of};
 use crate::wire::By;
 
 /// The name of somebody who gave none.
@@ -101,6 +103,25 @@ impl Sender {
         match &self.who {
             Some(who) => Ok(who.may_ask(ask, &run.plan, &run.starter.name, cause.break_glass)?),
             None => Ok(()),
+        }
+    }
+
+    /// As whom an approval of this one would count.
+    pub(crate) fn actor(&self) -> Actor {
+        self.who.as_ref().map_or_else(|| claimed(""), Who::actor)
+    }
+
+    /// An offer, refused with the reason where this one may not take it up.
+    pub(crate) fn allowed(&self, offer: Offer, run: &RunState) -> Offer {
+        let (Some(who), Some(offered), None) = (&self.who, offer.offered(), &offer.refused) else {
+            return offer;
+        };
+        let text = Map::from_iter([("text".to_owned(), Value::from(""))]);
+        let more = if offered.reason == Reason::Text { text } else { Map::new() };
+        let Ok(ask) = ask_of(offered, offer.step.as_deref(), more) else { return offer };
+        match who.may_ask(&ask, &run.plan, &run.starter.name, offered.break_glass) {
+            Ok(()) => offer,
+            Err(why) => Offer { refused: Some(why.detail), help: why.help, ..offer },
         }
     }
 

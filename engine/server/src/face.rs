@@ -11,11 +11,12 @@ use backout_store::journal::{JournalStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::books::Books;
+use crate::metrics::Metrics;
 use crate::once::Once;
 use crate::problem::Problem;
-use crate::shelf::Shelf;
+use crate::shelf::{Rows, Shelf};
 use crate::stream::Tails;
-use crate::view::{ByHandView, Row, RunFacts, RunView, circle, run_view, waits_for};
+use crate::view::{ByHandView, RunFacts, RunView, circle, run_view, waits_for};
 use crate::witness::Witness;
 
 /// Reads captured output of a run: its digest, an offset, and how many bytes at the most.
@@ -38,6 +39,7 @@ pub struct Face {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) tails: Arc<Tails>,
     pub(crate) once: Arc<Once>,
+    pub(crate) metrics: Arc<Metrics>,
     books: Arc<Books>,
     outputs: Option<Arc<Outputs>>,
     heads: Option<Arc<Heads>>,
@@ -53,8 +55,10 @@ impl std::fmt::Debug for Face {
 impl Face {
     /// A face of an engine that appends through this witness.
     pub fn new(engine: Engine, witness: Arc<Witness>, since: String) -> Self {
+        let metrics = Arc::new(Metrics::over(engine.host().clone(), witness.clone()));
         Self {
             engine,
+            metrics,
             store: witness.clone(),
             since,
             closing: CancellationToken::new(),
@@ -73,6 +77,13 @@ impl Face {
     #[must_use]
     pub fn with_books(mut self, books: Books) -> Self {
         self.books = Arc::new(books);
+        self
+    }
+
+    /// Counts from now on what `/metrics` shows: for a process that lives long.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        self.metrics.count();
         self
     }
 
@@ -164,8 +175,8 @@ impl Face {
         outputs(run, sha256, offset, bytes_max).map_err(|_| none())
     }
 
-    /// A row of every run, and the runs that cannot be read with the reason. Blocks for the disk.
-    pub(crate) fn rows(&self) -> Result<(Vec<Arc<Row>>, Vec<(RunId, String)>), Problem> {
+    /// A row of every run. Blocks for the disk.
+    pub(crate) fn rows(&self) -> Result<Rows, Problem> {
         Ok(self.shelf.rows()?)
     }
 }

@@ -43,15 +43,12 @@ async fn guard_one(State(rate): State<Arc<Rate>>, request: Request, next: Next) 
 }
 
 async fn within(answer: impl Future<Output = Response>) -> Response {
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "took too long", detail)
-                .helped("a command may have been followed all the same: look at the run")
-                .into_response()
-        }
-    }
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "took too long", detail)
+            .helped("a command may have been followed all the same: look at the run")
+            .into_response()
+    })
 }
 
 fn too_many() -> Response {

@@ -12,6 +12,7 @@ mod face;
 pub mod graph;
 mod groups;
 pub mod guard;
+mod metrics;
 mod once;
 pub mod port;
 pub mod problem;

@@ -25,8 +25,8 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// What belongs to it, one thing each: what changed meanwhile, or what is wrong with a runbook.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lines: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub lines: Box<[String]>,
 }
 
 impl Problem {
@@ -38,7 +38,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             help: None,
-            lines: Vec::new(),
+            lines: Box::default(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Problem {
     /// With what belongs to it.
     #[must_use]
     pub fn listing(self, lines: Vec<String>) -> Self {
-        Self { lines, ..self }
+        Self { lines: lines.into(), ..self }
     }
 
     /// Whether it says that there is no such run.

@@ -46,8 +46,12 @@ struct Kept {
     steps: usize,
 }
 
-/// A run that cannot be read, and why.
-pub(crate) type Unread = (RunId, String);
+/// A row of every run, in no order, and the runs that cannot be read with the reason.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Arc<Row>>,
+    pub(crate) unread: Vec<(RunId, String)>,
+}
 
 impl Shelf {
     pub(crate) fn new(store: Arc<Witness>) -> Self {
@@ -97,10 +101,10 @@ impl Shelf {
         state.ok_or_else(|| StoreError::NoSuchRun(run.clone()))
     }
 
-    /// A row of every run, in no order, and the runs that cannot be read. Blocks for the disk.
-    pub(crate) fn rows(&self) -> Result<(Vec<Arc<Row>>, Vec<Unread>), StoreError> {
+    /// A row of every run. Blocks for the disk.
+    pub(crate) fn rows(&self) -> Result<Rows, StoreError> {
         let runs = self.store.list()?;
-        let (mut rows, mut unread) = (Vec::with_capacity(runs.len()), Vec::new());
+        let Rows { mut rows, mut unread } = Rows::default();
         for run in &runs {
             match self.row(run) {
                 Ok(row) => rows.push(row),
@@ -114,7 +118,7 @@ impl Shelf {
             kept.clear();
             kept.extend(rows.iter().map(|row| (row.run.clone(), row.clone())));
         }
-        Ok((rows, unread))
+        Ok(Rows { rows, unread })
     }
 
     fn row(&self, run: &RunId) -> Result<Arc<Row>, StoreError> {

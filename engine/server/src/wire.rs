@@ -80,6 +80,7 @@ pub struct StartRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adoption>,
     /// Who and why.
+    #[serde(default)]
     pub by: By,
 }
 
@@ -197,6 +198,14 @@ pub struct EventsQuery {
 pub struct StreamQuery {
     /// From this position on; the first is 1. `Last-Event-ID` goes before it.
     pub from: u64,
+}
+
+/// About what the offers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OffersQuery {
+    /// About this step; else about the run as a whole.
+    pub step: Option<String>,
 }
 
 /// Which part of an output is wanted.

@@ -57,13 +57,11 @@ impl Witness {
 }
 
 impl Seen {
-    fn note(&self, append: &Append, last: Seq, took: Duration) {
+    fn note(&self, run: RunId, last: Seq) {
         let mut known = locked(&self.last);
-        let entry = known.entry(append.run.clone()).or_default();
+        let entry = known.entry(run).or_default();
         *entry = last.max(*entry);
         drop(known);
-        let told = locked(&self.told).clone();
-        told.iter().for_each(|told| told(append, took));
         self.count.send_modify(|count| *count += 1);
     }
 }
@@ -74,12 +72,19 @@ impl JournalStore for Witness {
     }
 
     fn append(&self, append: Append) -> Pending {
-        let (seen, began) = (self.seen.clone(), Instant::now());
-        let pending = self.store.append(append.clone());
+        let (seen, began, run) = (self.seen.clone(), Instant::now(), append.run.clone());
+        // What is appended is kept only where somebody wants to be told of it.
+        let told = locked(&seen.told).clone();
+        let kept = if told.is_empty() { None } else { Some(append.clone()) };
+        let pending = self.store.append(append);
         Box::pin(async move {
             let result = pending.await;
             if let AppendResult::Committed { last, .. } = &result {
-                seen.note(&append, *last, began.elapsed());
+                seen.note(run, *last);
+                let took = began.elapsed();
+                for (told, append) in told.iter().filter_map(|told| Some(told).zip(kept.as_ref())) {
+                    told(append, took);
+                }
             }
             result
         })

@@ -47,7 +47,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         let what = || format!("listening on {}", args.listen);
         let listener =
             TcpListener::bind(args.listen).await.map_err(|error| Failure::file(what(), error))?;
-        let dress = move |face: Face| face.with_books(books.clone());
+        let dress = move |face: Face| face.with_books(books.clone()).counting();
         let here = match Reach::open_as(&app.ui, &folder, app.host(), &dress).await? {
             Reach::Here(here) => here,
             Reach::There(_, owner) => {

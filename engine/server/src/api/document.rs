@@ -1,4 +1,4 @@
-//! The table as an OpenAPI 3.1 document.
+//! The table as an `OpenAPI` 3.1 document.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ fn described(operation: &Operation, shapes: &mut Shapes) -> Value {
     if !operation.details.is_empty() {
         fields["description"] = operation.details.into();
     }
-    let parameters = parameters(operation, shapes);
+    let parameters = parameters(operation);
     if !parameters.is_empty() {
         fields["parameters"] = parameters.into();
     }
@@ -117,14 +117,14 @@ fn all_well(operation: &Operation, shapes: &mut Shapes) -> Value {
 }
 
 fn problem(why: &str, shapes: &mut Shapes) -> Value {
-    let schema = shapes.given(|generator| generator.subschema_for::<Problem>());
+    let schema = shapes.given(SchemaGenerator::subschema_for::<Problem>);
     json!({ "description": why, "content": { "application/problem+json": { "schema": schema } } })
 }
 
-fn parameters(operation: &Operation, shapes: &mut Shapes) -> Vec<Value> {
+fn parameters(operation: &Operation) -> Vec<Value> {
     let mut parameters: Vec<Value> = names(operation.path).map(in_path).collect();
     if let Some(query) = operation.query {
-        parameters.extend(shapes.fields(query).into_iter().map(in_query));
+        parameters.extend(Shapes::fields(query).into_iter().map(in_query));
     }
     parameters.extend(operation.heads.iter().map(|head| in_head(*head)));
     parameters
@@ -224,7 +224,7 @@ impl Shapes {
     }
 
     /// The fields of an object: name, schema, and whether it must be there.
-    fn fields(&mut self, shape: super::Shape) -> Vec<(String, Value, bool)> {
+    fn fields(shape: super::Shape) -> Vec<(String, Value, bool)> {
         // Not among the shapes of the document: each field becomes a parameter of its own.
         let mut generator = SchemaSettings::draft2020_12()
             .with(|settings| settings.inline_subschemas = true)

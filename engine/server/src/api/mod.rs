@@ -112,13 +112,13 @@ impl Operation {
 
     /// What stands behind the `?`.
     pub(crate) fn query<T: JsonSchema>(mut self) -> Self {
-        self.query = Some(|generator| generator.subschema_for::<T>());
+        self.query = Some(SchemaGenerator::subschema_for::<T>);
         self.problem(400, "what stands behind the `?` cannot be read")
     }
 
     /// What is sent.
     pub(crate) fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(|generator| generator.subschema_for::<T>());
+        self.body = Some(SchemaGenerator::subschema_for::<T>);
         self
     }
 
@@ -130,13 +130,13 @@ impl Operation {
 
     /// What comes back: one JSON document.
     pub(crate) fn json<T: JsonSchema>(mut self) -> Self {
-        self.answer = Answer::Json(|generator| generator.subschema_for::<T>());
+        self.answer = Answer::Json(SchemaGenerator::subschema_for::<T>);
         self
     }
 
     /// What comes back: server-sent events.
     pub(crate) fn events<T: JsonSchema>(mut self) -> Self {
-        self.answer = Answer::Events(|generator| generator.subschema_for::<T>());
+        self.answer = Answer::Events(SchemaGenerator::subschema_for::<T>);
         self
     }
 

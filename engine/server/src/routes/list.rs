@@ -18,26 +18,14 @@ use crate::etag::tagged;
 use crate::extract::Wanted;
 use crate::face::{Face, blocking};
 use crate::problem::Problem;
-use crate::view::Row;
+use crate::shelf::Rows;
+use crate::view::{Row, STATES};
 use crate::wire::{RunsPage, RunsQuery, Unreadable};
 
 /// Runs on a page where nothing is said.
 const LIMIT_DEFAULT: u16 = 50;
 /// Runs on a page at the most: what a page shows without a search.
 const LIMIT_MAX: u16 = 200;
-/// The words of states, as a filter may name them.
-const STATES: [&str; 9] = [
-    "running",
-    "waiting",
-    "paused",
-    "interrupted",
-    "succeeded",
-    "failed",
-    "aborted",
-    "undone",
-    "superseded",
-];
-
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("list_runs", "/api/v1/runs", list)
@@ -62,7 +50,7 @@ impl Face {
     /// A page of the runs that are wanted, the newest first. Blocks for the disk.
     pub fn runs(&self, query: &RunsQuery) -> Result<RunsPage, Problem> {
         let filter = Filter::of(query)?;
-        let (rows, unreadable) = self.rows()?;
+        let Rows { rows, unread } = self.rows()?;
         let driven: BTreeSet<RunId> = self.engine.driven().into_iter().collect();
         let mut rows: Vec<Arc<Row>> =
             rows.into_iter().filter(|row| filter.wants(row, driven.contains(&row.run))).collect();
@@ -79,7 +67,7 @@ impl Face {
             runs: shown.iter().map(|row| row.listed(now, driven.contains(&row.run))).collect(),
             matching,
             next,
-            unreadable: unreadable.into_iter().map(Unreadable::of).collect(),
+            unreadable: unread.into_iter().map(Unreadable::of).collect(),
         })
     }
 }

@@ -41,7 +41,7 @@ pub fn router(face: Face, door: Door) -> Router {
         .with_state(face)
 }
 
-/// The OpenAPI document of the routes.
+/// The `OpenAPI` document of the routes.
 pub fn openapi() -> Value {
     api::document(&operations())
 }

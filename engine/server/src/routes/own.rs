@@ -2,11 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use backout_store::journal::JournalStore;
 
 use crate::api::Operation;
-use crate::face::Face;
+use crate::face::{Face, blocking};
+use crate::problem::Problem;
 use crate::wire::{Health, Owner};
+
+/// The media type of the figures.
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -16,6 +22,12 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("owner", "/api/v1/owner", owner)
             .says("The process that owns the store, and the runs that it drives", "")
             .json::<Owner>(),
+        Operation::get("metrics", "/metrics", metrics)
+            .says(
+                "Figures for a monitoring system",
+                "As OpenMetrics text; `docs/reference/metrics.md` says what each one is.",
+            )
+            .text(METRICS),
     ]
 }
 
@@ -35,4 +47,9 @@ async fn owner(State(face): State<Face>) -> Json<Owner> {
         store: face.witness.id(),
         drives: face.engine.driven(),
     })
+}
+
+async fn metrics(State(face): State<Face>) -> Result<Response, Problem> {
+    let text = blocking(move || face.metrics.clone().text(&face)).await?;
+    Ok(([(header::CONTENT_TYPE, METRICS)], text).into_response())
 }

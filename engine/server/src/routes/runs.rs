@@ -5,22 +5,23 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use backout_core::event::Recorded;
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{RunId, Seq, StepId};
 use backout_core::state::StepState;
 use backout_store::journal::StoreError;
 use std::time::Duration;
 
 use crate::api::{Head, Operation};
+use crate::caller::Sender;
 use crate::etag::{of_run, tagged};
 use crate::extract::{Named, NamedIn, Wanted};
 use crate::face::{Face, blocking};
 use crate::graph::{NodeLook, svg};
 use crate::problem::Problem;
 use crate::stream;
-use crate::view::{ByHandView, RunView, history_line, sentence};
+use crate::view::{self, ByHandView, Offer, RunView, history_line, offers_on, sentence};
 use crate::wire::{
     Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EventsPage, EventsQuery, HistoryEntry,
-    HistoryPage, OutputQuery, RunQuery, StreamQuery,
+    HistoryPage, OffersQuery, OutputQuery, RunQuery, StreamQuery,
 };
 
 /// Bytes of captured output in one answer.
@@ -28,7 +29,7 @@ const OUTPUT_PAGE_BYTES: usize = 1024 * 1024;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("run", "/api/v1/runs/{run}", view)
+        Operation::get("run", "/api/v1/runs/{run}", one)
             .says("A run: what is done, in doubt, waiting and next", "")
             .query::<RunQuery>()
             .heads(&[Head::IfNoneMatch])
@@ -54,6 +55,13 @@ pub(super) fn operations() -> Vec<Operation> {
             .says("The events of a run in words", "")
             .query::<EventsQuery>()
             .json::<HistoryPage>(),
+        Operation::get("offers", "/api/v1/runs/{run}/offers", offers)
+            .says(
+                "What who asks may ask of a run now, or of one of its steps",
+                "What is not possible or not allowed stands there with the reason.",
+            )
+            .query::<OffersQuery>()
+            .json::<Vec<Offer>>(),
         Operation::get("by_hand", "/api/v1/runs/{run}/by-hand", by_hand)
             .says("A run as commands that a person can type", "")
             .json::<ByHandView>(),
@@ -67,7 +75,7 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn view(
+async fn one(
     State(face): State<Face>,
     Named(run): Named,
     Wanted(query): Wanted<RunQuery>,
@@ -135,6 +143,29 @@ async fn history(
 fn entry(recorded: &Recorded) -> HistoryEntry {
     let (on, says) = sentence(&recorded.event);
     HistoryEntry { on, says, line: history_line(recorded) }
+}
+
+async fn offers(
+    State(face): State<Face>,
+    Named(run): Named,
+    sender: Sender,
+    Wanted(query): Wanted<OffersQuery>,
+) -> Result<Json<Vec<Offer>>, Problem> {
+    let read = move || {
+        let state = face.state(&run)?;
+        let (now, driven) = (face.now(), face.engine.is_driven(&run));
+        let step = query.step.as_deref().map(StepId::from);
+        let all = match &step {
+            Some(step) if state.find(step).is_none() => {
+                let detail = format!("run {run} has no step `{step}`");
+                return Err(Problem::not_found("no such step", detail));
+            }
+            Some(step) => offers_on(&state, step, now, &sender.actor()),
+            None => view::offers(&state, now, &sender.actor(), driven),
+        };
+        Ok(all.into_iter().map(|offer| sender.allowed(offer, &state)).collect())
+    };
+    blocking(read).await.map(Json)
 }
 
 async fn by_hand(State(face): State<Face>, Named(run): Named) -> Result<Json<ByHandView>, Problem> {

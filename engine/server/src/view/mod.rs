@@ -14,7 +14,7 @@ pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
 pub use history::{HistoryLine, history_line, sentence};
 pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offers, offers_on};
-pub(crate) use row::Row;
+pub(crate) use row::{Row, STATES};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
 pub use time::{EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, time_view};

@@ -10,6 +10,19 @@ use backout_runtime::herald::ABOUT_LABEL;
 use super::rfc3339;
 use super::run::{Listed, is_done, word_of};
 
+/// The words of runs' states.
+pub(crate) const STATES: [&str; 9] = [
+    "running",
+    "waiting",
+    "paused",
+    "interrupted",
+    "succeeded",
+    "failed",
+    "aborted",
+    "undone",
+    "superseded",
+];
+
 /// What is kept of a run for lists. What depends on the time, or on who drives it, comes later.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -17,7 +30,10 @@ pub(crate) struct Row {
     pub(crate) seq: Seq,
     pub(crate) created: Timestamp,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Steps whose outcome only a person can say.
     pub(crate) in_doubt: usize,
+    /// Steps that wait for a person, those in doubt among them.
+    pub(crate) asking: usize,
     status: RunStatus,
     attached: bool,
     last: Timestamp,
@@ -50,6 +66,7 @@ impl Row {
             created: state.created,
             labels: state.plan.labels.clone(),
             in_doubt,
+            asking: state.asking.len(),
             status: state.status(),
             attached: state.attached,
             last: state.last,
@@ -65,12 +82,17 @@ impl Row {
 
     /// As a list shows it.
     pub(crate) fn listed(&self, now: Timestamp, driven: bool) -> Listed {
-        let unfinished = !self.status.is_end();
         Listed {
             state: self.word(driven).to_owned(),
-            stale: unfinished && !driven && now.since_ms(self.last) > self.stale_after_ms,
+            stale: self.is_stale(now, driven),
             ..self.listed.clone()
         }
+    }
+
+    /// Whether it stood still for so long that it goes on only when named.
+    pub(crate) fn is_stale(&self, now: Timestamp, driven: bool) -> bool {
+        let unfinished = !self.status.is_end();
+        unfinished && !driven && now.since_ms(self.last) > self.stale_after_ms
     }
 
     /// Whether a text stands in what people know it by, whatever the case.
