@@ -16,6 +16,7 @@ mod demo;
 mod docs;
 mod exits;
 mod flags;
+mod monitoring;
 mod people;
 mod random_kills;
 mod secrets;

@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use backout_plugin_api::{Action, SystemSecrets};
 use backout_runtime::{Clock, Host, SystemClock};
 use clap::Parser;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::args::{Cli, Color, Global, Verb};
+use crate::args::{Cli, Color, Global, LogFormat, Verb};
 use crate::command;
 use crate::exit::{Exit, Failure};
 use crate::store_dir;
@@ -106,7 +107,7 @@ pub(crate) fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(cli.global.log.as_deref());
+    log_to_stderr(cli.global.log.as_deref(), cli.global.log_format);
     let app = App::new(&cli.global);
     match dispatch(&app, cli.verb) {
         Ok(exit) => exit,
@@ -124,14 +125,18 @@ fn usage(error: &clap::Error) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
-fn log_to_stderr(filter: Option<&str>) {
+fn log_to_stderr(filter: Option<&str>, format: LogFormat) {
     let Some(filter) = filter else { return };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .finish()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let subscriber = tracing_subscriber::registry()
+        .with(tracing_subscriber::EnvFilter::new(filter))
         // It writes whole requests, with the environment of containers in them.
-        .with(filter_fn(|metadata| !metadata.target().starts_with("bollard")));
+        .with(filter_fn(|metadata| !metadata.target().starts_with("bollard")))
+        .with(lines);
     // Only a second subscriber could stand in the way, and there is none.
     let _ = subscriber.try_init().is_ok();
 }

@@ -58,6 +58,27 @@ pub(crate) struct Global {
         help_heading = "Everywhere"
     )]
     pub(crate) log: Option<String>,
+    /// How a line of the log looks
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "BACKOUT_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value_t = LogFormat::Text,
+        help_heading = "Everywhere"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, for programs
+    Json,
 }
 
 /// When to use colours.

@@ -5,6 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::contract::hex;
 use crate::id::{RunId, StepId};
 
 /// The trace of a run.
@@ -29,7 +30,6 @@ pub fn attempt_span(run: &RunId, step: &StepId, attempt: u32) -> [u8; 8] {
 
 /// What is handed to each effect: `00-TRACE-SPAN-01`, sampled.
 pub fn traceparent(run: &RunId, step: &StepId, attempt: u32) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("00-{}-{}-01", hex(&trace_id(run)), hex(&attempt_span(run, step, attempt)))
 }
 

@@ -23,6 +23,8 @@ const LABEL_RUN: &str = "io.backout.run";
 const LABEL_STEP: &str = "io.backout.step";
 const LABEL_DISPATCH: &str = "io.backout.dispatch";
 const LABEL_TOKEN: &str = "io.backout.token";
+/// The trace that a container was made in.
+const LABEL_TRACE: &str = "io.backout.traceparent";
 const LABEL_STORE: &str = "io.backout.store";
 const LABEL_REPLACES: &str = "io.backout.replaces";
 /// On a seal: the dispatch that can no more be made.
@@ -100,6 +102,17 @@ impl Maker {
 
     /// As labels.
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        self.marks().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The same, and the trace that it is made in, for whoever looks at the container.
+    pub(crate) fn labels_in(&self, traceparent: Option<&str>) -> BTreeMap<String, String> {
+        let mut labels = self.labels();
+        labels.extend(traceparent.map(|trace| (LABEL_TRACE.to_owned(), trace.to_owned())));
+        labels
+    }
+
+    fn marks(&self) -> impl Iterator<Item = (&'static str, String)> {
         let pairs = [
             (LABEL_KEY, self.key.clone()),
             (LABEL_RUN, self.run.clone()),
@@ -109,7 +122,7 @@ impl Maker {
             (LABEL_STORE, self.store.clone()),
             (LABEL_REPLACES, self.replaces.clone()),
         ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        pairs.into_iter()
     }
 
     /// Who made this container; nothing where no effect of ours did.

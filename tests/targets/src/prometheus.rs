@@ -29,9 +29,22 @@ impl Prometheus {
     /// # Errors
     /// It does not start; with what it said.
     pub fn start(exporter: &str, history: Option<&str>) -> io::Result<Self> {
+        Self::configured(&config("shop", exporter), history)
+    }
+
+    /// A new server that scrapes `exporter` as `job` once a second, and evaluates these rules.
+    ///
+    /// # Errors
+    /// It does not start, or does not take the rules; with what it said.
+    pub fn with_rules(job: &str, exporter: &str, rules: &std::path::Path) -> io::Result<Self> {
+        let rules = format!("rule_files: ['{}']\n", rules.display());
+        Self::configured(&(config(job, exporter) + &rules), None)
+    }
+
+    fn configured(config: &str, history: Option<&str>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("prometheus.yml"), config(exporter))?;
+        std::fs::write(at("prometheus.yml"), config)?;
         std::fs::create_dir(at("data"))?;
         if let Some(history) = history {
             std::fs::write(at("history.txt"), history)?;
@@ -55,10 +68,10 @@ impl Prometheus {
     }
 }
 
-fn config(exporter: &str) -> String {
+fn config(job: &str, exporter: &str) -> String {
     format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs:\n- job_name: shop\n  static_configs: [{{targets: ['{exporter}']}}]\n"
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         scrape_configs:\n- job_name: {job}\n  static_configs: [{{targets: ['{exporter}']}}]\n"
     )
 }
 

@@ -270,7 +270,7 @@ fn channels() -> Finding {
         Some(file) => Finding::attention(
             what,
             format!("nobody is told: there is no {}", file.display()),
-            "comms and escalation of a runbook need it; docs/howto/tell-people-outside.md",
+            "comms and escalation of a runbook need it; docs/howto/notify.md",
         ),
         None => Finding::attention(what, "nobody is told", "set BACKOUT_CHANNELS to a file"),
     }

@@ -89,7 +89,7 @@ fn marks(view: &RunView, width: usize) -> String {
     if let Some(from) = &view.continues {
         let _ = writeln!(out, "goes on for run {from}, and adopted what that did");
     }
-    if view.commander != view.starter {
+    if !view.commander.is_empty() && view.commander != view.starter {
         let _ = writeln!(out, "commanded by {}", view.commander);
     }
     if let Some(to) = &view.offered_to {

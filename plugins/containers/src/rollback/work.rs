@@ -196,7 +196,7 @@ impl Work<'_> {
         let change = Change {
             image,
             old_image: &old_image.config,
-            labels: &self.maker(old).labels(),
+            labels: &self.maker(old).labels_in(self.ctx.traceparent.as_deref()),
             with_aliases: !self.data.overlap,
             flavor: self.host.flavor,
         };

@@ -1,5 +1,6 @@
 //! A connection to any of the databases, as far as the plan needs one: SQL in, texts out.
 
+use backout_plugin_api::Context;
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Connection, Database, Decode, Executor, MySqlConnection,
     PgConnection, Row as _, SqliteConnection,
@@ -69,6 +70,18 @@ where
     let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut *conn).await?;
     let text = |row: &DB::Row, at: usize| row.try_get_unchecked::<Option<String>, _>(at);
     rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
+}
+
+/// A statement of a migration with the trace that it belongs to before it, as a comment that the
+/// server's own log and lists of what runs show (<https://google.github.io/sqlcommenter/spec/>).
+pub(crate) fn traced(ctx: &Context, sql: &str) -> String {
+    match &ctx.traceparent {
+        // The engine makes it of hexadecimal digits; nothing else may end the comment.
+        Some(trace) if trace.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => {
+            format!("/*traceparent='{trace}'*/ {sql}")
+        }
+        Some(_) | None => sql.to_owned(),
+    }
 }
 
 /// Runs a text for its effect.

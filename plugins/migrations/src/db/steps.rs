@@ -12,6 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::work::{Point, Stop, Work};
 use super::{Conn, Data, Database, Place, mysql, place_of, postgres};
+use crate::db::conn::traced;
 use crate::sql::{self, Statement};
 use crate::tool::{Dialect, Ledger, ToolLock};
 
@@ -425,7 +426,7 @@ async fn in_transaction(
 
 async fn bare(
     conn: &mut Conn,
-    Work { call, fault, .. }: Work<'_>,
+    Work { ctx, call, fault, .. }: Work<'_>,
     at: usize,
     (sql, probe): (&str, Option<&Probe>),
 ) -> Result<(), Broke> {
@@ -435,7 +436,7 @@ async fn bare(
     };
     conn.run(&row::begins(conn.dialect(), call, at + 1, &was)).await?;
     fault.pass(Point::Announced)?;
-    conn.run(sql).await?;
+    conn.run(&traced(ctx, sql)).await?;
     fault.pass(Point::Ran)?;
     Ok(conn.run(&row::count(conn.dialect(), call, at + 1)).await?)
 }

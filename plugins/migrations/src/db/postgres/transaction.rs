@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Server, address, connect, effects, identity, is_answer, is_locked, is_standby, keep, locks,
 };
-use crate::db::conn::{run, texts};
+use crate::db::conn::{run, texts, traced};
 use crate::db::work::{Point, Stop, Work};
 use crate::db::{Data, Place, place_of};
 use crate::sql::{self, Deed, Name};
@@ -162,7 +162,7 @@ async fn once(work: Work<'_>, conn: &mut PgConnection, version: u32) -> Result<(
     kept.map_err(before_commit("copy what goes"))?;
     for (at, statement) in data.statements.iter().enumerate() {
         let what = format!("run statement {} of {}", at + 1, data.file);
-        run(&mut *conn, statement).await.map_err(before_commit(&what))?;
+        run(&mut *conn, &traced(work.ctx, statement)).await.map_err(before_commit(&what))?;
     }
     for key in &data.put_back {
         let put = keep::put_back(conn, key, &data.version).await;

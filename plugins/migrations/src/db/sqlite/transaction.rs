@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 
 use super::{BUSY_TIMEOUT, Database, is_busy, is_constraint};
 use crate::db::Data;
-use crate::db::conn::texts;
+use crate::db::conn::{texts, traced};
 use crate::db::work::{Point, Stop, Work};
 use crate::tool::{Dialect, Ledger};
 
@@ -70,7 +70,7 @@ pub(crate) async fn apply(work: Work<'_>, database: &Database) -> Result<(), Sto
     check_ledger(&mut tx, data).await?;
     for (at, statement) in data.statements.iter().enumerate() {
         let what = format!("run statement {} of {}", at + 1, data.file);
-        let run = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut *tx);
+        let run = sqlx::raw_sql(AssertSqlSafe(traced(ctx, statement))).execute(&mut *tx);
         run.await.map_err(before_commit(&what))?;
     }
     fault.pass(Point::Migrated)?;
