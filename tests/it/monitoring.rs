@@ -69,7 +69,8 @@ fn a_step_that_waits_for_a_person_is_seen_by_a_prometheus_with_our_rules() {
         let answer = get(&prometheus.url(), "/api/v1/rules");
         let rules = answer["data"]["groups"][0]["rules"].as_array().cloned().unwrap_or_default();
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:#?}");
-        pending = rules.iter().find(|rule| rule["name"] == "BackoutWaitsForAPerson").cloned().unwrap();
+        pending =
+            rules.iter().find(|rule| rule["name"] == "BackoutWaitsForAPerson").cloned().unwrap();
         pending["state"] == "pending"
     });
     let answer = get(&prometheus.url(), "/api/v1/query?query=backout_runs_driven");
