@@ -6,6 +6,7 @@
     reason = "it says its seed, and what it skips"
 )]
 
+mod access;
 mod around;
 mod checkout;
 mod cli;

@@ -102,7 +102,7 @@ impl Guard {
             match verifier.verify(text, (self.now_ms)()).await {
                 Ok(named) => {
                     let how = How::Issuer { url: verifier.url().to_owned() };
-                    return Ok(self.named(named.name, named.groups, how));
+                    return self.named(named.name, named.groups, how);
                 }
                 Err(Doubt::Invalid) => {}
                 Err(other) => doubt = other,
@@ -131,16 +131,20 @@ impl Guard {
         Who::new(name, roles, how, Vec::new(), Arc::clone(&self.policy))
     }
 
-    /// Somebody whose roles the policy says.
-    fn named(&self, name: String, groups: Vec<String>, how: How) -> Who {
+    /// Somebody whose roles the policy says. One who is called like a group would be that group
+    /// wherever names and groups stand in one list.
+    fn named(&self, name: String, groups: Vec<String>, how: How) -> Result<Who, Refusal> {
+        if self.policy.groups.contains_key(&name) {
+            return Err(Refusal::unknown(format!("`{name}` is the name of a group here")));
+        }
         let roles = self.policy.roles_of(&name, &groups);
-        Who::new(name, roles, how, groups, Arc::clone(&self.policy))
+        Ok(Who::new(name, roles, how, groups, Arc::clone(&self.policy)))
     }
 
     async fn who(&self, shown: Shown) -> Result<Who, Refusal> {
         match shown {
             Shown::Bearer(text) | Shown::Cookie(text) => self.bearer(&text).await,
-            Shown::Certificate(name) => Ok(self.named(name, Vec::new(), How::Certificate)),
+            Shown::Certificate(name) => self.named(name, Vec::new(), How::Certificate),
         }
     }
 }

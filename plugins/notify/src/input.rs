@@ -67,6 +67,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is better to arrive twice than never.
+    pub(crate) const fn is_urgent(self) -> bool {
+        matches!(self, Self::Escalation | Self::Alarm | Self::BreakGlass)
+    }
+
     /// The word of `PagerDuty` for how bad it is.
     pub(crate) const fn severity(self) -> &'static str {
         match self {

@@ -36,7 +36,6 @@ const DATA_VERSION: u32 = 1;
 /// What is left of a verb's time to say what became of it.
 const LAST_WORD: Duration = Duration::from_millis(500);
 const SEALED: &str = "this sending was settled as not done before it was sent";
-const NOT_AGAIN: &str = "it may have arrived, and is not sent again by itself";
 
 /// The action `notify.send`.
 #[derive(Clone, Debug, Default)]
@@ -137,12 +136,12 @@ impl Action for NotifySend {
     }
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
-        let keyed = call.prepared.guarantee == Guarantee::Keyed;
+        let after = Unanswered::of(call);
         match Folder::of(ctx, &call.key, call.fence.dispatch).look_or_seal(ctx).await {
             Err(error) => Settled::Unreachable { reason: unreadable(&error) },
-            Ok(Look::Sealed) => settle_earlier(ctx, call, keyed),
-            Ok(Look::Came(sent)) => settled(sent, keyed),
-            Ok(Look::Open | Look::Unclaimed) => settled(cut_off(), keyed),
+            Ok(Look::Sealed) => settle_earlier(ctx, call, after),
+            Ok(Look::Came(sent)) => settled(sent, after),
+            Ok(Look::Open | Look::Unclaimed) => settled(cut_off(), after),
         }
     }
 
@@ -249,29 +248,53 @@ fn outcome(sent: Sent) -> Outcome {
     }
 }
 
-/// What is known of a sending that nobody answered for. Where the receiver knows keys it is sent
-/// again. Anywhere else it has *failed*, by which a message never makes a person settle it: only
-/// where the step's `retry` allows that is it sent again, and may then arrive twice.
-fn settled(sent: Sent, keyed: bool) -> Settled {
-    match sent {
-        Sent::Taken(says) => Settled::Done { output: json!({ "said": says }) },
-        Sent::Not(_) => Settled::NotDone,
-        Sent::Wrong(reason) => Settled::Failed { reason, output: Value::Null },
-        Sent::NoAnswer(evidence) if keyed => Settled::Unknown { evidence },
-        Sent::NoAnswer(reason) => {
-            Settled::Failed { reason: format!("{reason}: {NOT_AGAIN}"), output: Value::Null }
+/// What becomes of a sending that nobody answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// The receiver knows the key: it is sent again under it.
+    SentAgain,
+    /// It has *failed*: it is sent again where the step's `retry` allows that, and may arrive twice.
+    Failed,
+    /// It counts as told, and is never sent again: the next one comes anyway.
+    Told,
+}
+
+impl Unanswered {
+    fn of(call: &Call) -> Self {
+        if call.prepared.guarantee == Guarantee::Keyed {
+            return Self::SentAgain;
+        }
+        let input: Result<Input, _> = parse_input(&call.input);
+        if input.is_ok_and(|input| input.kind.is_urgent()) { Self::Failed } else { Self::Told }
+    }
+}
+
+/// What is known of a sending. It is never *in doubt*: no message makes a person settle it.
+fn settled(sent: Sent, after: Unanswered) -> Settled {
+    match (sent, after) {
+        (Sent::Taken(says), _) => Settled::Done { output: json!({ "said": says }) },
+        (Sent::Not(_), _) => Settled::NotDone,
+        (Sent::Wrong(reason), _) => Settled::Failed { reason, output: Value::Null },
+        (Sent::NoAnswer(evidence), Unanswered::SentAgain) => Settled::Unknown { evidence },
+        (Sent::NoAnswer(reason), Unanswered::Failed) => Settled::Failed {
+            reason: format!("{reason}: it may have arrived"),
+            output: Value::Null,
+        },
+        (Sent::NoAnswer(reason), Unanswered::Told) => {
+            let unanswered = format!("{reason}: it may not have arrived, and is not sent again");
+            Settled::Done { output: json!({ "unanswered": unanswered }) }
         }
     }
 }
 
 /// This sending was not made. An earlier one of the same key may have been.
-fn settle_earlier(ctx: &Context, call: &Call, keyed: bool) -> Settled {
+fn settle_earlier(ctx: &Context, call: &Call, after: Unanswered) -> Settled {
     for dispatch in 1..call.fence.dispatch {
         match Folder::of(ctx, &call.key, dispatch).look() {
             Err(error) => return Settled::Unreachable { reason: unreadable(&error) },
             Ok(Look::Came(Sent::Not(_)) | Look::Unclaimed | Look::Sealed) => {}
-            Ok(Look::Came(sent)) => return settled(sent, keyed),
-            Ok(Look::Open) => return settled(cut_off(), keyed),
+            Ok(Look::Came(sent)) => return settled(sent, after),
+            Ok(Look::Open) => return settled(cut_off(), after),
         }
     }
     Settled::NotDone

@@ -231,4 +231,8 @@ async fn the_policy_gives_roles_to_those_that_an_issuer_names() {
     assert_eq!(who.groups, ["oncall", "sre"]);
     assert_eq!(who.how, How::Issuer { url: world.url.clone() });
     assert_eq!(who.actor().roles, ["operator", "approver", "oncall", "sre"]);
+    let mut claims = world.claims();
+    claims["email"] = json!("oncall");
+    let refusal = guard.bearer(&signer.sign(&claims)).await.unwrap_err();
+    assert!(refusal.detail.contains("is the name of a group"), "{refusal}");
 }

@@ -174,7 +174,7 @@ fn stands(entry: &Entry, now_ms: i64) -> String {
         "good" => format!("good for {}", duration(left)),
         word => word.to_owned(),
     };
-    padded(&text, "good for 365 d 23 h".len())
+    padded(&text, "good for 365d 23h".len())
 }
 
 fn words(entry: &Entry) -> String {

@@ -20,21 +20,19 @@ pub(crate) fn page(command: &Command) -> String {
     out.push_str("\n## Everywhere\n\n");
     arguments(&mut out, command.get_arguments().filter(|arg| arg.is_global_set()));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        section(&mut out, sub);
+        section(&mut out, sub, sub.get_name());
+        for inner in sub.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            section(&mut out, inner, &format!("{} {}", sub.get_name(), inner.get_name()));
+        }
     }
     out
 }
 
-fn section(out: &mut String, command: &Command) {
+fn section(out: &mut String, command: &Command, name: &str) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let usage = command.clone().bin_name(format!("backout {}", command.get_name())).render_usage();
+    let usage = command.clone().bin_name(format!("backout {name}")).render_usage();
     let usage = usage.to_string().replace("Usage: ", "");
-    let _ = write!(
-        out,
-        "\n## `{}`\n\n{about}.\n\n```text\n{}\n```\n\n",
-        command.get_name(),
-        usage.trim()
-    );
+    let _ = write!(out, "\n## `{name}`\n\n{about}.\n\n```text\n{}\n```\n\n", usage.trim());
     let own = command.get_arguments().filter(|arg| !arg.is_global_set() && !arg.is_hide_set());
     arguments(out, own);
     if let Some(after) = command.get_after_help() {

@@ -128,23 +128,30 @@ async fn a_lost_answer_is_sent_again_only_where_the_receiver_knows_the_key() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_of_a_chat_holds_nobody_up_and_is_not_sent_again() {
-    let (server, world, _dir) = world("/lost").await;
-    let input = message("slack", "update");
-    assert!(matches!(world.apply(&input, 1).await, Outcome::Unclear { .. }));
-    let settled = world.settle(&input, 1).await;
-    assert!(
-        matches!(&settled, Settled::Failed { reason, .. } if reason.contains("may have arrived"))
-    );
-    assert_eq!(server.shown().len(), 1);
+async fn a_lost_answer_of_a_chat_holds_nobody_up() {
+    for (kind, word) in [("update", "may not have arrived"), ("escalation", "it may have arrived")]
+    {
+        let (server, world, _dir) = world("/lost").await;
+        let input = message("slack", kind);
+        assert!(matches!(world.apply(&input, 1).await, Outcome::Unclear { .. }));
+        let said = match world.settle(&input, 1).await {
+            Settled::Done { output } if kind == "update" => output.to_string(),
+            Settled::Failed { reason, .. } if kind == "escalation" => reason,
+            other => panic!("{kind}: {other:?}"),
+        };
+        assert!(said.contains(word), "{said}");
+        assert_eq!(server.shown().len(), 1);
+    }
 }
 
 #[tokio::test]
-async fn after_a_crash_a_message_is_never_doubled() {
+async fn after_a_crash_a_message_is_not_doubled() {
     for channel in ["slack", "plain"] {
         let (server, world, _dir) = world("/chat").await;
         let input = message(channel, "reminder");
         world.claim_as_a_killed_engine(1);
+        assert!(matches!(world.settle(&input, 1).await, Settled::Done { .. }), "{channel}");
+        let input = message(channel, "alarm");
         assert!(matches!(world.settle(&input, 1).await, Settled::Failed { .. }), "{channel}");
         assert_eq!(server.count(), 0);
     }
