@@ -173,6 +173,7 @@ fn the_arrows_between_the_crates_are_those_of_the_architecture() {
             "page" => &["core", "runbook", "store", "runtime", "access", "server"],
             "report" | "watch" => &["core", "server"],
             "telemetry" => &["core", "store", "runtime"],
+            "tabletop" => &["core", "runbook", "store"],
             plugin if plugin.starts_with("plugin-") => &["plugin-api"],
             other => panic!("{other} has no place in docs/ARCHITECTURE.md"),
         };

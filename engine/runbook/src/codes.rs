@@ -66,4 +66,6 @@ codes! {
     RELEASE_DIGEST = "BO0704", "An image or artifact that is not named by its digest";
     RELEASE_SCHEMA = "BO0705", "A release and its own schema do not go together";
     RELEASE_UNFIT = "BO0706", "The release does not work with the schema that will be there";
+    SCENARIO_NAME = "BO0801", "A scenario names what does not exist";
+    SCENARIO_SHAPE = "BO0802", "A part of a scenario that says nothing, or too much";
 }

@@ -12,6 +12,7 @@ use backout_core::plan::Plan;
 
 mod catalogue;
 pub mod codes;
+pub mod document;
 mod draft;
 mod each;
 mod fields;

@@ -33,10 +33,7 @@ impl<'c> Actions<'c> {
 
     pub(crate) fn find(&mut self, name: &str) -> Option<&Action<'c>> {
         if !self.found.contains_key(name) {
-            let action = self.catalogue.find(name).map(|info| {
-                let validator = jsonschema::validator_for(&info.input_schema).ok();
-                Action { info, validator }
-            });
+            let action = self.catalogue.find(name).map(Action::of);
             self.found.insert(name.to_owned(), action);
         }
         self.found.get(name)?.as_ref()
@@ -65,6 +62,13 @@ impl Place<'_, '_> {
 
     fn name(&self, pointer: &str) -> Span {
         self.node.map_or(self.or, |node| node.locate_name(pointer))
+    }
+}
+
+impl<'c> Action<'c> {
+    pub(crate) fn of(info: ActionInfo<'c>) -> Self {
+        let validator = jsonschema::validator_for(&info.input_schema).ok();
+        Self { info, validator }
     }
 }
 

@@ -1,0 +1,209 @@
+//! What was done in an exercise besides its run: the record that a report is made of.
+
+use backout_core::id::{RunId, Seq, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::scenario::Scenario;
+
+/// The version of the record's format.
+pub const EXERCISE_FORMAT: u32 = 1;
+
+/// How an objective was met, after HSEEP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rating {
+    /// Performed without challenges.
+    P,
+    /// Performed with some challenges.
+    S,
+    /// Performed with major challenges.
+    M,
+    /// Unable to be performed.
+    U,
+}
+
+impl Rating {
+    /// The rating of a letter.
+    pub fn of(letter: &str) -> Option<Self> {
+        match letter {
+            "P" | "p" => Some(Self::P),
+            "S" | "s" => Some(Self::S),
+            "M" | "m" => Some(Self::M),
+            "U" | "u" => Some(Self::U),
+            _ => None,
+        }
+    }
+
+    /// What it means.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::P => "performed without challenges",
+            Self::S => "performed with some challenges",
+            Self::M => "performed with major challenges",
+            Self::U => "unable to be performed",
+        }
+    }
+}
+
+/// The kinds of exercise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A runbook is run in a simulated world.
+    #[default]
+    Drill,
+    /// A team says what it would do.
+    Discussion,
+    /// A record was left at one moment, and went on in a simulated world.
+    WhatIf,
+}
+
+/// Something that was done or happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Logged {
+    /// An inject was fired.
+    Inject {
+        /// Its name; empty for one that was typed live.
+        id: String,
+        /// Who said it.
+        from: String,
+        /// To whom.
+        to: String,
+        /// By what means.
+        by: String,
+        /// What they read.
+        text: String,
+        /// What happened in the world, in words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        what: String,
+    },
+    /// A person decided.
+    Decision {
+        /// Who.
+        by: String,
+        /// What was asked, as the engine reads it.
+        ask: Value,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Why the engine did not take it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+    /// Somebody was to decide and did not answer.
+    Silence {
+        /// Who.
+        who: String,
+    },
+    /// The engine was lost, or came back.
+    Engine {
+        /// What happened to it.
+        what: String,
+    },
+    /// The time of an expected action began.
+    Awaited {
+        /// The expected action.
+        id: String,
+    },
+    /// A person noted something.
+    Note {
+        /// Who.
+        by: String,
+        /// Their role.
+        role: String,
+        /// What.
+        text: String,
+    },
+    /// An evaluator rated an objective.
+    Rated {
+        /// Who.
+        by: String,
+        /// Which.
+        objective: String,
+        /// How.
+        rating: Rating,
+        /// Why.
+        text: String,
+    },
+    /// The team answered a question.
+    Answered {
+        /// The question.
+        question: String,
+        /// What was said or chosen.
+        answer: String,
+        /// What the runbook's plan would do, where it has a say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<String>,
+    },
+    /// The facilitator stopped the clock.
+    ClockStopped,
+    /// The clock went on.
+    ClockWentOn,
+    /// The facilitator jumped forward.
+    Jumped {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// An improvement was agreed on.
+    Improvement {
+        /// The capability.
+        capability: String,
+        /// What is to be done.
+        action: String,
+        /// By whom.
+        owner: String,
+        /// Until when, `YYYY-MM-DD`.
+        due: String,
+    },
+    /// A real emergency ended the exercise.
+    Emergency {
+        /// Who called it.
+        by: String,
+    },
+    /// The exercise is over.
+    Ended {
+        /// Why.
+        why: String,
+    },
+}
+
+/// An entry with its moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, by the clock of the exercise.
+    pub at: Timestamp,
+    /// Where the run's journal was.
+    pub seq: Seq,
+    /// What.
+    #[serde(flatten)]
+    pub what: Logged,
+}
+
+/// The record of an exercise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exercise {
+    /// [`EXERCISE_FORMAT`].
+    pub format: u32,
+    /// What kind of exercise it is; no real run has one.
+    pub exercise: Kind,
+    /// The scenario, whole.
+    pub scenario: Scenario,
+    /// The runbook's name.
+    pub runbook: String,
+    /// The run; absent for a discussion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// What decided every chance.
+    pub seed: u64,
+    /// When it began, by its own clock.
+    pub begin: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
+    /// Milliseconds between two updates that are due; 0 is never.
+    #[serde(default)]
+    pub updates_ms: u64,
+    /// All that was done.
+    pub log: Vec<Entry>,
+}
