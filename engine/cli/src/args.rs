@@ -161,6 +161,16 @@ pub(crate) enum Verb {
     Policy(command::policy::Args),
     /// Say whether this machine is fit to drive a rollback: disk, room, clock, store, engine
     Doctor(command::doctor::Args),
+    /// Rehearse a runbook in a simulated world, by a scenario; nothing real can be reached
+    Drill(command::drill::Args),
+    /// Discuss a scenario: what the team would do, beside what the runbook would
+    Tabletop(command::tabletop::Args),
+    /// Show what exercises left to be improved
+    Improvements(command::improvements::Args),
+    /// Walk through a run's record as the people saw it, check it, or try another way
+    Replay(command::replay::Args),
+    /// Make a page of a runbook, to read and to print
+    Render(command::render::Args),
     /// List the actions, or show one with its fields, guarantee and an example
     Plugins(command::plugins::Args),
     /// Roll back a small real deployment, with a crash half way, and show the proof

@@ -8,6 +8,7 @@ mod args;
 mod catalogue;
 mod command;
 mod demo;
+mod exercise;
 mod exit;
 #[cfg(debug_assertions)]
 mod inside;

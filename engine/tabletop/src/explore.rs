@@ -101,16 +101,16 @@ pub fn explore(setup: &Setup, first: u64, seeds: u64, threads: usize) -> Result<
     let work = || -> Result<(Seen, BTreeMap<String, u64>), Broken> {
         let (mut seen, mut ends) = (Seen::new(), BTreeMap::new());
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= end {
                 return Ok((seen, ends));
             }
-            let one = Explorer::new(setup, seed)?.play()?;
+            let one = Explorer::new(setup, number)?.play()?;
             *ends.entry(one.end).or_default() += 1;
             for point in one.seen {
-                let (count, least) = seen.entry(point).or_insert((0, seed));
+                let (count, least) = seen.entry(point).or_insert((0, number));
                 *count += 1;
-                *least = seed.min(*least);
+                *least = number.min(*least);
             }
         }
     };

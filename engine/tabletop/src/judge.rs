@@ -132,6 +132,7 @@ pub fn end_word(end: RunEnd) -> &'static str {
         RunEnd::Failed => "failed",
         RunEnd::Aborted => "aborted",
         RunEnd::Undone => "undone",
+        RunEnd::Superseded => "superseded",
     }
 }
 

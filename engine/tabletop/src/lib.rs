@@ -4,7 +4,9 @@
 //! Nothing here can reach a real target: the world is plain data with twins of the real actions, and
 //! this crate knows neither plugins nor the runtime that calls them.
 
+pub mod console;
 pub mod decisions;
+pub mod discussion;
 pub mod drill;
 pub mod explore;
 pub mod judge;

@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     fn releases(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.event, Event::RunEnded { .. })
+        matches!(recorded.event, Event::RunEnded { .. } | Event::LocksYielded { .. })
     }
 
     fn append(&mut self, batch: &[&Recorded]) -> Option<backout_store::journal::Pending> {

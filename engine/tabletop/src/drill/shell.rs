@@ -49,6 +49,8 @@ impl Drill {
             run: self.setup.run.clone(),
             plan: Box::new(self.setup.plan.clone()),
             text: self.setup.text.clone(),
+            part: Vec::new(),
+            adopt: None,
         };
         let starter = super::starter(&self.setup.scenario);
         self.give(&starter, &create)?.map_err(|rejection| Broken(rejection.message))
@@ -83,6 +85,11 @@ impl Drill {
     pub(super) fn push(&mut self, recorded: Vec<Recorded>) {
         if recorded.iter().any(|r| matches!(r.event, Event::RunEnded { .. })) {
             self.locks.held.clear();
+        }
+        for r in &recorded {
+            if let Event::LocksYielded { targets } = &r.event {
+                self.locks.held.retain(|target, _| !targets.contains(target));
+            }
         }
         self.journal.extend(recorded);
     }

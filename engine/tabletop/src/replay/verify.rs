@@ -236,7 +236,9 @@ fn asks(recorded: &Recorded) -> Vec<Ask> {
         Event::StepApproved { step, consent } => {
             vec![Ask::Approve { step: step.clone(), consent: Some(consent.clone()) }]
         }
-        Event::StepReopened { step } => vec![Ask::Retry { step: step.clone() }],
+        Event::StepReopened { step, with } => {
+            vec![Ask::Retry { step: step.clone(), with: with.clone() }]
+        }
         Event::StepSkipped { step, .. } => vec![Ask::Skip { step: step.clone() }],
         Event::StepFailed { step, .. } => vec![Ask::Reject { step: step.clone() }],
         Event::RunStopping { .. } => vec![Ask::Abort],
@@ -245,7 +247,15 @@ fn asks(recorded: &Recorded) -> Vec<Ask> {
         Event::NoteTaken { step, text } => {
             vec![Ask::Note { step: step.clone(), text: text.clone() }]
         }
-        Event::StepsInserted { steps } => vec![Ask::Insert { steps: steps.clone() }],
+        Event::StepsInserted { steps, before } => {
+            vec![Ask::Insert { steps: steps.clone(), before: before.clone() }]
+        }
+        Event::StepsHeld { steps } => {
+            vec![Ask::Hold { steps: steps.clone() }, Ask::Part { steps: steps.clone() }]
+        }
+        Event::StepsFreed { steps } => vec![Ask::Free { steps: steps.clone() }, Ask::Resume],
+        Event::LocksYielded { targets } => vec![Ask::Yield { targets: targets.clone() }],
+        Event::RunSuperseded { by } => vec![Ask::Supersede { by: by.clone() }],
         Event::WatchAccepted { step } => vec![Ask::Settle {
             step: step.clone(),
             effect: None,

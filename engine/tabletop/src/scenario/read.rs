@@ -38,8 +38,25 @@ const STATES: &[&str] = &[
 ];
 /// Words for what a person asks.
 const ASKS: &[&str] = &[
-    "pause", "resume", "approve", "reject", "retry", "skip", "settle", "abort", "undo", "note",
-    "close", "insert",
+    "pause",
+    "resume",
+    "hold",
+    "free",
+    "part",
+    "approve",
+    "reject",
+    "retry",
+    "skip",
+    "settle",
+    "abort",
+    "undo",
+    "note",
+    "close",
+    "insert",
+    "yield",
+    "hand-over",
+    "take-command",
+    "supersede",
 ];
 /// Words for the end of a run.
 const ENDS: &[&str] = &["succeeded", "failed", "aborted", "undone"];

@@ -1,0 +1,261 @@
+//! What people type in an exercise: decisions of those who take part, and the hands of the
+//! facilitator, the evaluator and the observers.
+
+use serde_json::json;
+
+use crate::decisions::Decision;
+use crate::drill::{Broken, Drill};
+use crate::log::{Logged, Rating};
+use crate::scenario::Inject;
+
+/// Something typed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Typed {
+    /// Somebody decides.
+    Decide(Decision),
+    /// A planned inject is fired now.
+    Fire(String),
+    /// An inject that nobody planned.
+    Say(String),
+    /// The clock stops.
+    Stop,
+    /// The clock goes on.
+    Go,
+    /// The clock jumps so far, milliseconds.
+    Jump(u64),
+    /// The clock goes to the next happening.
+    Step,
+    /// The clock goes so many times as fast as real time.
+    Speed(u32),
+    /// How an objective was met.
+    Rate(String, Rating, String),
+    /// A timed note of somebody who observes.
+    Observe(String),
+    /// Something to be improved: capability, action, owner, due.
+    Improve([String; 4]),
+    /// Show how the run stands.
+    Status,
+    /// Show what is planned.
+    Plan,
+    /// Show the things of the world.
+    World,
+    /// Show what can be typed.
+    Help,
+    /// It is over.
+    End,
+    /// It is over, for something real.
+    Emergency,
+}
+
+/// What can be typed.
+pub const HELP: &str = "\
+decide     approve STEP, reject STEP, retry STEP, skip STEP, settle STEP done|not-done,
+           pause, resume, abort, undo, note TEXT (an update); NAME: before it says who decides
+facilitate inject ID, say TEXT, stop, go, jump 10m, step, speed N, plan, world, end
+evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DUE
+look       status, help
+at once    REAL EMERGENCY ends it";
+
+/// Reads a line. `who` is the one at the keyboard.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse(line: &str, who: &str) -> Result<Typed, String> {
+    let line = line.trim();
+    if line.to_ascii_uppercase().starts_with("REAL EMERGENCY") {
+        return Ok(Typed::Emergency);
+    }
+    let (who, line) = match line.split_once(": ") {
+        Some((name, rest)) if !name.contains(' ') => (name, rest.trim()),
+        Some(_) | None => (who, line),
+    };
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let rest = rest.trim();
+    let needed = |what: &str| {
+        if rest.is_empty() { Err(format!("`{word}` needs {what}")) } else { Ok(rest.to_owned()) }
+    };
+    Ok(match word {
+        "inject" => Typed::Fire(needed("the name of an inject; `plan` lists them")?),
+        "say" => Typed::Say(needed("a text")?),
+        "stop" => Typed::Stop,
+        "go" => Typed::Go,
+        "step" => Typed::Step,
+        "jump" => Typed::Jump(backout_runbook::document::milliseconds(&needed("a duration")?)?),
+        "speed" => {
+            Typed::Speed(rest.parse().map_err(|_| "`speed` needs a whole number".to_owned())?)
+        }
+        "rate" => rate(rest)?,
+        "observe" => Typed::Observe(needed("a text")?),
+        "improve" => improve(rest)?,
+        "status" => Typed::Status,
+        "plan" => Typed::Plan,
+        "world" => Typed::World,
+        "help" => Typed::Help,
+        "end" => Typed::End,
+        _ => Typed::Decide(decision(word, rest, who)?),
+    })
+}
+
+fn rate(rest: &str) -> Result<Typed, String> {
+    let mut words = rest.splitn(3, ' ');
+    let (objective, letter) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let rating = Rating::of(letter).ok_or("write `rate OBJECTIVE P|S|M|U TEXT`")?;
+    Ok(Typed::Rate(objective.to_owned(), rating, words.next().unwrap_or_default().to_owned()))
+}
+
+fn improve(rest: &str) -> Result<Typed, String> {
+    let parts: Vec<String> = rest.split('|').map(|part| part.trim().to_owned()).collect();
+    let parts = <[String; 4]>::try_from(parts);
+    parts
+        .map(Typed::Improve)
+        .map_err(|_| "write `improve CAPABILITY | ACTION | OWNER | DUE`".to_owned())
+}
+
+fn decision(word: &str, rest: &str, who: &str) -> Result<Decision, String> {
+    let (step, after) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (ask, reason) = match word {
+        "approve" | "reject" | "retry" | "skip" if step.is_empty() => {
+            return Err(format!("`{word}` needs a step"));
+        }
+        "approve" | "reject" | "retry" | "skip" => (json!({ "ask": word, "step": step }), after),
+        "settle" => {
+            let (verdict, reason) = after.split_once(' ').unwrap_or((after, ""));
+            if !matches!(verdict, "done" | "not-done") {
+                return Err("write `settle STEP done` or `settle STEP not-done`".to_owned());
+            }
+            (json!({ "ask": word, "step": step, "verdict": verdict, "evidence": reason }), reason)
+        }
+        "pause" | "resume" | "abort" | "undo" | "close" => (json!({ "ask": word }), rest),
+        "note" | "update" if rest.is_empty() => return Err(format!("`{word}` needs a text")),
+        "note" | "update" => (json!({ "ask": "note", "text": rest }), ""),
+        _ => return Err(format!("`{word}` is not known; `help` shows what can be typed")),
+    };
+    let reason = (!reason.trim().is_empty()).then(|| reason.trim().to_owned());
+    Ok(Decision { by: who.to_owned(), ask, reason, ..Decision::default() })
+}
+
+impl Drill {
+    /// Does what was typed, where it changes the exercise; what to answer, if anything.
+    ///
+    /// # Errors
+    /// The exercise cannot go on.
+    pub fn do_typed(&mut self, typed: &Typed, who: &str) -> Result<Option<String>, Broken> {
+        match typed {
+            Typed::Decide(decision) => {
+                let answer = self.decide(decision)?;
+                return Ok(answer.err().map(|why| format!("not possible: {why}")));
+            }
+            Typed::Fire(id) => {
+                let known = self.fire(id)?;
+                return Ok(
+                    (!known).then(|| format!("there is no inject `{id}`; `plan` lists them"))
+                );
+            }
+            Typed::Say(text) => self.inject(&Inject { text: text.clone(), ..Inject::default() })?,
+            Typed::Stop => self.note(Logged::ClockStopped),
+            Typed::Go => self.note(Logged::ClockWentOn),
+            Typed::Jump(ms) => {
+                self.note(Logged::Jumped { ms: *ms });
+                let until = self.now().plus_ms(*ms).min(self.limit());
+                self.advance_to(until)?;
+            }
+            Typed::Step => {
+                if let Some(due) = self.next_due() {
+                    self.advance_to(due)?;
+                }
+            }
+            Typed::Rate(objective, rating, text) => {
+                return Ok(self.rate(objective, *rating, text, who));
+            }
+            Typed::Observe(text) => self.note(Logged::Note {
+                by: who.to_owned(),
+                role: "observer".to_owned(),
+                text: text.clone(),
+            }),
+            Typed::Improve([capability, action, owner, due]) => self.note(Logged::Improvement {
+                capability: capability.clone(),
+                action: action.clone(),
+                owner: owner.clone(),
+                due: due.clone(),
+            }),
+            Typed::End => self.end("the facilitator ended it"),
+            Typed::Emergency => {
+                self.note(Logged::Emergency { by: who.to_owned() });
+                self.end("REAL EMERGENCY");
+            }
+            Typed::Speed(_) | Typed::Status | Typed::Plan | Typed::World | Typed::Help => {}
+        }
+        Ok(None)
+    }
+
+    fn rate(&mut self, objective: &str, rating: Rating, text: &str, who: &str) -> Option<String> {
+        if !self.scenario().objectives.iter().any(|one| one.id == objective) {
+            let names: Vec<&str> =
+                self.scenario().objectives.iter().map(|one| one.id.as_str()).collect();
+            return Some(format!(
+                "there is no objective `{objective}`; they are {}",
+                names.join(", ")
+            ));
+        }
+        self.note(Logged::Rated {
+            by: who.to_owned(),
+            objective: objective.to_owned(),
+            rating,
+            text: text.to_owned(),
+        });
+        None
+    }
+
+    /// The world's things and services in lines.
+    pub fn world_lines(&self) -> Vec<String> {
+        let things = self.world().things().map(|(name, value)| format!("{name} = {value}"));
+        let services = self.world().healths().into_iter().map(|(name, health)| {
+            let percent = health.errors * 100.0;
+            format!("service {name}: {percent:.1}% errors, {}ms", health.latency_ms)
+        });
+        things.chain(services).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_decision_of_whoever_is_named() {
+        let Typed::Decide(decision) =
+            parse("bea: approve schema_down looked at it", "ana").unwrap()
+        else {
+            panic!("a decision");
+        };
+        assert_eq!(
+            (decision.by.as_str(), decision.reason.as_deref()),
+            ("bea", Some("looked at it"))
+        );
+        assert_eq!(decision.ask, json!({ "ask": "approve", "step": "schema_down" }));
+        assert!(decision.asked().is_ok());
+        let Typed::Decide(settle) = parse("settle switch not-done looked", "ana").unwrap() else {
+            panic!("a decision");
+        };
+        assert!(settle.asked().is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (line, part) in [
+            ("aprove x", "`help`"),
+            ("approve", "needs a step"),
+            ("settle x", "not-done"),
+            ("rate x Q", "P|S|M|U"),
+            ("jump far", "not a duration"),
+        ] {
+            let error = parse(line, "ana").unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_real_emergency_is_heard_however_it_is_written() {
+        assert_eq!(parse("real emergency!", "ana"), Ok(Typed::Emergency));
+    }
+}
