@@ -220,7 +220,7 @@ impl Explorer {
             self.look();
         }
         self.look();
-        if self.drill.broken().first().is_some() {
+        if !self.drill.broken().is_empty() {
             self.seen.insert((Weakness::Twice, String::new()));
         }
         Ok(())

@@ -37,11 +37,11 @@ impl Recorder {
         let mut waiting = Vec::new();
         for recorded in journal.iter().skip(self.written) {
             let alone = !self.claims(recorded).is_empty() || self.begins_epoch(recorded);
-            if alone || self.releases(recorded) {
+            if alone || releases_locks(recorded) {
                 waiting.extend(self.append(&std::mem::take(&mut batch)));
             }
             batch.push(recorded);
-            if alone || self.releases(recorded) {
+            if alone || releases_locks(recorded) {
                 waiting.extend(self.append(&std::mem::take(&mut batch)));
             } else {
                 evolve(&mut self.state, recorded).map_err(|error| error.to_string())?;
@@ -58,10 +58,6 @@ impl Recorder {
 
     fn begins_epoch(&self, recorded: &Recorded) -> bool {
         self.state.as_ref().is_some_and(|state| state.epoch != recorded.epoch)
-    }
-
-    fn releases(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.event, Event::RunEnded { .. } | Event::LocksYielded { .. })
     }
 
     fn append(&mut self, batch: &[&Recorded]) -> Option<backout_store::journal::Pending> {
@@ -87,6 +83,11 @@ impl Recorder {
         }
         Some(self.store.append(append))
     }
+}
+
+/// Whether locks are let go with it: it is appended by itself.
+fn releases_locks(recorded: &Recorded) -> bool {
+    matches!(recorded.event, Event::RunEnded { .. } | Event::LocksYielded { .. })
 }
 
 fn committed(result: &AppendResult) -> Result<(), String> {

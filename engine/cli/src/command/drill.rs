@@ -228,6 +228,7 @@ fn weak(found: &Explored) -> String {
 }
 
 /// An exercise that cannot go on.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub(super) fn broken(error: backout_tabletop::drill::Broken) -> Failure {
     Failure::Internal(error.to_string())
 }

@@ -309,13 +309,11 @@ fn asking(event: &Event) -> Option<(&str, &'static str)> {
 }
 
 fn last_inject(exercise: &Exercise, until: Timestamp) -> Option<(Timestamp, String)> {
-    let before = exercise.log.iter().rev().filter(|entry| entry.at <= until);
-    before
-        .filter_map(|entry| match &entry.what {
-            Logged::Inject { id, .. } => Some((entry.at, format!("inject {id}"))),
-            _ => None,
-        })
-        .next()
+    let mut before = exercise.log.iter().rev().filter(|entry| entry.at <= until);
+    before.find_map(|entry| match &entry.what {
+        Logged::Inject { id, .. } => Some((entry.at, format!("inject {id}"))),
+        _ => None,
+    })
 }
 
 fn findings(

@@ -48,7 +48,7 @@ impl World {
     }
 
     /// What was prepared in the record, with what is made by now.
-    pub(super) fn from_record(&self, step: &StepId) -> Option<Prepared> {
+    pub(super) fn as_recorded(&self, step: &StepId) -> Option<Prepared> {
         let mut prepared = self.recorded.get(step)?.clone();
         if prepared.guarantee == backout_core::contract::Guarantee::ReadOnly {
             // What the record saw last is not known now: a look holds.

@@ -49,7 +49,7 @@ impl Would {
 
 impl World {
     pub(super) fn twin(&mut self, asked: &Asked<'_>) -> Result<Prepared, PrepareFailure> {
-        if let Some(prepared) = self.from_record(asked.step) {
+        if let Some(prepared) = self.as_recorded(asked.step) {
             return Ok(prepared);
         }
         if let Some(gate) = gate(asked) {

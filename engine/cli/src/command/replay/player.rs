@@ -1,7 +1,7 @@
 //! The player: the views of every moment, as the people saw them.
 
 use std::io::BufRead;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use backout_core::id::{Seq, Timestamp};
@@ -95,10 +95,8 @@ impl Player<'_> {
         if !self.plays {
             return keys.recv().ok();
         }
-        match keys.recv_timeout(self.wait()) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        // Nobody types any more, or the time has come: both go on.
+        keys.recv_timeout(self.wait()).ok()
     }
 
     /// How long it is until the next event.
@@ -168,6 +166,10 @@ impl Player<'_> {
             String::new()
         };
         let line = format!("{line}{asks}");
-        if data { self.app.ui.data(&line) } else { Ok(self.app.ui.say(&line)) }
+        if data {
+            return self.app.ui.data(&line);
+        }
+        self.app.ui.say(&line);
+        Ok(())
     }
 }
