@@ -1,5 +1,6 @@
 //! `backout serve`: a process that owns the store, found by every other command, asked over HTTP.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -83,6 +84,25 @@ impl Served {
         wait_until(&format!("the run is {word}"), || self.get(&path)["state"] == word);
     }
 
+    /// A client that has its first answer and takes no more.
+    fn follow(&self, run: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let address = &self.address;
+        write!(stream, "GET /api/v1/runs/{run}/events/stream HTTP/1.1\r\nhost: {address}\r\n\r\n")
+            .unwrap();
+        let mut first = [0; 16];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200 OK\r");
+        stream
+    }
+
+    /// Kilobytes of memory that the engine's process holds.
+    fn resident_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    }
+
     fn end(self) -> TestEnv {
         self.process.signal("TERM");
         self.process.wait().exits(0);
@@ -131,6 +151,40 @@ fn beyond_loopback_and_beside_another_owner_it_does_not_start() {
     served.end();
 }
 
+/// Clients that follow a run and take nothing of what they are sent.
+const STUCK: usize = 200;
+/// Steps of the run that they follow; each prints two kilobytes into several events.
+const BUSY_STEPS: usize = 100;
+/// Kilobytes that all of them together may cost the engine.
+const STUCK_KB_MAX: u64 = 64 * 1024;
+
+#[test]
+fn clients_that_take_nothing_cost_little_and_hold_nothing_up() {
+    let env = TestEnv::new();
+    let filler = "x".repeat(2_048);
+    let step = |at| {
+        format!(
+            r#"(id: "s{at}", needs: ["gate"], action: "noop.run", with: (output: {{ "filler": "{filler}" }})),"#
+        )
+    };
+    let steps: String = (0..BUSY_STEPS).map(step).collect();
+    let gate = r#"(id: "gate", action: "wait.approval", with: (text: "go?")),"#;
+    let book = format!(r#"Runbook(format: 1, name: "busy", steps: [{gate}{steps}])"#);
+    env.write("runbooks/busy.ron", &book);
+    let served = Served::new(env);
+    let reply = served.post("/api/v1/runbooks/busy/runs", &json!({}));
+    let run = reply["run"].as_str().unwrap().to_owned();
+    served.until(&run, "waiting");
+    let before = served.resident_kb();
+    let stuck: Vec<TcpStream> = (0..STUCK).map(|_| served.follow(&run)).collect();
+    served.env.backout(["approve", &run, "gate"]).exits(0);
+    served.until(&run, "succeeded");
+    let grown = served.resident_kb().saturating_sub(before);
+    assert!(grown < STUCK_KB_MAX, "{grown} KiB for {STUCK} clients");
+    drop(stuck);
+    served.end();
+}
+
 /// Asks as a stranger would: whatever the document allows, and what it does not.
 #[test]
 fn no_request_meets_a_failure_or_an_answer_that_is_not_written_down() {
@@ -138,7 +192,11 @@ fn no_request_meets_a_failure_or_an_answer_that_is_not_written_down() {
         return;
     }
     let served = Served::new(TestEnv::new());
-    served.start();
+    let run = served.start();
+    // Names that are there, so that more than their absence is tried.
+    let names =
+        format!("[parameters]\n\"path.run\" = \"{run}\"\n\"path.runbook\" = \"checkout\"\n");
+    served.env.write("schemathesis.toml", &names);
     let url = format!("http://{}/openapi.json", served.address);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,\
                   response_headers_conformance,response_schema_conformance,unsupported_method";
