@@ -135,7 +135,6 @@ pub const ROUTES: &[RouteRule] = &[
     post("/api/v1/runs/{run}/resume", OPERATOR, "take a run up"),
     post("/api/v1/runs/{run}/ask", ACTING, "give a command; the table of commands says which"),
     post("/runs/{run}/ask", ACTING, "the same by a form of the page"),
-    post("/runs/{run}/ask", ACTING, "give a command by a form of the page"),
     post("/start", OPERATOR, "start a runbook by a form of the page"),
 ];
 

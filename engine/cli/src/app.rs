@@ -153,6 +153,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Resume(args) => command::resume::run(app, &args),
         Verb::Status(args) => command::status::run(app, &args),
         Verb::History(args) => command::history::run(app, &args),
+        Verb::Watch(args) => command::watch::run(app, &args),
         Verb::Report(args) => command::report::run(app, &args),
         Verb::ByHand(args) => command::by_hand::run(app, &args),
         Verb::Approve(args) => command::ask::approve(app, args),

@@ -115,6 +115,8 @@ pub(crate) enum Verb {
     Status(command::status::Args),
     /// Show the events of a run
     History(command::history::Args),
+    /// Watch runs on this terminal, and act on them
+    Watch(command::watch::Args),
     /// Write the after-action record of a run: timeline, decisions, doubts, durations
     Report(command::report::Args),
     /// Print a run as commands a person can type

@@ -57,6 +57,14 @@ impl Ui {
         }
     }
 
+    /// Whether stdout shows colours.
+    pub(crate) fn colored(&self) -> bool {
+        match self.color {
+            ColorChoice::Auto => AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            choice => choice != ColorChoice::Never,
+        }
+    }
+
     /// Data for a person or a program, to stdout. Colours are taken out where they do not belong.
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
         let mut out = self.stream(io::stdout().lock());

@@ -15,7 +15,9 @@ use tokio::net::UnixStream;
 
 use crate::problem::Problem;
 use crate::socket::SocketPath;
-use crate::wire::{AskReply, AskRequest, EventsPage, Owner, ResumeRequest, RunReply, StartRequest};
+use crate::wire::{
+    AskReply, AskRequest, EventsPage, Owner, ResumeRequest, RunReply, RunsPage, StartRequest,
+};
 
 /// Bytes of an answer: a page of the largest events an engine may have.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -72,6 +74,11 @@ impl Client {
     /// Who owns the store.
     pub async fn owner(&self) -> Result<Owner, ClientError> {
         self.get("/api/v1/owner").await
+    }
+
+    /// The newest runs.
+    pub async fn runs(&self) -> Result<RunsPage, ClientError> {
+        self.get("/api/v1/runs?limit=200").await
     }
 
     /// Makes a run.

@@ -39,3 +39,4 @@ pub(crate) mod tabletop;
 pub(crate) mod tidy;
 pub(crate) mod token;
 pub(crate) mod verify;
+pub(crate) mod watch;

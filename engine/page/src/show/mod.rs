@@ -67,7 +67,7 @@ fn head(title: &str) -> Markup {
 
 /// Who looks, and how fresh it is. Without script it says when it was made.
 fn line(frame: &Frame) -> Markup {
-    let vouched = if frame.actor.verified { "" } else { " (not verified)" };
+    let vouched = words::vouched(&frame.actor);
     html! {
         p.who title="commands from this page are recorded under this name" {
             "You act as " b { (frame.actor.name) } (vouched)

@@ -1,6 +1,6 @@
 //! Which runbooks there are, what one asks for, and what it would do.
 
-use backout_core::contract::Satisfied;
+use backout_core::contract::{Gate, Satisfied};
 use backout_runbook::{Outline, ParamOutline};
 use backout_runtime::survey::{EffectReport, Looked, StepReport};
 use backout_server::PlanAnswer;
@@ -150,6 +150,11 @@ fn would(step: &StepReport) -> Markup {
         @for hazard in &step.hazards {
             p.hazard { span.sign aria-hidden="true" { "!" } "Hazard " code { (hazard.code) } ": " (hazard.text)
                 @if hazard.accepted { " (accepted in the file)" } }
+        }
+        @match &step.gate {
+            None => {}
+            Some(Gate::Approval { text }) => p { "Asks a person: " (text) },
+            Some(Gate::Timer { ms }) => p { "Waits " (duration(*ms)) },
         }
         @if let Some(approval) = &step.approval {
             p { "Waits for " (counted(usize::try_from(approval.count).unwrap_or(1), "approval"))

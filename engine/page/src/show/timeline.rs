@@ -8,7 +8,7 @@ use backout_server::view::{rfc3339, sentence};
 use maud::{Markup, html};
 
 use super::step_link;
-use super::words::clock;
+use super::words::{clock, vouched};
 use crate::book::Book;
 
 /// Events on one page.
@@ -60,7 +60,7 @@ pub(super) fn line(run: &str, lines: &[Recorded], at: usize) -> Markup {
             span.what { (what) }
             @if by_person {
                 " " b.by { "by " (cause.actor.name) }
-                @if !cause.actor.verified { " (not verified)" }
+                (vouched(&cause.actor))
             }
             @if cause.break_glass { " " span.mark.loud { "break glass" } }
             @if let Some(reason) = cause.reason.as_ref().filter(|_| !goes_on) { q.reason { (reason) } }

@@ -1,5 +1,6 @@
 //! Words, signs and times that all pages share.
 
+use backout_core::event::Actor;
 use backout_core::id::Timestamp;
 use backout_server::graph::state_sign;
 use backout_server::view::{duration, rfc3339};
@@ -28,6 +29,11 @@ pub(super) fn ago(at: &str, now: Timestamp) -> Markup {
             @if let Some(ms) = past { ", " (duration(ms / 1_000 * 1_000)) " ago" }
         }
     }
+}
+
+/// What is said beside a name that nobody vouches for. One that came by a port says so itself.
+pub(super) fn vouched(actor: &Actor) -> &'static str {
+    if actor.verified || actor.name.ends_with(')') { "" } else { " (not verified)" }
 }
 
 /// The sign of a run's state.

@@ -1,0 +1,304 @@
+//! The web page in a real browser, against the real binary: started, approved, its engine killed and
+//! started again, settled, finished. Screenshots are kept in the target folder.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use backout_test_targets::{Daemon, free_port, missing, program};
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Running, TestEnv, wait_until};
+
+/// A browser's window, and whether it is dark.
+#[derive(Clone, Copy)]
+struct Window {
+    name: &'static str,
+    width: u32,
+    height: u32,
+    dark: bool,
+}
+
+const DESK: Window = Window { name: "desk", width: 1280, height: 900, dark: false };
+const DESK_DARK: Window = Window { name: "desk-dark", width: 1280, height: 900, dark: true };
+const PHONE_DARK: Window = Window { name: "phone-dark", width: 500, height: 900, dark: true };
+
+/// Chromium behind its driver.
+struct Browser {
+    client: Client,
+    window: Window,
+    _driver: Daemon,
+}
+
+/// Where axe-core is, where the tests' tools are installed.
+fn axe() -> Option<PathBuf> {
+    let tools = std::env::var_os("TOOLS")?;
+    let file = Path::new(&tools).join("axe/node_modules/axe-core/axe.min.js");
+    file.exists().then_some(file)
+}
+
+fn is_here() -> bool {
+    let how = "tests/setup/page.sh installs it";
+    (program("chromium").is_some() && program("chromedriver").is_some()
+        || missing("Chromium with its driver", how))
+        && (axe().is_some() || missing("axe-core", how))
+}
+
+impl Browser {
+    async fn open(env: &TestEnv, window: Window) -> Self {
+        let port = free_port().unwrap();
+        let mut command = Command::new(program("chromedriver").unwrap());
+        command.arg(format!("--port={port}"));
+        let log = env.path(&format!("driver-{}.log", window.name));
+        let mut driver = Daemon::start(&command, &log).unwrap();
+        let is_up = || std::net::TcpStream::connect(("127.0.0.1", port)).map(drop);
+        driver.wait_ready(|| is_up().map_err(|error| error.to_string())).unwrap();
+        let mut args = vec![
+            "--headless=new".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            format!("--window-size={},{}", window.width, window.height),
+        ];
+        if window.dark {
+            args.push("--blink-settings=preferredColorScheme=0".to_owned());
+        }
+        let chrome = json!({ "args": args, "binary": program("chromium").unwrap() });
+        let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": chrome });
+        let Value::Object(capabilities) = capabilities else { unreachable!() };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap();
+        Self { client, window, _driver: driver }
+    }
+
+    /// What of the page is read by people.
+    async fn text(&self) -> String {
+        let read = "return document.body ? document.body.innerText : ''";
+        let text = self.client.execute(read, Vec::new()).await;
+        text.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text().await;
+            if holds(&text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited in vain until {what}:\n{text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn sees(&self, part: &str) {
+        self.until(&format!("the page says `{part}`"), |text| text.contains(part)).await;
+    }
+
+    /// Waits until the sign at the top is of a kind.
+    async fn line_is(&self, kind: &str) {
+        let wait = self.client.wait().at_most(PATIENCE);
+        wait.for_element(Locator::Css(&format!("#line.{kind}"))).await.unwrap();
+    }
+
+    async fn click(&self, css: &str) {
+        let element = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        element.unwrap_or_else(|error| panic!("{css}: {error}")).click().await.unwrap();
+    }
+
+    async fn write(&self, css: &str, text: &str) {
+        let element = self.client.find(Locator::Css(css)).await.unwrap();
+        element.send_keys(text).await.unwrap();
+    }
+
+    /// Keeps a picture.
+    async fn shoot(&self, name: &str) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+        std::fs::create_dir_all(&folder).unwrap();
+        let picture = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(format!("{name}-{}.png", self.window.name)), picture).unwrap();
+    }
+
+    /// What axe-core finds here that keeps people out.
+    async fn serious(&self) -> Vec<String> {
+        let rules = std::fs::read_to_string(axe().unwrap()).unwrap();
+        self.client.execute(&rules, Vec::new()).await.unwrap();
+        let run = "const done = arguments[arguments.length - 1]; \
+                   axe.run(document).then((found) => done(found.violations), (e) => done(String(e)));";
+        let found = self.client.execute_async(run, Vec::new()).await.unwrap();
+        let all = found.as_array().unwrap_or_else(|| panic!("axe: {found}"));
+        let serious =
+            |found: &&Value| matches!(found["impact"].as_str(), Some("serious" | "critical"));
+        let line = |found: &Value| {
+            format!("{}: {} {}", found["id"], found["help"], found["nodes"][0]["html"])
+        };
+        all.iter().filter(serious).map(line).collect()
+    }
+
+    async fn is_open_to_all(&self) {
+        let found = self.serious().await;
+        assert!(found.is_empty(), "{}: {}", self.window.name, found.join("\n"));
+    }
+
+    async fn close(self) {
+        self.client.close().await.unwrap();
+    }
+}
+
+/// A service that takes an order, says so, and never answers.
+fn silent() -> (u16, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, taken) = channel();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let read = stream.read(&mut [0; 4096]).unwrap_or(0);
+            open.push(stream);
+            if read > 0 && sender.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (port, taken)
+}
+
+fn serve(env: &TestEnv, port: u16) -> Running {
+    let running =
+        env.spawn(["serve", "--listen", &format!("127.0.0.1:{port}"), "--runbooks", "books"]);
+    wait_until("the engine listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    running
+}
+
+fn book(env: &TestEnv, service: u16) {
+    env.write(
+        "books/shop.ron",
+        &format!(
+            r#"Runbook(format: 1, name: "shop", title: "The shop back to the old release",
+    params: {{ "why": (help: "the incident") }},
+    steps: [
+        (id: "quiet", title: "Somebody looks first", action: "wait.approval",
+            with: (text: "is it quiet? ${{params.why}}")),
+        (id: "order", title: "One order on the old release", action: "http.request",
+            with: (method: POST, url: "http://127.0.0.1:{service}/order")),
+        (id: "side", title: "Beside it", needs: ["quiet"], action: "noop.run"),
+        (id: "over", title: "Say that it is over", needs: ["order", "side"], action: "noop.run"),
+    ])"#
+        ),
+    );
+}
+
+#[test]
+fn an_incident_is_led_from_the_page_over_the_death_of_its_engine() {
+    if !is_here() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(incident());
+}
+
+async fn incident() {
+    let env = TestEnv::new();
+    let (service, taken) = silent();
+    book(&env, service);
+    let port = free_port().unwrap();
+    let engine = serve(&env, port);
+    let base = format!("http://127.0.0.1:{port}");
+    let desk = Browser::open(&env, DESK).await;
+    start(&desk, &base).await;
+    let run = desk.client.current_url().await.unwrap().path().to_owned();
+    approve(&desk).await;
+    taken.recv_timeout(PATIENCE).unwrap();
+    desk.until("the order is under way", |text| text.contains("order (running)")).await;
+    desk.shoot("3-under-way").await;
+
+    // What is typed is not lost when the engine dies, nor when the page is loaded again.
+    desk.click("details.do-note > summary").await;
+    desk.write("#run-note--reason", "the desk is told").await;
+    engine.signal("KILL");
+    drop(engine.wait());
+    desk.line_is("stale").await;
+    desk.sees("trying again").await;
+    desk.shoot("4-engine-dead").await;
+    let engine = serve(&env, port);
+    desk.line_is("live").await;
+    desk.sees("In doubt: order").await;
+    desk.client.refresh().await.unwrap();
+    let typed = desk.client.find(Locator::Css("#run-note--reason")).await.unwrap();
+    assert_eq!(typed.prop("value").await.unwrap().unwrap(), "the desk is told");
+    desk.shoot("5-in-doubt").await;
+    desk.is_open_to_all().await;
+    others_see_it(&env, &format!("{base}{run}")).await;
+
+    settle(&desk).await;
+    desk.sees("The run succeeded").await;
+    desk.sees("the old shop has order 17").await;
+    desk.shoot("6-succeeded").await;
+    desk.is_open_to_all().await;
+    desk.close().await;
+    assert_eq!(env.status("latest")["state"], "succeeded");
+    drop(engine);
+}
+
+async fn start(desk: &Browser, base: &str) {
+    desk.client.goto(base).await.unwrap();
+    desk.sees("No runs yet").await;
+    desk.is_open_to_all().await;
+    desk.click("nav a[href='/start']").await;
+    desk.click("a[href='/start?runbook=shop']").await;
+    desk.write("#param-why", "INC-7").await;
+    desk.click("form.params button").await;
+    desk.sees("What it would do").await;
+    desk.sees("is it quiet? INC-7").await;
+    desk.is_open_to_all().await;
+    desk.shoot("1-plan").await;
+    desk.write("#start-reason", "the new release loses orders").await;
+    desk.click("form.start button").await;
+    desk.sees("Waits for approval: quiet").await;
+    desk.line_is("live").await;
+    desk.shoot("2-waits").await;
+    desk.is_open_to_all().await;
+}
+
+async fn approve(desk: &Browser) {
+    desk.click("#now details.do-approve > summary").await;
+    desk.write("#now-approve-quiet-reason", "nobody buys now").await;
+    desk.client.refresh().await.unwrap();
+    desk.click("#now details.do-approve > summary").await;
+    let typed = desk.client.find(Locator::Css("#now-approve-quiet-reason")).await.unwrap();
+    assert_eq!(typed.prop("value").await.unwrap().unwrap(), "nobody buys now");
+    desk.click("#now details.do-approve button").await;
+    desk.sees("Recorded as event").await;
+    desk.sees("nobody buys now").await;
+}
+
+async fn settle(desk: &Browser) {
+    desk.click("#now details.do-settle-done > summary").await;
+    desk.write("#now-settle-done-order-evidence", "the old shop has order 17").await;
+    desk.write("#now-settle-done-order-reason", "I looked into the shop").await;
+    desk.click("#now details.do-settle-done button").await;
+}
+
+/// The same in the dark, and on a phone.
+async fn others_see_it(env: &TestEnv, address: &str) {
+    for window in [DESK_DARK, PHONE_DARK] {
+        let other = Browser::open(env, window).await;
+        other.client.goto(address).await.unwrap();
+        other.sees("In doubt: order").await;
+        other.line_is("live").await;
+        other.shoot("5-in-doubt").await;
+        other.is_open_to_all().await;
+        let wide = "return document.documentElement.scrollWidth - window.innerWidth";
+        let over = other.client.execute(wide, Vec::new()).await.unwrap();
+        assert!(over.as_i64().unwrap() <= 0, "{}: {over} pixels too wide", window.name);
+        other.close().await;
+    }
+}
