@@ -108,6 +108,8 @@ async fn a_run_is_shown_from_every_side() {
     assert_eq!(by_hand["left"][0]["id"], "gate");
     let drawn = world.get("/api/v1/runs/w000000000/graph.svg").send().await.unwrap();
     assert_eq!(drawn.headers()["content-type"], "image/svg+xml");
+    let policy = drawn.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("style-src"), "{policy}");
     assert!(drawn.text().await.unwrap().contains("data-step=\"gate\""));
     let health = ok(world.get("/healthz")).await;
     assert_eq!((&health["status"], &health["drives"]), (&json!("ok"), &json!(1)));
