@@ -276,9 +276,11 @@ fn people_come_in_by_token_and_certificate_and_each_does_what_that_one_may() {
 /// Whether any file of a folder holds a text.
 fn found_under(folder: &Path, text: &str) -> bool {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.into_iter().any(|path| match path.is_dir() {
-        true => found_under(&path, text),
-        false => fs::read(&path)
-            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes())),
+    entries.into_iter().any(|path| {
+        if path.is_dir() {
+            return found_under(&path, text);
+        }
+        let holds = |bytes: Vec<u8>| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+        fs::read(&path).is_ok_and(holds)
     })
 }

@@ -26,7 +26,7 @@ async fn sent(
 
 #[tokio::test]
 async fn a_browser_is_led_to_the_form_and_back() {
-    let world = World::new("").await;
+    let world = World::new("");
     let html = [("accept", "text/html,*/*")];
     let answer = sent(&world, "GET", "/runs/x7k2m9q4td", &html, "").await;
     assert_eq!(
@@ -60,7 +60,7 @@ async fn a_browser_is_led_to_the_form_and_back() {
 
 #[tokio::test]
 async fn another_site_cannot_use_a_browsers_cookie() {
-    let world = World::new("").await;
+    let world = World::new("");
     let run = world.start("shop").await;
     let path = format!("/api/v1/runs/{run}/ask");
     let cookie = format!("backout={}", world.token(Person::Operator).unwrap());
@@ -82,7 +82,7 @@ async fn another_site_cannot_use_a_browsers_cookie() {
 
 #[tokio::test]
 async fn a_login_from_another_site_is_refused() {
-    let world = World::new("").await;
+    let world = World::new("");
     let headers =
         [("content-type", "application/x-www-form-urlencoded"), ("origin", "https://evil.example")];
     let body = format!("token={}&next=/", world.token(Person::Viewer).unwrap());
@@ -114,7 +114,7 @@ async fn without_tokens_only_this_machines_own_pages_get_in() {
 
 #[tokio::test]
 async fn a_stranger_is_told_nothing() {
-    let world = World::new("").await;
+    let world = World::new("");
     let run = world.start("shop").await;
     let there = world.send("GET", &format!("/api/v1/runs/{run}"), Person::Nobody, None).await;
     let not = world.send("GET", "/api/v1/runs/x7k2m9q4td", Person::Nobody, None).await;

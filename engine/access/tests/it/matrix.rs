@@ -121,8 +121,8 @@ fn every_route_has_its_row() {
 
 #[tokio::test]
 async fn every_route_by_everybody() {
-    let world = World::new("").await;
-    let plan = world.plan("mine");
+    let world = World::new("");
+    let plan = World::plan("mine");
     for (method, path, may) in ROUTES {
         for person in Person::ALL {
             let run = world.start("shop").await;
@@ -153,7 +153,7 @@ async fn every_route_by_everybody() {
 
 #[tokio::test]
 async fn every_command_by_everybody() {
-    let world = World::new("").await;
+    let world = World::new("");
     for (ask, may) in commands() {
         for person in Person::ALL {
             let run = world.start("shop").await;
@@ -165,7 +165,7 @@ async fn every_command_by_everybody() {
 
 #[tokio::test]
 async fn an_operator_may_approve_by_breaking_the_glass_and_a_viewer_may_not() {
-    let world = World::new("").await;
+    let world = World::new("");
     let broken =
         |reason: Option<&str>| json!({ "actor": "x", "break_glass": true, "reason": reason });
     let ask = json!({ "ask": "approve", "step": "asked" });
@@ -185,7 +185,7 @@ async fn an_operator_may_approve_by_breaking_the_glass_and_a_viewer_may_not() {
 
 #[tokio::test]
 async fn every_command_of_a_break_glass_token_needs_a_reason_and_marks_the_record() {
-    let world = World::new("").await;
+    let world = World::new("");
     let run = world.start("shop").await;
     let pause = json!({ "ask": "pause" });
     let answer = world.ask(&run, Person::Glass, &pause, None).await;
@@ -205,7 +205,7 @@ async fn every_command_of_a_break_glass_token_needs_a_reason_and_marks_the_recor
 
 #[tokio::test]
 async fn who_asked_is_in_the_record_and_not_who_was_named() {
-    let world = World::new("").await;
+    let world = World::new("");
     let run = world.start("shop").await;
     let pause = json!({ "ask": "pause" });
     assert_eq!(world.ask(&run, Person::Operator, &pause, Some("wait")).await.status, 200);
@@ -231,7 +231,7 @@ const POLICY: &str = r#"Policy(
 
 #[tokio::test]
 async fn the_policy_says_who_may_and_names_them() {
-    let world = World::new(POLICY).await;
+    let world = World::new(POLICY);
     let pause = json!({ "ask": "pause" });
     let approve = json!({ "ask": "approve", "step": "asked" });
     let (ours, theirs) = (world.start("shop").await, world.start("secret-shop").await);
@@ -253,7 +253,7 @@ async fn the_policy_says_who_may_and_names_them() {
 
 #[tokio::test]
 async fn whoever_started_a_run_may_not_approve_it_where_the_policy_says_so() {
-    let world = World::new(POLICY).await;
+    let world = World::new(POLICY);
     let run = world.start_by("shop", "approver-1").await;
     let approve = json!({ "ask": "approve", "step": "asked" });
     let answer = world.ask(&run, Person::Approver, &approve, None).await;

@@ -126,7 +126,7 @@ fn tokens(folder: &TempDir) -> Vec<(Person, String)> {
 
 impl World {
     /// With a token for everybody, and this policy.
-    pub(crate) async fn new(policy: &str) -> Self {
+    pub(crate) fn new(policy: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let texts = tokens(&folder);
         Self::over(folder, texts, policy)
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// A plan whose only step waits for an approval.
-    pub(crate) fn plan(&self, name: &str) -> Plan {
+    pub(crate) fn plan(name: &str) -> Plan {
         let step = json!({
             "id": "asked", "action": "wait.approval", "with": { "text": "well?" }, "needs": [],
             "timeout_ms": 60_000,
@@ -183,7 +183,7 @@ impl World {
         let run = self.fresh();
         let actor = Actor { name: starter.to_owned(), verified: true, roles: Vec::new() };
         let cause = Cause { command: None, actor, reason: None, break_glass: false };
-        self.engine.start(run.clone(), self.plan(name), String::new(), cause).await.unwrap();
+        self.engine.start(run.clone(), Self::plan(name), String::new(), cause).await.unwrap();
         let mut watch = self.store.watch(&run);
         while !self.is_waiting(&run) {
             watch.changed().await.unwrap();
@@ -239,9 +239,10 @@ impl World {
         let (parts, body) = response.into_parts();
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let bytes = match is_stream {
-            true => Vec::new().into(),
-            false => to_bytes(body, ANSWER_BYTES_MAX).await.unwrap(),
+        let bytes = if is_stream {
+            Vec::new().into()
+        } else {
+            to_bytes(body, ANSWER_BYTES_MAX).await.unwrap()
         };
         let body = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status: parts.status, headers: parts.headers, body }
