@@ -50,14 +50,17 @@ impl Look {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "how it is shown is asked of one thing")]
     pub(crate) fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
+    #[expect(clippy::unused_self, reason = "how it is shown is asked of one thing")]
     pub(crate) fn bold(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
+    #[expect(clippy::unused_self, reason = "how it is shown is asked of one thing")]
     pub(crate) fn chosen(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
