@@ -30,6 +30,8 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/runs/{run}/live", ANYBODY),
     ("POST", "/runs/{run}/ask", ACTING),
     ("GET", "/openapi.json", ANYBODY),
+    ("GET", "/metrics", ANYBODY),
+    ("GET", "/api/v1/runs/{run}/offers", ANYBODY),
     ("GET", "/api/v1/me", ANYBODY),
     ("GET", "/api/v1/owner", ANYBODY),
     ("GET", "/api/v1/changes", ANYBODY),
