@@ -15,6 +15,7 @@ mod containers;
 mod crash;
 mod demo;
 mod docs;
+mod drill;
 mod exits;
 mod flags;
 mod monitoring;

@@ -167,7 +167,7 @@ fn dispatch(app: &App, verb: Verb) -> Result<Exit, Failure> {
         Verb::Insert(args) => command::insert::run(app, &args),
         Verb::Lock(args) => command::lock::run(app, args),
         Verb::Handover(args) => command::handover::run(app, args),
-        Verb::Background(args) => command::background::run(app, &args),
+        Verb::Background => command::background::run(app),
         Verb::Note(args) => command::ask::note(app, args),
         Verb::Close(args) => command::ask::close(app, args),
         Verb::Export(args) => command::export::run(app, &args),

@@ -179,7 +179,7 @@ pub(crate) enum Verb {
     Demo(command::demo::Args),
     /// An engine that ends with its runs
     #[command(hide = true)]
-    Background(command::background::Args),
+    Background,
     /// Print completions for a shell, or manual pages
     Completions(command::completions::Args),
 }

@@ -184,28 +184,21 @@ pub(crate) fn retry(app: &App, args: Retry) -> Result<Exit, Failure> {
 /// What the step's action took last, with some fields changed.
 fn changed(aim: &Aim, set: Vec<(String, String)>) -> Result<Value, Failure> {
     let step = aim.state.find(&aim.step).map(|(_, _, step)| step);
-    let mut input = match step.filter(|step| step.attempt > 0) {
-        Some(step) => step.input.clone(),
-        None => {
-            let message = format!("`{}` has not begun: its input is not known yet", aim.step);
-            return Err(Failure::usage(
-                message,
-                "let it begin, or correct the runbook and: \
-                 backout run FILE --continue RUN",
-            ));
-        }
+    let Some(mut input) = step.filter(|step| step.attempt > 0).map(|step| step.input.clone())
+    else {
+        let message = format!("`{}` has not begun: its input is not known yet", aim.step);
+        let help = "let it begin, or correct the runbook and: backout run FILE --continue RUN";
+        return Err(Failure::usage(message, help));
     };
     for (field, text) in set {
         let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let path = format!("/{}", field.replace('.', "/"));
         let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        match input.pointer_mut(parent) {
-            Some(Value::Object(fields)) => drop(fields.insert(name.to_owned(), value)),
-            _ => {
-                let message = format!("what `{}` takes has no `{field}`", aim.step);
-                return Err(Failure::usage(message, "backout status RUN --json shows its input"));
-            }
-        }
+        let Some(Value::Object(fields)) = input.pointer_mut(parent) else {
+            let message = format!("what `{}` takes has no `{field}`", aim.step);
+            return Err(Failure::usage(message, "backout status RUN --json shows its input"));
+        };
+        fields.insert(name.to_owned(), value);
     }
     Ok(input)
 }

@@ -24,10 +24,6 @@ const IDLE: Duration = Duration::from_secs(5);
 /// What it says, in the store's folder.
 const LOG_FILE: &str = "background.log";
 
-/// Arguments of the hidden `background`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-
 /// Starts a run under the engine that owns the store, or one in the background that then does.
 pub(crate) fn start(
     app: &App,
@@ -91,7 +87,7 @@ async fn begin(folder: &Path) -> Result<(Client, u32), Failure> {
 }
 
 /// The engine itself: a session of its own, so that no terminal's end reaches it.
-pub(crate) fn run(app: &App, _: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(app: &App) -> Result<Exit, Failure> {
     // Where it leads a session already, as under a service manager, that is as good.
     let _ = rustix::process::setsid().is_ok();
     let folder = app.store()?;

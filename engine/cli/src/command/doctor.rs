@@ -1,5 +1,6 @@
 //! `doctor`: is this machine fit to drive a rollback? Each finding has a verdict and what to do.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,7 @@ fn shown(report: &Report, width: usize) -> String {
             Verdict::Bad => (TROUBLE, "BAD "),
         };
         let text = wrapped(&finding.found, COLUMNS, width);
-        out.push_str(&format!("{}  {:<15} {}\n", paint(style, word), finding.what, text.trim()));
+        let _ = writeln!(out, "{}  {:<15} {}", paint(style, word), finding.what, text.trim());
         if let Some(help) = &finding.help {
             out.push_str(&wrapped(help, COLUMNS, width));
         }

@@ -22,6 +22,9 @@ const LOCKS_SHOWN_MAX: usize = 4;
 /// Columns of a step's name in a table.
 const ID_COLUMNS_MAX: usize = 32;
 
+/// Columns of what a line is about.
+const LABEL_COLUMNS: usize = 16;
+
 /// One run on one screen.
 pub(crate) fn run(view: &RunView, now_ms: i64, width: usize) -> String {
     let mut out = head(view, now_ms, width);
@@ -212,7 +215,6 @@ fn time(view: &RunView, width: usize) -> String {
     if time.unknown > 0 {
         let _ = write!(text, "; {} without an expectation", counted(time.unknown, "step"));
     }
-    const LABEL_COLUMNS: usize = 16;
     let lines = wrapped(&text, LABEL_COLUMNS, width);
     format!("{}{}", padded("time", LABEL_COLUMNS), lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
 }
@@ -230,7 +232,6 @@ fn group(label: &str, steps: &[&StepView], width: usize) -> String {
 }
 
 fn named(label: &str, count: usize, names: &[&str], width: usize) -> String {
-    const LABEL_COLUMNS: usize = 16;
     let mut list = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
     if names.len() > NAMED_MAX {
         let _ = write!(list, " and {} more", names.len() - NAMED_MAX);
