@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use backout_test_targets::{Daemon, free_port, missing, program};
+use fantoccini::error::CmdError;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -108,9 +109,21 @@ impl Browser {
         wait.for_element(Locator::Css(&format!("#line.{kind}"))).await.unwrap();
     }
 
+    /// Clicks, away from what stays at the top while a page is scrolled. What is live is drawn anew at
+    /// any moment, so an element may be gone between two words with the browser.
     async fn click(&self, css: &str) {
-        let element = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        element.unwrap_or_else(|error| panic!("{css}: {error}")).click().await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.try_click(css).await {
+            assert!(Instant::now() < deadline, "{css}: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_click(&self, css: &str) -> Result<(), CmdError> {
+        let element = self.client.find(Locator::Css(css)).await?;
+        let middle = "arguments[0].scrollIntoView({block: 'center'})";
+        self.client.execute(middle, vec![serde_json::to_value(&element).unwrap()]).await?;
+        element.click().await
     }
 
     async fn write(&self, css: &str, text: &str) {

@@ -130,7 +130,8 @@ fn a_run_is_led_from_a_terminal() {
     keep("form", &terminal.screen());
     terminal.keys(&["Enter"]);
     terminal.shows("person: left");
-    terminal.shows("(nobody buys now)");
+    let given = |event: &serde_json::Value| event["reason"] == "nobody buys now";
+    assert!(env.history("latest").iter().any(given), "the reason is in the record");
     terminal.keys(&["Enter"]);
     terminal.shows("commands: enter or the key");
     keep("commands", &terminal.screen());
@@ -160,6 +161,7 @@ fn the_death_of_the_engine_is_told_and_its_return_is_seen() {
     let (engine, listen) = waiting(&env);
     let watch = format!("{} watch --url http://{listen}", backout());
     let terminal = Terminal::open(&env, "tmux", &watch);
+    terminal.shows("shop");
     terminal.keys(&["Enter"]);
     terminal.shows("approval: quiet");
     engine.signal("KILL");

@@ -28,7 +28,16 @@ pub struct Actor {
     pub roles: Vec<String>,
 }
 
+/// Behind a name that somebody gave where nobody was asked who they are.
+pub const CLAIMED: &str = " (claimed)";
+
 impl Actor {
+    /// The person, however their name came to be known: who claims a name where nobody asks is the
+    /// same one as who has it elsewhere, so that nobody approves twice by two doors.
+    pub fn person(&self) -> &str {
+        self.name.strip_suffix(CLAIMED).unwrap_or(&self.name)
+    }
+
     /// The engine itself.
     pub fn engine() -> Self {
         Self { name: "engine".into(), verified: true, roles: Vec::new() }

@@ -429,10 +429,12 @@ impl Engine {
         }
         let following =
             std::mem::take(&mut *self.following.lock().unwrap_or_else(PoisonError::into_inner));
-        for follower in following {
-            // What it did not come to is done when the run is taken up.
-            follower.abort();
-            drop(follower.await);
+        for mut follower in following {
+            // What it does not come to in time is done when the run is taken up.
+            tokio::select! {
+                _ = &mut follower => {}
+                () = self.clock.sleep_until(deadline) => follower.abort(),
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use backout_access::{Who, rules};
 use backout_core::command::Ask;
-use backout_core::event::{Actor, Cause};
+use backout_core::event::{Actor, CLAIMED, Cause};
 use backout_core::id::CommandId;
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
@@ -140,7 +140,7 @@ impl Sender {
 fn claimed(name: &str) -> Actor {
     let name = match name.trim() {
         "" => ANONYMOUS.to_owned(),
-        name => format!("{name} (claimed)"),
+        name => format!("{name}{CLAIMED}"),
     };
     Actor::unverified(name)
 }

@@ -120,7 +120,7 @@ fn approve(at: &At<'_>, cause: &Cause, shown: Option<&str>) -> Decision {
         may_approve(at, &policy, &cause.actor)?;
     }
     let twice = |approval: &&crate::state::Approval| {
-        approval.by.name == cause.actor.name && approval.consent == *consent
+        approval.by.person() == cause.actor.person() && approval.consent == *consent
     };
     if !cause.break_glass && at.step.approvals.iter().any(|approval| twice(&approval)) {
         let message = format!("{} has approved `{}` already", cause.actor.name, at.plan.id);
@@ -154,7 +154,7 @@ fn may_approve(at: &At<'_>, policy: &ApprovalPolicy, actor: &Actor) -> Result<()
         return Err(Rejection::new(message)
             .help("if nobody of them can be reached: --break-glass --reason TEXT"));
     }
-    if !policy.starter_may && actor.name == at.run.starter.name {
+    if !policy.starter_may && actor.person() == at.run.starter.person() {
         let message =
             format!("{} started the run and may not approve `{}`", actor.name, at.plan.id);
         return Err(Rejection::new(message).help("another person must"));

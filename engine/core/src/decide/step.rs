@@ -55,7 +55,7 @@ impl At<'_> {
         let needed = self.approvals_needed(prepared);
         let given: Vec<_> =
             self.step.approvals.iter().filter(|approval| approval.consent == consent).collect();
-        let people: BTreeSet<&str> = given.iter().map(|a| a.by.name.as_str()).collect();
+        let people: BTreeSet<&str> = given.iter().map(|a| a.by.person()).collect();
         given.iter().any(|approval| approval.break_glass)
             || people.len() >= usize::try_from(needed).unwrap_or(usize::MAX)
     }

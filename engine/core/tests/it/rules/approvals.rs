@@ -19,6 +19,8 @@ type Yes = (&'static str, &'static str, bool);
 type Case = (&'static str, Option<ApprovalPolicy>, Prepared, bool, &'static [Yes]);
 
 const ANN: Yes = ("ann", "", false);
+/// The same person by a door where nobody is asked who they are.
+const CLAIMS_ANN: Yes = ("ann (claimed)", "", false);
 const BEN: Yes = ("ben", "dba", false);
 
 fn policy(count: u32, by: &[&str], starter_may: bool) -> ApprovalPolicy {
@@ -95,7 +97,7 @@ fn who(people: &[Yes]) -> String {
 
 #[test]
 fn who_may_approve_is_as_the_page_says() {
-    let cases: [Case; 17] = [
+    let cases: [Case; 19] = [
         ("nothing", None, look(false), false, &[]),
         ("`approval`, all there already", Some(policy(1, &[], true)), satisfied(), false, &[]),
         ("a hazard in `accept`", None, look(true), true, &[]),
@@ -104,6 +106,7 @@ fn who_may_approve_is_as_the_page_says() {
         ("`approval: true`", Some(policy(1, &[], true)), look(false), false, &[ANN]),
         ("`starter_may: false`", Some(policy(1, &[], false)), look(false), false, &[ANN]),
         ("`starter_may: false`", Some(policy(1, &[], false)), look(false), false, &[BEN]),
+        ("`starter_may: false`", Some(policy(1, &[], false)), look(false), false, &[CLAIMS_ANN]),
         ("`by: [\"ben\"]`", Some(policy(1, &["ben"], true)), look(false), false, &[ANN]),
         ("`by: [\"ben\"]`", Some(policy(1, &["ben"], true)), look(false), false, &[BEN]),
         ("`by: [\"dba\"]`", Some(policy(1, &["dba"], true)), look(false), false, &[BEN]),
@@ -116,6 +119,7 @@ fn who_may_approve_is_as_the_page_says() {
         ),
         ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN]),
         ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN, ANN]),
+        ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN, CLAIMS_ANN]),
         ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[ANN, BEN]),
         ("`count: 2`", Some(policy(2, &[], true)), look(false), false, &[("ann", "", true)]),
         ("`count: 2`, and a hazard", Some(policy(2, &[], true)), look(true), false, &[ANN, BEN]),
