@@ -191,6 +191,22 @@ fn tokens_are_listed_without_their_secrets_and_taken_back() {
     env.backout(["token", "new", "--name", "x", "--role", "king"]).exits(2);
 }
 
+/// Who did what, as the record has it.
+fn the_record_says_who(env: &TestEnv) {
+    let history = env.history("latest");
+    let found = |kind: &str| {
+        let line = history.iter().find(|line| line["kind"] == kind);
+        line.unwrap_or_else(|| panic!("{kind} in {history:#?}"))
+    };
+    let actor = |kind: &str| (&found(kind)["actor"], &found(kind)["verified"]);
+    assert_eq!(actor("run-created"), (&json!("ann"), &json!(true)));
+    assert_eq!(actor("step-approved"), (&json!("cleo"), &json!(true)));
+    assert_eq!(found("step-approved")["roles"], json!(["approver", "dba"]));
+    let paused = found("run-paused");
+    assert_eq!((&paused["actor"], &paused["reason"]), (&json!("envelope"), &json!("alone here")));
+    assert_eq!(paused["break_glass"], true);
+}
+
 #[test]
 fn people_come_in_by_token_and_certificate_and_each_does_what_that_one_may() {
     let env = TestEnv::new();
@@ -253,18 +269,7 @@ fn people_come_in_by_token_and_certificate_and_each_does_what_that_one_may() {
     });
     let seen = env.wait_for_state("succeeded");
     assert_eq!(seen["break_glass"], true, "the mark stands in every view: {seen}");
-    let history = env.history("latest");
-    let found = |kind: &str| {
-        let line = history.iter().find(|line| line["kind"] == kind);
-        line.unwrap_or_else(|| panic!("{kind} in {history:#?}"))
-    };
-    let actor = |kind: &str| (&found(kind)["actor"], &found(kind)["verified"]);
-    assert_eq!(actor("run-created"), (&json!("ann"), &json!(true)));
-    assert_eq!(actor("step-approved"), (&json!("cleo"), &json!(true)));
-    assert_eq!(found("step-approved")["roles"], json!(["approver", "dba"]));
-    let paused = found("run-paused");
-    assert_eq!((&paused["actor"], &paused["reason"]), (&json!("envelope"), &json!("alone here")));
-    assert_eq!(paused["break_glass"], true);
+    the_record_says_who(&env);
     server.signal("TERM");
     let said = server.wait();
     for secret in [&ann, &dan, &eve, &glass] {

@@ -28,7 +28,7 @@ const LOG_FILE: &str = "background.log";
 pub(crate) fn start(
     app: &App,
     folder: &Path,
-    run: RunId,
+    run: &RunId,
     start: Start,
     by: By,
 ) -> Result<Exit, Failure> {

@@ -164,8 +164,7 @@ fn hold(app: &App, targets: &[String], reason: String) -> Result<Exit, Failure> 
     let run = people::new_run()?;
     let plan = plan(targets, &reason, app.now_ms());
     let by = people::by(Some(reason), false)?;
-    let exit =
-        background::start(app, &app.store()?, run.clone(), Start::all(plan, String::new()), by);
+    let exit = background::start(app, &app.store()?, &run, Start::all(plan, String::new()), by);
     app.ui.say(&format!("to let go: backout approve {run} release"));
     exit
 }

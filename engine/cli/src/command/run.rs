@@ -68,7 +68,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let manner = Manner { in_place: app.ui.interactive && !args.no_wait };
     let name = start.plan.name.clone();
     if args.detach {
-        return background::start(app, &folder, run, start, by);
+        return background::start(app, &folder, &run, start, by);
     }
     app.block_on(async {
         let mut reach = Reach::open(&app.ui, &folder, host).await?;

@@ -56,7 +56,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     };
     let run = args.run.as_ref().map(named).transpose()?;
     let source: Box<dyn Source + '_> = match &args.url {
-        Some(url) => Box::new(UrlSource::new(url, args.token.clone()).map_err(no_line)?),
+        Some(url) => {
+            Box::new(UrlSource::new(url, args.token.clone()).map_err(|error| no_line(&error))?)
+        }
         None => Box::new(Local { app, folder: app.store()? }),
     };
     let setting = setting(app, run)?;
@@ -77,7 +79,7 @@ fn whole(run: &str) -> Result<RunId, Failure> {
     ))
 }
 
-fn no_line(error: SourceError) -> Failure {
+fn no_line(error: &SourceError) -> Failure {
     Failure::usage(error.to_string(), "an address looks like https://backout.example")
 }
 
