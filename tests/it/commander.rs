@@ -171,3 +171,39 @@ fn the_command_is_handed_over_with_a_brief_and_stays_until_it_is_taken() {
     let status = env.status("latest");
     assert_eq!((&status["offered_to"], &status["break_glass"]), (&Value::Null, &true.into()));
 }
+
+#[test]
+fn people_outside_are_told_at_once_of_a_broken_glass_and_of_the_end() {
+    let env = TestEnv::new();
+    let told = env.path("told");
+    let channels = env.write(
+        "channels.ron",
+        &format!(
+            r#"Channels(format: 1, channels: {{
+    "ops": Command(command: ["sh", "-c", "cat >> {}"]),
+}})"#,
+            told.display()
+        ),
+    );
+    let channels = channels.display().to_string();
+    env.write(
+        "gate.ron",
+        r##"Runbook(format: 1, name: "gate", comms: (cadence: "15m", channel: "ops"), steps: [
+    (id: "gate", action: "wait.approval", with: (text: "go on?"), approval: (by: ["nobody_here"])),
+    (id: "last", action: "noop.run"),
+])"##,
+    );
+    let backout = |args: &[&str]| env.backout_with(args, "BACKOUT_CHANNELS", &channels);
+    backout(&["run", "gate.ron"]).exits(4);
+    // No engine drives the run when the glass is broken.
+    let glass = ["approve", "latest", "gate", "--break-glass", "--reason", "alone at three"];
+    backout(&glass).exits(0);
+    let text = || fs::read_to_string(&told).unwrap_or_default();
+    assert!(text().contains("BREAK-GLASS") && text().contains("alone at three"), "{}", text());
+    backout(&["resume", "latest"]).exits(0);
+    assert!(text().contains("succeeded"), "{}", text());
+    assert_eq!(text().matches("BREAK-GLASS").count(), 1, "{}", text());
+    let messages = backout(&["status", "--messages"]).exits(0).out;
+    assert_eq!(messages.matches("succeeded").count(), 2, "{messages}");
+    assert!(!backout(&["status"]).exits(0).out.contains("message"), "they are not in the way");
+}

@@ -13,12 +13,15 @@ use crate::handle::Ended;
 /// Events read at once.
 const PAGE: usize = 500;
 
-/// A run that this engine drives, to be followed until it lets go.
+/// A run that this engine drives, to be followed until it lets go; or one that nobody drives and to
+/// which it has just recorded a command: that one is over at once.
 pub struct Followed {
     /// The engine.
     pub engine: Engine,
     /// The run.
     pub run: RunId,
+    /// What stood in the journal before this engine came to it.
+    pub since: Seq,
     pub(crate) ended: Ended,
 }
 

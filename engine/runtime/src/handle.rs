@@ -230,6 +230,7 @@ impl Engine {
         run: Run,
         first: Option<(Cause, Command)>,
     ) -> Result<(), EngineError> {
+        let since = run.seq();
         let (inbox, receiver) = mpsc::channel(INBOX_MAX);
         let (ended_sender, ended) = watch::channel(None);
         let (ready, is_ready) = oneshot::channel();
@@ -262,17 +263,17 @@ impl Engine {
         let gone = || EngineError::Stopped { why: "the run's driver ended at once".into() };
         is_ready.await.unwrap_or_else(|_| Err(gone()))?;
         if !is_message {
-            self.follow(&about, &over);
+            self.follow(&about, since, &over);
         }
         Ok(())
     }
 
-    fn follow(&self, run: &RunId, ended: &Ended) {
+    fn follow(&self, run: &RunId, since: Seq, ended: &Ended) {
         let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         following.retain(|follower| !follower.is_finished());
         for follow in &self.followers {
             let (engine, run, ended) = (self.clone(), run.clone(), ended.clone());
-            following.push(tokio::spawn(follow(Followed { engine, run, ended })));
+            following.push(tokio::spawn(follow(Followed { engine, run, since, ended })));
         }
     }
 
@@ -378,7 +379,11 @@ impl Engine {
             events: new,
         };
         match self.store.append(append).await {
-            AppendResult::Committed { last, .. } => Ok(Answer { seq: last, driven: false }),
+            AppendResult::Committed { last, .. } => {
+                let (_, ended) = watch::channel(Some(Ok(())));
+                self.follow(id, before.seq, &ended);
+                Ok(Answer { seq: last, driven: false })
+            }
             AppendResult::Conflict { .. } => Err(EngineError::Rejected {
                 message: format!("run {id} changed while this was decided"),
                 help: Some("look at it again with status, then repeat the command".into()),

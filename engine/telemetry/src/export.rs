@@ -73,22 +73,20 @@ impl Traces {
     }
 }
 
-/// Spans that ended before the engine took the run up were sent by the one before it.
+/// Spans that ended before the engine came to the run were sent by the one before it.
 async fn follow(traces: Arc<Traces>, mut followed: Followed) {
     let mut durable = followed.engine.store().watch(&followed.run);
-    let (mut spans, mut first) = (Spans::default(), true);
+    let mut spans = Spans::default();
     loop {
         let over = followed.is_over();
         let Ok(news) = followed.news(spans.next()) else { return };
-        let epoch = news.last().map(|last| last.epoch);
         let mut ended = Vec::new();
         for recorded in &news {
             let new = spans.take(recorded);
-            if !first || Some(recorded.epoch) == epoch {
+            if recorded.seq > followed.since {
                 ended.extend(new);
             }
         }
-        first = false;
         traces.send(ended).await;
         if over {
             return;

@@ -69,6 +69,8 @@ pub fn of_event(state: &RunState, recorded: &Recorded) -> Option<Message> {
     let name = format!("event-{}", recorded.seq);
     let by = &recorded.cause.actor.name;
     if recorded.cause.break_glass {
+        // One command may have several events; all of a turn have its moment.
+        let name = format!("glass-{}-{by}", recorded.at.0);
         let why = recorded.cause.reason.as_deref().unwrap_or("no reason was given");
         let text = format!("{by} set the ordinary rules aside: {}", short(why));
         return message(state, name, Kind::BreakGlass, None, "BREAK-GLASS", &text);

@@ -161,6 +161,20 @@ async fn a_broken_glass_and_a_command_that_nobody_takes_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_recorded_while_nobody_drives_the_run_is_told_too() {
+    let told = Told::new(|_, _| How::Well);
+    let engine = told.start(gate()).await;
+    until(told.store.as_ref(), &told.run, |s| s.status() == RunStatus::Waiting).await;
+    engine.stop("test", 1_000).await;
+    let engine = told.engine();
+    let glass = Cause { break_glass: true, ..ann() };
+    let approve = Ask::Approve { step: "gate".into(), consent: None };
+    engine.ask(&told.run, approve, glass).await.unwrap();
+    engine.stop("test", 10_000).await;
+    assert_eq!((told.count("break_glass"), told.count("ended")), (1, 1), "{:?}", told.messages());
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nobody_is_named_nobody_is_told() {
     let told = Told::new(|_, _| How::Well);
     let engine = told.start(Plan { comms: None, escalation: Vec::new(), ..gate() }).await;
