@@ -127,8 +127,30 @@ impl Browser {
     }
 
     async fn write(&self, css: &str, text: &str) {
-        let element = self.client.find(Locator::Css(css)).await.unwrap();
-        element.send_keys(text).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.try_write(css, text).await {
+            assert!(Instant::now() < deadline, "{css}: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_write(&self, css: &str, text: &str) -> Result<(), CmdError> {
+        self.client.find(Locator::Css(css)).await?.send_keys(text).await
+    }
+
+    /// Waits until a field holds a text.
+    async fn holds(&self, css: &str, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let read =
+            "const field = document.querySelector(arguments[0]); return field && field.value";
+        loop {
+            let value = self.client.execute(read, vec![css.into()]).await.unwrap_or_default();
+            if value == text {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{css} holds {value} and not {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Keeps a picture.
@@ -245,8 +267,7 @@ async fn incident() {
     desk.line_is("live").await;
     desk.sees("In doubt: order").await;
     desk.client.refresh().await.unwrap();
-    let typed = desk.client.find(Locator::Css("#run-note--reason")).await.unwrap();
-    assert_eq!(typed.prop("value").await.unwrap().unwrap(), "the desk is told");
+    desk.holds("#run-note--reason", "the desk is told").await;
     desk.shoot("5-in-doubt").await;
     desk.is_open_to_all().await;
     others_see_it(&env, &format!("{base}{run}")).await;
@@ -286,8 +307,7 @@ async fn approve(desk: &Browser) {
     desk.write("#now-approve-quiet-reason", "nobody buys now").await;
     desk.client.refresh().await.unwrap();
     desk.click("#now details.do-approve > summary").await;
-    let typed = desk.client.find(Locator::Css("#now-approve-quiet-reason")).await.unwrap();
-    assert_eq!(typed.prop("value").await.unwrap().unwrap(), "nobody buys now");
+    desk.holds("#now-approve-quiet-reason", "nobody buys now").await;
     desk.click("#now details.do-approve button").await;
     desk.sees("Recorded as event").await;
     desk.sees("nobody buys now").await;
