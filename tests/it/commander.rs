@@ -188,10 +188,10 @@ fn people_outside_are_told_at_once_of_a_broken_glass_and_of_the_end() {
     let channels = channels.display().to_string();
     env.write(
         "gate.ron",
-        r##"Runbook(format: 1, name: "gate", comms: (cadence: "15m", channel: "ops"), steps: [
+        r#"Runbook(format: 1, name: "gate", comms: (cadence: "15m", channel: "ops"), steps: [
     (id: "gate", action: "wait.approval", with: (text: "go on?"), approval: (by: ["nobody_here"])),
     (id: "last", action: "noop.run"),
-])"##,
+])"#,
     );
     let backout = |args: &[&str]| env.backout_with(args, "BACKOUT_CHANNELS", &channels);
     backout(&["run", "gate.ron"]).exits(4);
