@@ -280,7 +280,9 @@ impl<'a> Scanner<'a> {
             }
             char
         } else {
-            let char = self.peek().filter(|c| *c != '\n');
+            // A line break is one only where the quote follows it, as `ron` has it.
+            let broken = |at: usize| self.text.get(at..).is_some_and(|t| t.starts_with("\n'"));
+            let char = self.peek().filter(|c| *c != '\n' || broken(self.at));
             self.at += char.map_or(0, char::len_utf8);
             char
         };
