@@ -95,8 +95,8 @@ impl Reach {
         match self {
             Self::Here(here) => Ok(here.face.engine.begin(run, start, by.cause()).await?),
             Self::There(client, _) => {
-                let Start { plan, text, part, adopt } = start;
-                client.start(&StartRequest { run, plan, text, part, adopt, by }).await?;
+                let Start { plan, text, part, continues } = start;
+                client.start(&StartRequest { run, plan, text, part, continues, by }).await?;
                 Ok(())
             }
         }

@@ -1,7 +1,7 @@
 //! The plan: a runbook made ready to run. It is journaled whole, so that a newer binary cannot read
 //! the file differently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -336,8 +336,28 @@ impl Order {
         Ok(Self { index, dependents, needs, wave })
     }
 
+    /// A step and all that need it, directly or not, in plan order.
+    pub fn branch(&self, from: StepIx) -> BTreeSet<StepIx> {
+        reach(from, &self.dependents)
+    }
+
+    /// A step and all that it needs, directly or not, in plan order.
+    pub fn way_to(&self, end: StepIx) -> BTreeSet<StepIx> {
+        reach(end, &self.needs)
+    }
+
     /// Where an id stands.
     pub fn find(&self, id: &StepId) -> Option<StepIx> {
         self.index.get(id).copied()
     }
+}
+
+fn reach(from: StepIx, next: &[Vec<StepIx>]) -> BTreeSet<StepIx> {
+    let mut found = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(ix) = open.pop() {
+        let further = next.get(ix.0).into_iter().flatten();
+        open.extend(further.filter(|next| found.insert(**next)).copied());
+    }
+    found
 }

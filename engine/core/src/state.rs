@@ -512,24 +512,4 @@ impl RunState {
         let open = |ix: &StepIx| self.step(*ix).is_some_and(|step| !step.state.is_rest());
         self.held.iter().any(open)
     }
-
-    /// A step and all that need it, directly or not, in plan order.
-    pub fn branch(&self, from: StepIx) -> BTreeSet<StepIx> {
-        reach(from, &self.order.dependents)
-    }
-
-    /// A step and all that it needs, directly or not, in plan order.
-    pub fn way_to(&self, end: StepIx) -> BTreeSet<StepIx> {
-        reach(end, &self.order.needs)
-    }
-}
-
-fn reach(from: StepIx, next: &[Vec<StepIx>]) -> BTreeSet<StepIx> {
-    let mut found = BTreeSet::from([from]);
-    let mut open = vec![from];
-    while let Some(ix) = open.pop() {
-        let further = next.get(ix.0).into_iter().flatten();
-        open.extend(further.filter(|next| found.insert(**next)).copied());
-    }
-    found
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use backout_core::adopt::Adoption;
+use backout_core::adopt::{Adoption, compare};
 use backout_core::command::Ask;
 use backout_core::drive::{Run, TurnError};
 use backout_core::event::Cause;
@@ -75,14 +75,15 @@ pub struct Start {
     pub text: String,
     /// What only is to be done for now: these steps and what they need; empty is all.
     pub part: Vec<StepId>,
-    /// What an earlier run did already, which this one goes on for.
-    pub adopt: Option<Adoption>,
+    /// The earlier run that this one goes on for: what it did and this plan leaves as it was is
+    /// adopted.
+    pub continues: Option<RunId>,
 }
 
 impl Start {
     /// All of a plan, from its beginning.
     pub fn all(plan: Plan, text: String) -> Self {
-        Self { plan, text, part: Vec::new(), adopt: None }
+        Self { plan, text, part: Vec::new(), continues: None }
     }
 }
 
@@ -182,16 +183,45 @@ impl Engine {
     /// # Errors
     /// The earlier run cannot be superseded, or what [`Engine::start`] says.
     pub async fn begin(&self, run: RunId, start: Start, cause: Cause) -> Result<(), EngineError> {
-        let Start { plan, text, part, adopt } = start;
-        if let Some(adoption) = &adopt {
-            // Its locks come free, and from here on nothing of it moves.
-            let supersede = Ask::Supersede { by: run.clone() };
-            self.ask(&adoption.from, supersede, cause.clone()).await?;
-        }
+        let Start { plan, text, part, continues } = start;
+        let adopt = match continues {
+            Some(old) => Some(Box::new(self.adopt(&old, &run, &plan, &cause).await?)),
+            None => None,
+        };
         let epoch = self.store.next_epoch(&run)?;
-        let (plan, adopt) = (Box::new(plan), adopt.map(Box::new));
+        let plan = Box::new(plan);
         let create = Command::Create { run: run.clone(), plan, text, part, adopt };
         self.drive(run, Run::new(epoch), Some((cause, create))).await
+    }
+
+    /// Ends an earlier run in favour of a new one, and only then says what of it is adopted: what it
+    /// did up to its last moment counts as done.
+    async fn adopt(
+        &self,
+        old: &RunId,
+        new: &RunId,
+        plan: &Plan,
+        cause: &Cause,
+    ) -> Result<Adoption, EngineError> {
+        let supersede = Ask::Supersede { by: new.clone() };
+        if let Err(error) = self.ask(old, supersede, cause.clone()).await
+            && !self.is_orphaned(old)?
+        {
+            return Err(error);
+        }
+        Ok(compare(&self.state(old)?, plan).adoption)
+    }
+
+    /// Whether a run was superseded by one that never came to be: the engine died in between.
+    fn is_orphaned(&self, old: &RunId) -> Result<bool, EngineError> {
+        let heir = self.state(old)?.superseded_by;
+        let read = heir.map(|heir| self.store.read(&heir, Seq(1), 1));
+        Ok(matches!(read, Some(Err(StoreError::NoSuchRun(_)))))
+    }
+
+    fn state(&self, run: &RunId) -> Result<RunState, EngineError> {
+        let read = load(self.store.as_ref(), run, backout_core::id::Epoch::default())?;
+        read.state.ok_or_else(|| StoreError::NoSuchRun(run.clone()).into())
     }
 
     /// Takes a run up as it is: a paused one stays paused. Nothing happens where this engine drives

@@ -1,6 +1,5 @@
 //! What goes over the wire, beside the views.
 
-use backout_core::adopt::Adoption;
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause, Recorded};
 use backout_core::id::{CommandId, RunId, StepId};
@@ -76,9 +75,9 @@ pub struct StartRequest {
     /// What only is to be done for now: these steps and what they need; empty is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub part: Vec<StepId>,
-    /// What an earlier run did already; that run ends, and this one goes on in its place.
+    /// An earlier run, which ends, and in whose place this one goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adopt: Option<Adoption>,
+    pub continues: Option<RunId>,
     /// Who and why.
     #[serde(default)]
     pub by: By,
@@ -87,8 +86,8 @@ pub struct StartRequest {
 impl StartRequest {
     /// What the engine is to make, and for whom.
     pub fn parts(self) -> (RunId, Start, By) {
-        let Self { run, plan, text, part, adopt, by } = self;
-        (run, Start { plan, text, part, adopt }, by)
+        let Self { run, plan, text, part, continues, by } = self;
+        (run, Start { plan, text, part, continues }, by)
     }
 }
 

@@ -38,8 +38,8 @@ pub(crate) fn start(
             Some((client, owner)) => (client, owner.pid),
             None => begin(folder).await?,
         };
-        let Start { plan, text, part, adopt } = start;
-        let request = StartRequest { run: run.clone(), plan, text, part, adopt, by };
+        let Start { plan, text, part, continues } = start;
+        let request = StartRequest { run: run.clone(), plan, text, part, continues, by };
         client.start(&request).await?;
         Ok(pid)
     })?;

@@ -1,7 +1,9 @@
 //! What a new run is to do: all of a runbook, a part of it, or what an earlier run left.
 
+use std::collections::BTreeSet;
+
 use backout_core::adopt::{Comparison, compare};
-use backout_core::id::StepId;
+use backout_core::id::{StepId, StepIx};
 use backout_core::plan::{Order, Plan};
 use backout_runtime::Start;
 use backout_server::view::counted;
@@ -23,7 +25,7 @@ pub(crate) fn start(app: &App, args: &Args, loaded: Loaded) -> Result<Start, Fai
         let found = compare(&old, &start.plan);
         app.ui.say(&comparison(&found));
         confirmed(app, args, "go on like this?")?;
-        start.adopt = Some(found.adoption);
+        start.continues = Some(found.adoption.from);
     }
     Ok(start)
 }
@@ -48,16 +50,9 @@ fn part(app: &App, args: &Args, plan: &Plan) -> Result<Vec<StepId>, Failure> {
 /// What the steps of a part need besides themselves, in plan order.
 fn needed(plan: &Plan, part: &[StepId]) -> Vec<StepId> {
     let Ok(order) = Order::of(&plan.steps) else { return Vec::new() };
-    let mut open: Vec<_> = part.iter().filter_map(|id| order.find(id)).collect();
-    let mut found = std::collections::BTreeSet::new();
-    while let Some(ix) = open.pop() {
-        for need in order.needs.get(ix.0).into_iter().flatten() {
-            if found.insert(*need) {
-                open.push(*need);
-            }
-        }
-    }
-    let name = |ix: &backout_core::id::StepIx| plan.steps.get(ix.0).map(|step| step.id.clone());
+    let ends = part.iter().filter_map(|id| order.find(id));
+    let found: BTreeSet<StepIx> = ends.flat_map(|end| order.way_to(end)).collect();
+    let name = |ix: &StepIx| plan.steps.get(ix.0).map(|step| step.id.clone());
     found.iter().filter_map(name).filter(|id| !part.contains(id)).collect()
 }
 

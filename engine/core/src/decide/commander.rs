@@ -15,7 +15,7 @@ pub(super) fn hold(run: &RunState, steps: &[StepId]) -> Decision {
     goes_on(run)?;
     let mut branch = BTreeSet::new();
     for ix in indexes(run, steps)? {
-        branch.extend(run.branch(ix));
+        branch.extend(run.order.branch(ix));
     }
     let fresh = names(run, branch.difference(&run.held).filter(|ix| is_open(run, **ix)));
     if fresh.is_empty() {
@@ -28,9 +28,9 @@ pub(super) fn free(run: &RunState, steps: &[StepId]) -> Decision {
     goes_on(run)?;
     let mut branch = BTreeSet::new();
     for ix in indexes(run, steps)? {
-        branch.extend(run.branch(ix));
+        branch.extend(run.order.branch(ix));
         // What it needs cannot stay behind, or it would never begin.
-        branch.extend(run.way_to(ix));
+        branch.extend(run.order.way_to(ix));
     }
     let freed = names(run, branch.intersection(&run.held));
     if freed.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn part(run: &RunState, steps: &[StepId]) -> Decision {
     goes_on(run)?;
     let mut part = BTreeSet::new();
     for ix in indexes(run, steps)? {
-        part.extend(run.way_to(ix));
+        part.extend(run.order.way_to(ix));
     }
     let all: BTreeSet<StepIx> = run.indexes().filter(|ix| is_open(run, *ix)).collect();
     let mut events = Vec::new();
@@ -65,15 +65,10 @@ pub(super) fn all_but(plan: &Plan, part: &[StepId]) -> Result<Option<Event>, Rej
         return Ok(None);
     }
     let order = Order::of(&plan.steps).map_err(|error| Rejection::new(error.to_string()))?;
-    let mut open = Vec::new();
+    let mut chosen = BTreeSet::new();
     for id in part {
         let none = || Rejection::new(format!("the runbook has no step `{id}`"));
-        open.push(order.find(id).ok_or_else(none)?);
-    }
-    let mut chosen: BTreeSet<StepIx> = open.iter().copied().collect();
-    while let Some(ix) = open.pop() {
-        let needs = order.needs.get(ix.0).into_iter().flatten();
-        open.extend(needs.filter(|need| chosen.insert(**need)).copied());
+        chosen.extend(order.way_to(order.find(id).ok_or_else(none)?));
     }
     let steps = plan.steps.iter().enumerate().filter(|(at, _)| !chosen.contains(&StepIx(*at)));
     let steps: Vec<StepId> = steps.map(|(_, step)| step.id.clone()).collect();
@@ -86,14 +81,14 @@ pub(super) fn free_all(run: &RunState) -> Option<Event> {
     (!steps.is_empty()).then_some(Event::StepsFreed { steps })
 }
 
-pub(super) fn give_way(run: &RunState, targets: &[TargetId], cause: &Cause) -> Decision {
+pub(super) fn give_way(run: &RunState, targets: &[TargetId]) -> Decision {
     if targets.is_empty() {
         return Err(Rejection::new("no lock is named"));
     }
     for target in targets {
         if !run.locks.contains_key(target) {
             let message = format!("run {} does not hold `{target}`", run.run);
-            return Err(Rejection::new(message).help("backout locks shows who does"));
+            return Err(Rejection::new(message).help("`backout lock list` shows who does"));
         }
         if let Some(step) = run.uses(target) {
             let message = format!(
@@ -105,7 +100,6 @@ pub(super) fn give_way(run: &RunState, targets: &[TargetId], cause: &Cause) -> D
                 .help(format!("backout pause {}, and try again when it has answered", run.run)));
         }
     }
-    debug_assert!(cause.reason.is_some());
     Ok(vec![Event::LocksYielded { targets: targets.to_vec() }])
 }
 
@@ -128,7 +122,7 @@ pub(super) fn take_command(run: &RunState, cause: &Cause) -> Decision {
             run.commander.name, run.run, cause.actor.name
         )));
     };
-    if offer.to != cause.actor.name && !cause.break_glass {
+    if offer.to != cause.actor.person() && !cause.break_glass {
         let message = format!("the command is offered to {}, not to you", offer.to);
         return Err(
             Rejection::new(message).help("if neither can be reached: --break-glass --reason TEXT")

@@ -26,7 +26,7 @@ pub(super) fn decide(run: &RunState, now: Timestamp, cause: &Cause, ask: &Ask) -
         Ask::Hold { steps } => commander::hold(run, steps),
         Ask::Free { steps } => commander::free(run, steps),
         Ask::Part { steps } => commander::part(run, steps),
-        Ask::Yield { targets } => commander::give_way(run, targets, cause),
+        Ask::Yield { targets } => commander::give_way(run, targets),
         Ask::HandOver { to } => commander::hand_over(run, to),
         Ask::TakeCommand => commander::take_command(run, cause),
         Ask::Supersede { by } => commander::supersede(run, by),

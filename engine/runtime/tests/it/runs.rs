@@ -6,6 +6,7 @@ use backout_core::command::Ask;
 use backout_core::event::{Event, Wait};
 use backout_core::id::RunId;
 use backout_core::state::{RunStatus, StepState};
+use backout_runtime::Start;
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
 use serde_json::json;
@@ -110,4 +111,26 @@ async fn an_abort_without_an_engine_ends_the_run_and_resume_reopens_it() {
     second.ask(&run(), approve, ann()).await.unwrap();
     second.wait(&run()).await.unwrap();
     assert_eq!(state(store.as_ref(), &run()).status(), RunStatus::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_for_one_that_was_superseded_by_nobody() {
+    let store: Arc<dyn JournalStore> = Arc::new(MemoryStore::new());
+    let engine = engine(store.clone(), TestClock::new());
+    let steps = || {
+        let gate = step("gate", &["done"], "wait.approval", json!({ "text": "go on?" }));
+        vec![step("done", &[], "noop.run", json!({})), gate]
+    };
+    let (old, new) = (RunId::from("r000000000"), RunId::from("r000000002"));
+    engine.start(old.clone(), plan(steps()), String::new(), ann()).await.unwrap();
+    until(store.as_ref(), &old, |state| state.status() == RunStatus::Waiting).await;
+    // The engine died before the run that was to go on came to be.
+    let lost = Ask::Supersede { by: "r000000001".into() };
+    engine.ask(&old, lost, ann()).await.unwrap();
+    let again = Start { continues: Some(old.clone()), ..Start::all(plan(steps()), String::new()) };
+    engine.begin(new.clone(), again.clone(), ann()).await.unwrap();
+    until(store.as_ref(), &new, |state| state.status() == RunStatus::Waiting).await;
+    let state = state(store.as_ref(), &new);
+    assert!(state.steps[0].adopted && state.steps[0].attempt == 0, "{:?}", state.steps[0]);
+    engine.stop("test", 1_000).await;
 }
