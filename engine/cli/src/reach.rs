@@ -9,6 +9,7 @@ use backout_core::id::{RunId, Seq};
 use backout_runtime::crash::CrashPoint;
 use backout_runtime::{Engine, Host, Options, Start, SystemClock};
 use backout_server::client::{Client, ClientError};
+use backout_server::desk::Desk;
 use backout_server::socket::{self, Served};
 use backout_server::wire::{
     AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
@@ -36,6 +37,7 @@ pub(crate) enum Reach {
 
 /// The engine of this process, and the socket on which others find it.
 pub(crate) struct Here {
+    engine: Engine,
     face: Face,
     store: Arc<EmbeddedStore>,
     /// Runs that did not come to rest, as the store found them at its opening.
@@ -81,19 +83,21 @@ impl Reach {
         for line in &opened.lines {
             ui.warn(line);
         }
-        let face = dress(face(ui, &store, host, since));
+        let witness = Witness::over(store.clone());
+        let engine = engine(ui, &store, witness.clone(), host);
+        let face = dress(face(&store, engine.clone(), witness, since));
         // Without the socket the run goes on; only others cannot help with it.
         let served = socket::serve(folder, face.clone())
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
             .ok();
         let unfinished = opened.unfinished;
-        Ok(Self::Here(Here { face, store, unfinished, served }))
+        Ok(Self::Here(Here { engine, face, store, unfinished, served }))
     }
 
     /// Makes a run and drives it.
     pub(crate) async fn start(&self, run: RunId, start: Start, by: By) -> Result<(), Failure> {
         match self {
-            Self::Here(here) => Ok(here.face.engine.begin(run, start, by.cause()).await?),
+            Self::Here(here) => Ok(here.engine.begin(run, start, by.cause()).await?),
             Self::There(client, _) => {
                 let Start { plan, text, part, continues } = start;
                 client.start(&StartRequest { run, plan, text, part, continues, by }).await?;
@@ -105,7 +109,7 @@ impl Reach {
     /// Takes a run up.
     pub(crate) async fn resume(&self, run: &RunId, by: By) -> Result<(), Failure> {
         match self {
-            Self::Here(here) => Ok(here.face.engine.resume(run, by.cause()).await?),
+            Self::Here(here) => Ok(here.engine.resume(run, by.cause()).await?),
             Self::There(client, _) => {
                 client.resume(run, &ResumeRequest { by }).await?;
                 Ok(())
@@ -117,7 +121,7 @@ impl Reach {
     pub(crate) async fn ask(&self, run: &RunId, ask: Ask, by: By) -> Result<AskReply, Failure> {
         match self {
             Self::Here(here) => {
-                let answer = here.face.engine.ask(run, ask, by.cause()).await?;
+                let answer = here.engine.ask(run, ask, by.cause()).await?;
                 Ok(AskReply { seq: answer.seq.0, driven: answer.driven })
             }
             Self::There(client, _) => Ok(client.ask(run, &AskRequest { ask, by }).await?),
@@ -141,13 +145,13 @@ impl Reach {
     /// then has nothing to put right.
     pub(crate) async fn close(self, why: &str, grace_ms: u64) {
         let Self::Here(here) = self else { return };
-        let Here { face, store, served, .. } = here;
-        face.engine.stop(why, grace_ms).await;
+        let Here { engine, face, store, served, .. } = here;
+        engine.stop(why, grace_ms).await;
         face.closing.cancel();
         if let Some(served) = served {
             served.close().await;
         }
-        drop(face);
+        drop((engine, face));
         // Where a request is still being answered it stays open: what is acknowledged is safe.
         match Arc::try_unwrap(store) {
             Ok(store) => store.close(),
@@ -160,7 +164,7 @@ impl Reach {
     /// Lets go in order, where the engine is this process.
     pub(crate) async fn stop(&self, why: &str, grace_ms: u64) {
         match self {
-            Self::Here(here) => here.face.engine.stop(why, grace_ms).await,
+            Self::Here(here) => here.engine.stop(why, grace_ms).await,
             Self::There(..) => {}
         }
     }
@@ -187,7 +191,7 @@ impl Reach {
     /// Whether the engine of this process drives any run.
     pub(crate) fn drives(&self) -> bool {
         match self {
-            Self::Here(here) => !here.face.engine.driven().is_empty(),
+            Self::Here(here) => !here.engine.driven().is_empty(),
             Self::There(..) => false,
         }
     }
@@ -210,9 +214,8 @@ fn is_passing(failure: &Failure) -> bool {
     )
 }
 
-fn face(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>, since: String) -> Face {
-    let (folders, outputs, kept) = (store.clone(), store.clone(), store.clone());
-    let folder = store.dir().to_owned();
+fn engine(ui: &Ui, store: &Arc<EmbeddedStore>, witness: Arc<Witness>, host: Arc<Host>) -> Engine {
+    let (folders, outputs) = (store.clone(), store.clone());
     let options = Options {
         engine: people::here(),
         scratch: Arc::new(move |run| folders.scratch(run)),
@@ -222,9 +225,18 @@ fn face(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>, since: String) -> 
         })),
         crash: CrashPoint::from_environment(),
     };
-    let witness = Witness::over(store.clone());
-    let engine = Engine::new(witness.clone(), host, Arc::new(SystemClock), options);
-    let engine = outside::told(ui, outside::traced(ui, engine));
+    let engine = Engine::new(witness, host, Arc::new(SystemClock), options);
+    outside::told(ui, outside::traced(ui, engine))
+}
+
+/// The face of whoever takes the commands of a store.
+pub(crate) fn face(
+    store: &Arc<EmbeddedStore>,
+    engine: impl Desk + 'static,
+    witness: Arc<Witness>,
+    since: String,
+) -> Face {
+    let (kept, folder) = (store.clone(), store.dir().to_owned());
     Face::new(engine, witness, since)
         .with_outputs(Arc::new(move |run, sha256, offset, bytes_max| {
             kept.read_capture(run, sha256, offset, bytes_max)
@@ -236,6 +248,11 @@ fn face(ui: &Ui, store: &Arc<EmbeddedStore>, host: Arc<Host>, since: String) -> 
 }
 
 impl Here {
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// What the routes act on.
     pub(crate) fn face(&self) -> &Face {
         &self.face
@@ -260,6 +277,6 @@ impl Here {
             .store
             .read(run, from, EVENTS_PAGE_MAX)
             .map_err(|error| ClientError::Problem(error.into()))?;
-        Ok(EventsPage { events, driven: self.face.engine.driven().contains(run) })
+        Ok(EventsPage { events, driven: self.engine.driven().contains(run) })
     }
 }

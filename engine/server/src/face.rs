@@ -5,12 +5,12 @@ use std::sync::Arc;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::state::RunState;
-use backout_runtime::survey::best_guarantee;
-use backout_runtime::{Clock, Engine, SystemClock};
+use backout_runtime::Clock;
 use backout_store::journal::{JournalStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::books::Books;
+use crate::desk::{Desk, Exercise};
 use crate::metrics::Metrics;
 use crate::once::Once;
 use crate::problem::Problem;
@@ -27,8 +27,8 @@ pub type Heads = dyn Fn(&RunId) -> Option<String> + Send + Sync;
 /// What the routes and the page act on. Clones are the same.
 #[derive(Clone)]
 pub struct Face {
-    /// The engine.
-    pub engine: Engine,
+    /// Who takes commands: the engine, or an exercise in its place.
+    pub engine: Arc<dyn Desk>,
     /// The store that it owns.
     pub store: Arc<dyn JournalStore>,
     /// Since when this process owns the store, RFC 3339.
@@ -54,7 +54,12 @@ impl std::fmt::Debug for Face {
 
 impl Face {
     /// A face of an engine that appends through this witness.
-    pub fn new(engine: Engine, witness: Arc<Witness>, since: String) -> Self {
+    pub fn new(engine: impl Desk + 'static, witness: Arc<Witness>, since: String) -> Self {
+        Self::of(Arc::new(engine), witness, since)
+    }
+
+    fn of(engine: Arc<dyn Desk>, witness: Arc<Witness>, since: String) -> Self {
+        let clock = engine.clock();
         let metrics = Arc::new(Metrics::over(engine.host().clone(), witness.clone()));
         Self {
             engine,
@@ -69,7 +74,7 @@ impl Face {
             books: Arc::default(),
             outputs: None,
             heads: None,
-            clock: Arc::new(SystemClock),
+            clock,
         }
     }
 
@@ -106,6 +111,11 @@ impl Face {
         &self.books
     }
 
+    /// The exercise that is led here, where it is no engine.
+    pub fn exercise(&self) -> Option<&dyn Exercise> {
+        self.engine.exercise()
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -129,8 +139,7 @@ impl Face {
 
     /// What every face shows of a run in this state. Blocks for the disk where it waits for a lock.
     pub fn view_of(&self, state: &RunState) -> RunView {
-        let host = self.engine.host();
-        let best = |step: &PlanStep| Some(best_guarantee(host, step)?.word().to_owned());
+        let best = |step: &PlanStep| Some(self.engine.best_guarantee(step)?.word().to_owned());
         let facts = RunFacts {
             now: self.now(),
             driven: self.engine.is_driven(&state.run),

@@ -6,6 +6,7 @@ pub mod books;
 mod caller;
 pub mod catalogue;
 pub mod client;
+pub mod desk;
 mod etag;
 mod extract;
 mod face;

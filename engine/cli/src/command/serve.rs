@@ -100,7 +100,7 @@ async fn take_up(app: &App, here: &Here) -> Result<(), Failure> {
     for run in here.unfinished() {
         match leave(app, &reading, run) {
             Some(why) => app.ui.say(&why),
-            None => match here.face().engine.take_up(run).await {
+            None => match here.engine().take_up(run).await {
                 Ok(()) => taken += 1,
                 Err(error) => app.ui.warn(&format!("run {run} was not taken up: {error}")),
             },

@@ -1,0 +1,194 @@
+//! Who takes commands: the engine, or an exercise that stands in its place. Every face works with
+//! either, and knows the difference only where it says so.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backout_core::command::Ask;
+use backout_core::contract::Guarantee;
+use backout_core::event::{Actor, Cause};
+use backout_core::id::RunId;
+use backout_core::plan::PlanStep;
+use backout_runtime::survey::best_guarantee;
+use backout_runtime::{Answer, Clock, Engine, EngineError, Host, Start};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// What a face needs of whoever takes commands.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// Makes a run and drives it. It is durable when this returns.
+    async fn begin(&self, run: RunId, start: Start, cause: Cause) -> Result<(), EngineError>;
+
+    /// Takes a run up and lets it go on.
+    async fn resume(&self, run: &RunId, cause: Cause) -> Result<(), EngineError>;
+
+    /// A person's command. It is durable when this returns.
+    async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError>;
+
+    /// The runs that are driven here, in order.
+    fn driven(&self) -> Vec<RunId>;
+
+    /// Whether a run is driven here.
+    fn is_driven(&self, run: &RunId) -> bool {
+        self.driven().contains(run)
+    }
+
+    /// The best guarantee that a step's action and input allow.
+    fn best_guarantee(&self, step: &PlanStep) -> Option<Guarantee>;
+
+    /// The actions that can be reached from here: in an exercise none.
+    fn host(&self) -> &Arc<Host>;
+
+    /// The clock by which everything here happens.
+    fn clock(&self) -> Arc<dyn Clock>;
+
+    /// The exercise, where it is one.
+    fn exercise(&self) -> Option<&dyn Exercise> {
+        None
+    }
+}
+
+#[async_trait]
+impl Desk for Engine {
+    async fn begin(&self, run: RunId, start: Start, cause: Cause) -> Result<(), EngineError> {
+        Self::begin(self, run, start, cause).await
+    }
+
+    async fn resume(&self, run: &RunId, cause: Cause) -> Result<(), EngineError> {
+        Self::resume(self, run, cause).await
+    }
+
+    async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
+        Self::ask(self, run, ask, cause).await
+    }
+
+    fn driven(&self) -> Vec<RunId> {
+        Self::driven(self)
+    }
+
+    fn is_driven(&self, run: &RunId) -> bool {
+        Self::is_driven(self, run)
+    }
+
+    fn best_guarantee(&self, step: &PlanStep) -> Option<Guarantee> {
+        best_guarantee(Self::host(self), step)
+    }
+
+    fn host(&self) -> &Arc<Host> {
+        Self::host(self)
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Self::clock(self).clone()
+    }
+}
+
+/// An exercise that somebody leads. Its methods block for the disk.
+pub trait Exercise: Send + Sync {
+    /// What everybody may see.
+    fn view(&self) -> ExerciseView;
+
+    /// What only those who lead it may see.
+    fn script(&self) -> ScriptView;
+
+    /// Does what a line of its language says, `inject support` for instance; what there is to
+    /// answer.
+    fn line(&self, line: &str, who: &Actor) -> Result<Option<String>, Problem>;
+
+    /// Ends it for something real.
+    fn emergency(&self, who: &Actor, text: &str) -> Result<(), Problem>;
+}
+
+/// An exercise as everybody may see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExerciseView {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// What those who take part were told at the start.
+    pub situation: String,
+    /// Its run.
+    pub run: String,
+    /// The time now by its own clock, RFC 3339.
+    pub now: String,
+    /// How long it has lasted by its own clock, milliseconds.
+    pub lasted_ms: u64,
+    /// How long it may last at the most, milliseconds.
+    pub lasts_ms: u64,
+    /// Whether its clock stands still.
+    pub stopped: bool,
+    /// How many times as fast as real time the clock goes.
+    pub speed: u32,
+    /// Why it is over; absent while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+    /// Who ended it for something real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
+    /// What those who take part were told since, the oldest first.
+    pub told: Vec<Told>,
+}
+
+/// A message of an exercise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Told {
+    /// When, since the start: `+03:20`.
+    pub clock: String,
+    /// Who says it.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// By what means.
+    pub by: String,
+    /// What they read.
+    pub text: String,
+}
+
+/// What only those who lead an exercise may see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScriptView {
+    /// The planned injects.
+    pub injects: Vec<PlannedInject>,
+    /// The objectives.
+    pub objectives: Vec<RatedObjective>,
+    /// What is expected of those who take part, with by when.
+    pub expected: Vec<String>,
+    /// The things of the simulated world.
+    pub world: Vec<String>,
+    /// What is asked at the end.
+    pub hotwash: Vec<String>,
+    /// What was done besides the run, the oldest first: when, who, what.
+    pub log: Vec<(String, String, String)>,
+}
+
+/// A planned inject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedInject {
+    /// Its name.
+    pub id: String,
+    /// When it comes by itself; `by hand` where it does not.
+    pub when: String,
+    /// The message.
+    pub message: Told,
+    /// What happens in the world, in words.
+    pub what: String,
+    /// When it was fired, since the start.
+    pub fired: Option<String>,
+}
+
+/// An objective and how it is rated so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RatedObjective {
+    /// Its name.
+    pub id: String,
+    /// One sentence.
+    pub text: String,
+    /// What an evaluator looks at.
+    pub guide: Vec<String>,
+    /// `P`, `S`, `M` or `U`, with what the evaluator wrote.
+    pub rating: Option<String>,
+}
