@@ -110,6 +110,14 @@ pub struct Recorded {
     pub event: Event,
 }
 
+impl Recorded {
+    /// Whether a person decided this, after the run was made.
+    pub fn is_decision(&self) -> bool {
+        let person = self.cause.actor != Actor::engine();
+        person && !matches!(self.event, Event::RunCreated { .. })
+    }
+}
+
 /// One sending of one effect.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

@@ -14,4 +14,4 @@ mod show;
 mod start;
 
 pub use given::{Given, RANDOM_BYTES, Random};
-pub use routes::router;
+pub use routes::{record_router, router};

@@ -29,16 +29,34 @@ const TWICE_EVENTS_MAX: usize = 1_000;
 pub(crate) struct Page {
     pub(crate) book: Book,
     pub(crate) given: Given,
+    /// Whether there is one record and no engine.
+    alone: bool,
 }
 
 /// The web page: `/`, `/runs/…`, and what they load.
 pub fn router(face: Face, given: Given) -> Router {
-    let page = Page { book: Book::new(face), given };
-    Router::new()
+    let page = Page { book: Book::new(face), given, alone: false };
+    let routes = Router::new()
         .route("/", get(list))
         .route("/runs/{run}", get(run))
         .route("/runs/{run}/ask", post(ask))
-        .route("/start", get(start::page).post(start::send))
+        .route("/start", get(start::page).post(start::send));
+    dressed(routes, page)
+}
+
+/// The page over one record, of which [`Face::of_record`] is the face: it is replayed, and nothing
+/// can be asked of it.
+pub fn record_router(face: Face, given: Given, run_alone: &RunId) -> Router {
+    let page = Page { book: Book::new(face), given, alone: true };
+    let first = format!("/runs/{run_alone}?at=1");
+    let routes = Router::new()
+        .route("/", get(async move || Redirect::to(&first)))
+        .route("/runs/{run}", get(run));
+    dressed(routes, page)
+}
+
+fn dressed(routes: Router<Page>, page: Page) -> Router {
+    routes
         .route("/page/{name}", get(assets::asset))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(middleware::from_fn(guard::guard))
@@ -90,7 +108,10 @@ impl Page {
         let by = By { actor: self.given.person.clone(), reason: looks, ..By::default() };
         let actor = sender.cause(&by)?.actor;
         let command = self.given.name().map_err(failed)?;
-        Ok((Frame { sender, actor, token, command, now: self.given.now() }, is_new))
+        Ok((
+            Frame { sender, actor, token, command, now: self.given.now(), alone: self.alone },
+            is_new,
+        ))
     }
 }
 
@@ -128,6 +149,8 @@ pub(crate) struct Chosen {
     pub(crate) before: Option<u64>,
     /// The event that the form just sent became.
     pub(crate) said: Option<u64>,
+    /// It is shown as it was known after this event.
+    pub(crate) at: Option<u64>,
 }
 
 async fn run(
@@ -135,13 +158,35 @@ async fn run(
     Path(name): Path<String>,
     headers: HeaderMap,
     sender: Sender,
-    Query(chosen): Query<Chosen>,
+    Query(mut chosen): Query<Chosen>,
 ) -> Answer {
     let id = known_shape(&name)?;
+    if page.alone {
+        chosen.at = chosen.at.or(Some(1));
+    }
     let (frame, is_new) = page.frame(&headers, sender)?;
     let token = frame.token.clone();
-    let markup = rendered(move || run_page(&page, &frame, &id, &chosen, None));
+    let markup = rendered(move || match chosen.at {
+        Some(at) => replay_page(&page, frame, &id, &chosen, at),
+        None => run_page(&page, &frame, &id, &chosen, None),
+    });
     Ok(with_token(&token, is_new, markup.await?))
+}
+
+/// The same page as it was known after one of the run's events.
+fn replay_page(
+    page: &Page,
+    frame: Frame,
+    id: &RunId,
+    chosen: &Chosen,
+    at: u64,
+) -> Result<Markup, Problem> {
+    let (state, view) = page.book.face.view_at(id, at)?;
+    let frame = Frame { now: state.last, ..frame };
+    let lines = show::timeline::read(&page.book, &state, chosen.before)?;
+    let (state, view, lines) = (&*state, &view, &lines[..]);
+    let shown = show::run::Shown { state, view, lines, chosen, now: frame.now };
+    Ok(show::run::page(&frame, &shown, None))
 }
 
 fn run_page(

@@ -26,6 +26,9 @@ pub(crate) fn tagged(request: &HeaderMap, tag: &str, body: &impl Serialize) -> R
 /// The tag of a run's view: its position, and what may change without an event. Durations that run
 /// are no part of it.
 pub(crate) fn of_run(view: &RunView) -> String {
+    if let Some(replay) = &view.replay {
+        return format!("{}.r{}", view.seq, replay.last);
+    }
     let driven = if view.driven { 'd' } else { 'u' };
     let stale = if view.stale { 's' } else { 'f' };
     format!("{}.{driven}{stale}{}", view.seq, view.circle.len())

@@ -10,6 +10,7 @@ use backout_core::snapshot::catch_up;
 use backout_core::state::RunState;
 use backout_store::journal::{JournalStore, StoreError};
 
+use crate::moments::Moments;
 use crate::view::Row;
 use crate::witness::{Witness, locked};
 
@@ -23,6 +24,8 @@ pub(crate) struct Shelf {
     store: Arc<Witness>,
     slots: Mutex<Slots>,
     rows: Mutex<HashMap<RunId, Arc<Row>>>,
+    /// Runs as they were earlier.
+    pub(crate) moments: Moments,
 }
 
 #[derive(Default)]
@@ -55,7 +58,8 @@ pub(crate) struct Rows {
 
 impl Shelf {
     pub(crate) fn new(store: Arc<Witness>) -> Self {
-        Self { store, slots: Mutex::default(), rows: Mutex::default() }
+        let moments = Moments::new(store.clone());
+        Self { store, slots: Mutex::default(), rows: Mutex::default(), moments }
     }
 
     /// The state of a run as it is durable now. Blocks for the disk.

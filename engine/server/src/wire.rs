@@ -179,6 +179,9 @@ pub struct Unreadable {
 pub struct RunQuery {
     /// Whether the head of its hash chain is wanted too; the whole journal is read for it.
     pub head: bool,
+    /// As it was known just after this event, and not now: a replay. The first event is 1.
+    #[schemars(range(min = 1))]
+    pub at: Option<u64>,
 }
 
 /// Which events are wanted.

@@ -1,10 +1,12 @@
 //! `replay`: a record walked through as the people saw it, checked, or left at one moment for another
 //! way. Nothing is executed; the journal's bytes are the only input.
 
+mod page;
 mod player;
 
 use std::fs::{self, File};
 use std::io::BufReader;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use backout_core::event::Recorded;
@@ -52,6 +54,9 @@ pub(crate) struct Args {
     /// Keep the other way in this new folder
     #[arg(long, value_name = "DIR", requires = "what_if")]
     record: Option<PathBuf>,
+    /// Replay it on a page, on this machine alone; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["verify", "at", "what_if", "json", "speed"])]
+    listen: Option<SocketAddr>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -60,6 +65,9 @@ pub(crate) struct Args {
 /// Plays, verifies, or leaves the record.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let journal = journal(app, &args.run)?;
+    if let Some(listen) = args.listen {
+        return page::serve(app, listen, journal);
+    }
     if args.verify {
         return verified(app, args, &journal);
     }

@@ -9,7 +9,7 @@
   const line = document.getElementById("line");
   let heard = 0;
   let stream = null;
-  let loading = false;
+  let loading = null;
   let loadAgain = false;
   let pressed = false;
 
@@ -95,6 +95,7 @@
       }
     }
     document.title = next.title;
+    follow();
     if (!changed) return;
     restoreDrafts();
     reopen(open);
@@ -107,10 +108,7 @@
     }
   };
 
-  const load = async () => {
-    // What is being pressed stays where it is until it is let go.
-    if (loading || pressed) { loadAgain = true; return; }
-    loading = true;
+  const loadOnce = async () => {
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
       if (answer.ok) {
@@ -120,8 +118,16 @@
     } catch (_) {
       // The line says so when nothing was heard for long.
     }
-    loading = false;
-    if (loadAgain) { loadAgain = false; load(); }
+    loading = null;
+    if (loadAgain) { loadAgain = false; await load(true); }
+  };
+
+  // What is being pressed stays where it is until it is let go, except the scrubber itself.
+  const load = (scrubs) => {
+    if (pressed && scrubs !== true) { loadAgain = true; return Promise.resolve(); }
+    if (loading) { loadAgain = true; return loading; }
+    loading = loadOnce();
+    return loading;
   };
 
   // A run of many steps changes hundreds of times a second.
@@ -134,7 +140,7 @@
 
   const alive = () => {
     heard = Date.now();
-    tell("live", "live");
+    if (document.body.dataset.live) tell("live", "live");
   };
 
   const listen = () => {
@@ -160,13 +166,22 @@
     if (!stream || stream.readyState === EventSource.CLOSED || silent) listen();
   };
 
-  // A step is chosen without leaving the place where one reads.
+  // A step is chosen without leaving the place where one reads, and a replay moved in.
   const choose = (event) => {
     const link = event.target.closest && event.target.closest("a[href]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
     const raw = typeof link.href === "string" ? link.href : link.getAttribute("href");
     const url = new URL(raw, location.href);
-    if (url.pathname !== location.pathname || !url.searchParams.has("step")) return;
+    const at = new URL(location.href).searchParams.get("at");
+    if (url.pathname !== location.pathname || !!at !== url.searchParams.has("at")) return;
+    if (at && url.searchParams.get("at") !== at) {
+      event.preventDefault();
+      history.pushState(null, "", url);
+      pause();
+      load(true);
+      return;
+    }
+    if (!url.searchParams.has("step")) return;
     event.preventDefault();
     history.pushState(null, "", url);
     load().then(() => {
@@ -190,13 +205,88 @@
     if (loadAgain && !loading) setTimeout(() => { loadAgain = false; load(); }, 50);
   };
 
+  // A replay: the bar asks for another moment, and the player asks for the next one when its time
+  // has come. What there is to show is the engine's answer, as for every other page.
+  const GAP_MS = 5000; // the longest wait between two events: a quiet night is not sat through
+  const FRAME_MS = 150; // the shortest time between two moments that are shown
+  const scrub = document.getElementById("scrub");
+  const bar = document.getElementById("scrub-at");
+  let playing = null;
+
+  const place = () => document.querySelector("#replay-place .place").dataset;
+
+  // The bar follows the page, except while a finger holds it.
+  const follow = () => {
+    if (!bar) return;
+    const here = place();
+    bar.max = here.last;
+    if (!pressed) bar.value = here.at;
+    bar.setAttribute("aria-valuetext", here.words);
+  };
+
+  const goTo = (at) => {
+    const url = new URL(location.href);
+    url.searchParams.set("at", at);
+    url.searchParams.delete("before");
+    url.hash = "";
+    history.replaceState(null, "", url);
+    return load(true);
+  };
+
+  const pause = () => {
+    if (playing === null) return;
+    clearTimeout(playing);
+    playing = null;
+    document.getElementById("scrub-play").textContent = "Play";
+    document.getElementById("replay-place").setAttribute("aria-live", "polite");
+  };
+
+  const tick = () => {
+    const here = place();
+    const ahead = here.ahead.split(" ").filter((ms) => ms !== "").map(Number);
+    if (ahead.length === 0) { pause(); return; }
+    const speed = Number(document.getElementById("scrub-speed").value);
+    const gap = ahead[0] / speed;
+    const began = performance.now();
+    playing = setTimeout(async () => {
+      // Several may have happened meanwhile.
+      const passed = gap > GAP_MS ? ahead[0] : Math.max(ahead[0], (performance.now() - began) * speed);
+      const count = ahead.filter((ms) => ms <= passed).length;
+      await goTo(Number(here.at) + count);
+      if (playing !== null) tick();
+    }, Math.max(FRAME_MS, Math.min(gap, GAP_MS)));
+  };
+
+  const play = () => {
+    if (playing !== null) { pause(); return; }
+    document.getElementById("scrub-play").textContent = "Pause";
+    document.getElementById("replay-place").setAttribute("aria-live", "off");
+    tick();
+  };
+
+  const keys = (event) => {
+    const links = { n: "move-decision-next", p: "move-decision-before" };
+    if (event.key === " ") { event.preventDefault(); play(); return; }
+    const link = links[event.key] && document.querySelector("a#" + links[event.key]);
+    if (link) { event.preventDefault(); link.click(); }
+  };
+
+  if (scrub) {
+    scrub.classList.add("scripted");
+    for (const part of scrub.querySelectorAll("[hidden]")) part.hidden = false;
+    bar.addEventListener("input", () => { pause(); goTo(bar.value); });
+    bar.addEventListener("keydown", keys);
+    scrub.addEventListener("submit", (event) => { event.preventDefault(); goTo(bar.value); });
+    document.getElementById("scrub-play").addEventListener("click", play);
+  }
+
   document.addEventListener("pointerdown", () => { pressed = true; });
   document.addEventListener("pointerup", release);
   document.addEventListener("pointercancel", release);
   document.addEventListener("input", keepDraft);
   document.addEventListener("submit", rememberSent);
   document.addEventListener("click", choose);
-  window.addEventListener("popstate", load);
+  window.addEventListener("popstate", () => load());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) { watch(); load(); } });
   for (const part of document.querySelectorAll("[data-part]")) part.dataset.shown = part.innerHTML;
   forgetSent();

@@ -5,12 +5,12 @@ use backout_core::state::RunState;
 use backout_server::graph::{NodeLook, drawing};
 use maud::{Markup, PreEscaped};
 
-use super::step_link;
+use super::Spot;
 
 /// The drawing of a run.
-pub(super) fn dag(state: &RunState, chosen: &str) -> Markup {
+pub(super) fn dag(spot: Spot<'_>, state: &RunState, chosen: &str) -> Markup {
     let look = |step: &PlanStep| look(state, step, chosen);
-    let link = |step: &PlanStep| step_link(state.run.as_str(), step.id.as_str());
+    let link = |step: &PlanStep| spot.step(step.id.as_str());
     // The drawing escapes every text that it holds.
     PreEscaped(drawing(&state.plan, &state.order, look, link))
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::words::{ago, badge, plain, run_sign};
-use super::{Frame, step_link, whole};
+use super::{Frame, Spot, whole};
 use crate::book::Row;
 
 /// Rows on one page; the filters find the others.
@@ -127,7 +127,7 @@ fn line(row: &Row, now: Timestamp) -> Markup {
             td data-head="Waits for a person" {
                 @for (what, step) in row.wants.iter().take(3) {
                     div { b { (plain(what)) } " "
-                        a href=(step_link(&listed.run, step)) { (step) } }
+                        a href=(Spot::now(&listed.run).step(step)) { (step) } }
                 }
                 @if row.wants.len() > 3 { div { "and " (row.wants.len() - 3) " more" } }
                 @if row.wants.is_empty() { span.small { "-" } }

@@ -5,6 +5,7 @@ mod dag;
 pub(crate) mod list;
 mod now;
 pub(crate) mod problem;
+mod replay;
 pub(crate) mod run;
 pub(crate) mod start;
 mod step;
@@ -28,8 +29,43 @@ pub(crate) struct Frame {
     pub(crate) token: String,
     /// Names the next command that one of its forms gives.
     pub(crate) command: String,
-    /// When it is made.
+    /// When it is made; in a replay the moment that it shows.
     pub(crate) now: Timestamp,
+    /// Whether there is one record and no engine: a replay of a file.
+    pub(crate) alone: bool,
+}
+
+/// A run as it is shown: now, or after one of its events.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) at: Option<u64>,
+}
+
+impl<'a> Spot<'a> {
+    /// The run as it is now.
+    fn now(run: &'a str) -> Self {
+        Self { run, at: None }
+    }
+
+    /// After one of its events.
+    fn after(self, event: u64) -> Self {
+        Self { at: Some(event), ..self }
+    }
+
+    /// Its address, with more behind the `?`.
+    fn with(self, more: &str) -> String {
+        let at = self.at.map(|at| format!("at={at}"));
+        let more = Some(more.to_owned()).filter(|more| !more.is_empty());
+        let query: Vec<String> = at.into_iter().chain(more).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/runs/{}{mark}{}", self.run, query.join("&"))
+    }
+
+    /// Where a step of it is shown.
+    fn step(self, step: &str) -> String {
+        format!("{}#step", self.with(&format!("step={}", query(step))))
+    }
 }
 
 /// A whole page. `live` is the stream that tells of its changes.
@@ -42,8 +78,11 @@ fn whole(frame: &Frame, title: &str, live: Option<&str>, main: &Markup) -> Marku
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     a.brand href="/" { "Backout" }
-                    nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } }
-                    (line(frame))
+                    @if frame.alone { p.alone { "One record, replayed: there is no engine here" } }
+                    @else {
+                        nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } }
+                        (line(frame, live.is_some()))
+                    }
                 }
                 main id="main" tabindex="-1" { (main) }
             }
@@ -66,16 +105,18 @@ fn head(title: &str) -> Markup {
 }
 
 /// Who looks, and how fresh it is. Without script it says when it was made.
-fn line(frame: &Frame) -> Markup {
+fn line(frame: &Frame, is_live: bool) -> Markup {
     let vouched = words::vouched(&frame.actor);
     html! {
         p.who title="commands from this page are recorded under this name" {
             "You act as " b { (frame.actor.name) } (vouched)
             @if !frame.actor.roles.is_empty() { " (" (frame.actor.roles.join(", ")) ")" }
         }
-        p.line id="line" role="status" {
-            span.dot aria-hidden="true" {}
-            span.text { "as of " (words::moment(frame.now)) "; reload to see what changed" }
+        @if is_live {
+            p.line id="line" role="status" {
+                span.dot aria-hidden="true" {}
+                span.text { "as of " (words::moment(frame.now)) "; reload to see what changed" }
+            }
         }
     }
 }
@@ -94,15 +135,20 @@ pub(crate) fn query(text: &str) -> String {
     })
 }
 
-/// Where a step of a run is shown.
-fn step_link(run: &str, step: &str) -> String {
-    format!("/runs/{run}?step={}#step", query(step))
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn a_step_of_a_list_is_named_in_an_address() {
         assert_eq!(super::query("copy[a/b c]"), "copy%5Ba%2Fb%20c%5D");
+    }
+
+    #[test]
+    fn a_step_of_an_earlier_moment_stays_there() {
+        let now = super::Spot::now("r000000000");
+        assert_eq!(
+            (now.with(""), now.step("a")),
+            ("/runs/r000000000".to_owned(), "/runs/r000000000?step=a#step".to_owned())
+        );
+        assert_eq!(now.after(7).step("a"), "/runs/r000000000?at=7&step=a#step");
     }
 }

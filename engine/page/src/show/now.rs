@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::command::form;
 use super::run::Shown;
 use super::words::{ago, plain};
-use super::{Frame, step, step_link};
+use super::{Frame, step};
 
 /// Wants shown in full; the others are named.
 const WANTS_SHOWN_MAX: usize = 20;
@@ -20,7 +20,7 @@ pub(super) fn now(frame: &Frame, shown: &Shown<'_>) -> Markup {
     wants.sort_by_key(|want| want.what != "in-doubt");
     html! {
         section.now id="now" data-part="" aria-labelledby="now-head" {
-            h2 id="now-head" { "What now?" }
+            h2 id="now-head" { @if shown.is_replay() { "What was known then" } @else { "What now?" } }
             (standing(frame, shown))
             (tally(&wants))
             div.cards { @for (at, want) in wants.iter().take(WANTS_SHOWN_MAX).enumerate() {
@@ -73,7 +73,7 @@ fn standing(frame: &Frame, shown: &Shown<'_>) -> Markup {
     html! {
         div.card.is-interrupted {
             p.lead { (why) }
-            @if let Some(resume) = on_run(frame, shown, "resume") { div.commands { (resume) } }
+            @if let Some(resume) = on_run(frame, shown, "resume").filter(|_| !shown.is_replay()) { div.commands { (resume) } }
         }
     }
 }
@@ -118,7 +118,7 @@ fn asked(frame: &Frame, shown: &Shown<'_>, want: &Want, at: usize) -> Markup {
         div.card.{ "is-" (want.what) } id={ "want-" (at) } {
             h3 {
                 span.sign aria-hidden="true" { (sign) }
-                (title) ": " a href=(step_link(&shown.view.run, &want.step)) { (want.step) }
+                (title) ": " a href=(shown.spot().step(&want.step)) { (want.step) }
                 @if let Some(view) = view.filter(|view| !view.title.is_empty()) {
                     span.title { (view.title) }
                 }
@@ -129,7 +129,7 @@ fn asked(frame: &Frame, shown: &Shown<'_>, want: &Want, at: usize) -> Markup {
             @for run in shown.view.circle.iter().skip(1).filter(|_| want.what == "circle") {
                 p { a href={ "/runs/" (run) } { "run " (run) } }
             }
-            (answer(frame, shown, want, view))
+            @if !shown.is_replay() { (answer(frame, shown, want, view)) }
         }
     }
 }
@@ -178,7 +178,7 @@ fn alarmed(shown: &Shown<'_>, alarm: &AlarmView) -> Markup {
         div.card.is-alarm {
             h3 {
                 span.sign aria-hidden="true" { "!" }
-                "Alarm: " a href=(step_link(&shown.view.run, &alarm.step)) { (alarm.step) }
+                "Alarm: " a href=(shown.spot().step(&alarm.step)) { (alarm.step) }
             }
             p.lead {
                 (backout_server::view::alarm_words(&alarm.difference, alarm.by.as_deref(), alarm.unseen))
@@ -197,7 +197,7 @@ fn next(shown: &Shown<'_>) -> Markup {
             p.next {
                 b { @if view.wants.is_empty() { "Goes on by itself: " } @else { "Next by itself: " } }
                 @for id in view.next.iter().take(NEXT_SHOWN_MAX) {
-                    a href=(step_link(&view.run, id)) { (id) }
+                    a href=(shown.spot().step(id)) { (id) }
                     @if let Some(step) = shown.step(id) { " (" (going(step)) ") " }
                 }
                 @if view.next.len() > NEXT_SHOWN_MAX {

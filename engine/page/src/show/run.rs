@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::command::{About, commands};
 use super::words::{ago, badge, plain, run_sign};
-use super::{Frame, dag, now, problem, step, step_link, timeline, whole};
+use super::{Frame, Spot, dag, now, problem, replay, step, timeline, whole};
 use crate::form::Sent;
 use crate::routes::Chosen;
 
@@ -47,6 +47,16 @@ pub(crate) struct Refusal<'a> {
 impl<'a> Shown<'a> {
     pub(super) fn step(&self, id: &str) -> Option<&'a StepView> {
         self.view.steps.iter().find(|step| step.id == id)
+    }
+
+    /// Where it is, for links.
+    pub(super) fn spot(&self) -> Spot<'a> {
+        Spot { run: &self.view.run, at: self.view.replay.as_ref().map(|replay| replay.at) }
+    }
+
+    /// Whether it is shown as it was: then nothing can be commanded.
+    pub(super) fn is_replay(&self) -> bool {
+        self.view.replay.is_some()
     }
 
     /// The step that was chosen; else the first that wants something, moves, or is there.
@@ -128,17 +138,18 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
         @if let Some(seq) = shown.chosen.said.filter(|_| refused.is_none()) {
             p.said role="status" id="said" { "Recorded as event " (seq) "." }
         }
+        @if let Some(place) = &view.replay { (replay::replay(frame, shown, place)) }
         (head(frame, shown))
         (now::now(frame, shown))
         div.columns {
             (steps(shown))
             (step::step(frame, shown))
         }
-        (whole_run(frame, shown))
-        (timeline::timeline(&view.run, shown.lines, shown.chosen.before))
+        @if !shown.is_replay() { (whole_run(frame, shown)) }
+        (timeline::timeline(shown.spot(), shown.lines, shown.chosen.before))
     };
     let live = format!("/api/v1/runs/{}/events/stream?from={}", view.run, view.seq + 1);
-    whole(frame, &title(view), Some(&live), &main)
+    whole(frame, &title(view), Some(live.as_str()).filter(|_| !shown.is_replay()), &main)
 }
 
 /// The tab says what needs a person without being looked at.
@@ -147,7 +158,8 @@ fn title(view: &RunView) -> String {
         0 => String::new(),
         count => format!("({count}) "),
     };
-    format!("{asks}{} {} - Backout", plain(&view.state), view.runbook)
+    let replay = view.replay.as_ref().map(|_| "Replay: ").unwrap_or_default();
+    format!("{replay}{asks}{} {} - Backout", plain(&view.state), view.runbook)
 }
 
 fn not_followed(refusal: &Refusal<'_>) -> Markup {
@@ -159,7 +171,7 @@ fn not_followed(refusal: &Refusal<'_>) -> Markup {
             @if !refusal.since.is_empty() {
                 p { "Since you looked:" }
                 ol.events { @for at in 0..refusal.since.len() {
-                    (timeline::line(&refusal.run, refusal.since, at)) } }
+                    (timeline::line(Spot::now(&refusal.run), refusal.since, at)) } }
             }
             @if !refusal.sent.reason.trim().is_empty() {
                 p { "You wrote: " q { (refusal.sent.reason) } }
@@ -186,6 +198,9 @@ fn head(frame: &Frame, shown: &Shown<'_>) -> Markup {
             }
             (lineage(shown.state))
             (gist(shown))
+            @if !shown.is_replay() {
+                p.small { a href=(shown.spot().after(1).with("")) { "Replay it from its first event" } }
+            }
             details.more id="facts" {
                 summary { "More about this run" }
                 (facts(frame, shown))
@@ -224,7 +239,7 @@ fn gist(shown: &Shown<'_>) -> Markup {
             p.edge {
                 @if edge.passed { b { "Past the point of no return: " } }
                 @else { "No full way back from " }
-                a href=(step_link(&view.run, &edge.step)) { (edge.step) }
+                a href=(shown.spot().step(&edge.step)) { (edge.step) }
                 @if edge.passed { " is done, and can be undone: " } @else { " on, which can be undone: " }
                 (plain(&edge.reversibility))
             }
@@ -258,12 +273,12 @@ fn steps(shown: &Shown<'_>) -> Markup {
             h2 id="steps-head" { "Steps" }
             @if is_drawn {
                 div.dag.fits[fits(shown.state)] id="dag" tabindex="0" role="region" aria-label="the steps, drawn" {
-                    (dag::dag(shown.state, chosen))
+                    (dag::dag(shown.spot(), shown.state, chosen))
                 }
             }
             details.list id="step-list" open[!is_drawn] {
                 summary { "As a list (" (view.steps.len()) ")" }
-                ol { @for step in view.steps.iter().take(STEPS_SHOWN_MAX) { (row(view, step, chosen)) } }
+                ol { @for step in view.steps.iter().take(STEPS_SHOWN_MAX) { (row(shown.spot(), step, chosen)) } }
             }
         }
     }
@@ -276,11 +291,11 @@ fn fits(state: &RunState) -> bool {
     layout(&state.plan, &state.order).width <= FITS_WIDTH_MAX
 }
 
-fn row(view: &RunView, step: &StepView, chosen: &str) -> Markup {
+fn row(spot: Spot<'_>, step: &StepView, chosen: &str) -> Markup {
     let current = (step.id == chosen).then_some("true");
     html! {
         li {
-            a href=(step_link(&view.run, &step.id)) aria-current=[current] { (step.id) } " "
+            a href=(spot.step(&step.id)) aria-current=[current] { (step.id) } " "
             (badge(&step.state, state_sign(&step.state)))
             @if !step.title.is_empty() { span.small { " " (step.title) } }
         }

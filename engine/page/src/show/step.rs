@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::Frame;
 use super::command::commands;
 use super::run::Shown;
-use super::step_link;
 use super::words::{ago, badge, plain};
 
 /// Lines of a difference that are shown at once; the rest opens.
@@ -28,8 +27,10 @@ pub(super) fn step(frame: &Frame, shown: &Shown<'_>) -> Markup {
             (proposed(view))
             (effects(view))
             (output(&view.output))
-            h3 { "What you can do" }
-            (commands(shown.about(frame, "step", Some(view)), &offers))
+            @if !shown.is_replay() {
+                h3 { "What you can do" }
+                (commands(shown.about(frame, "step", Some(view)), &offers))
+            }
         }
     }
 }
@@ -73,7 +74,7 @@ fn facts(shown: &Shown<'_>, view: &StepView) -> Markup {
                 dt { "Approved by" } dd { (view.approved_by.join(", ")) } }
             @if !view.needs.is_empty() {
                 dt { "Comes after" } dd { @for need in &view.needs {
-                    a href=(step_link(&shown.view.run, need)) { (need) } " " } } }
+                    a href=(shown.spot().step(need)) { (need) } " " } } }
             @if let Some(owner) = &view.owner { dt { "Who knows" } dd { (owner) } }
             @if let Some(url) = &view.runbook_url { dt { "More" } dd { (link(url)) } }
         }

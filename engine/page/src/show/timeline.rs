@@ -7,7 +7,7 @@ use backout_server::problem::Problem;
 use backout_server::view::{rfc3339, sentence};
 use maud::{Markup, html};
 
-use super::step_link;
+use super::Spot;
 use super::words::{clock, vouched};
 use crate::book::Book;
 
@@ -27,26 +27,26 @@ pub(crate) fn read(
 }
 
 /// The section.
-pub(super) fn timeline(run: &str, lines: &[Recorded], before: Option<u64>) -> Markup {
+pub(super) fn timeline(spot: Spot<'_>, lines: &[Recorded], before: Option<u64>) -> Markup {
     html! {
         section.timeline id="timeline" data-part="" aria-labelledby="timeline-head" {
             h2 id="timeline-head" { "What happened" }
             @if let Some(before) = before {
                 p { "Up to event " (before.saturating_sub(1)) ". "
-                    a href={ "/runs/" (run) "#timeline" } { "Show the newest" } }
+                    a href={ (spot.with("")) "#timeline" } { "Show the newest" } }
             }
             ol.events reversed {
-                @for at in (0..lines.len()).rev() { (line(run, lines, at)) }
+                @for at in (0..lines.len()).rev() { (line(spot, lines, at)) }
             }
             @if let Some(first) = lines.first().filter(|first| first.seq.0 > 1) {
-                p { a href={ "/runs/" (run) "?before=" (first.seq) "#timeline" } { "Earlier" } }
+                p { a href={ (spot.with(&format!("before={}", first.seq))) "#timeline" } { "Earlier" } }
             }
         }
     }
 }
 
 /// One event. What a person said stands at the first event of their command only.
-pub(super) fn line(run: &str, lines: &[Recorded], at: usize) -> Markup {
+pub(super) fn line(spot: Spot<'_>, lines: &[Recorded], at: usize) -> Markup {
     let Some(recorded) = lines.get(at) else { return html! {} };
     let (step, what) = sentence(&recorded.event);
     let cause = &recorded.cause;
@@ -55,8 +55,9 @@ pub(super) fn line(run: &str, lines: &[Recorded], at: usize) -> Markup {
     let goes_on = before.is_some_and(|before| before.cause == *cause);
     html! {
         li.person[by_person] value=(recorded.seq) {
-            time datetime=(rfc3339(recorded.at)) { (clock(&rfc3339(recorded.at))) } " "
-            @if let Some(step) = step { a href=(step_link(run, &step)) { (step) } " " }
+            a.then href=(spot.after(recorded.seq.0).with("")) title="what was known then" {
+                time datetime=(rfc3339(recorded.at)) { (clock(&rfc3339(recorded.at))) } } " "
+            @if let Some(step) = step { a href=(spot.step(&step)) { (step) } " " }
             span.what { (what) }
             @if by_person {
                 " " b.by { "by " (cause.actor.name) }

@@ -16,7 +16,11 @@ struct Got {
 }
 
 async fn send(world: &World, request: Request<Body>) -> Got {
-    let response: Response<Body> = world.router.clone().oneshot(request).await.unwrap();
+    send_to(world.router.clone(), request).await
+}
+
+async fn send_to(router: axum::Router, request: Request<Body>) -> Got {
+    let response: Response<Body> = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -176,6 +180,102 @@ async fn a_form_of_another_page_is_refused() {
     assert!(got.text.contains("nothing was done"));
     let page = get(&world, &format!("/runs/{run}")).await.text;
     assert!(!page.contains("run aborted"));
+}
+
+#[tokio::test]
+async fn a_replay_shows_what_was_known_then_and_commands_nothing() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let now = get(&world, &format!("/runs/{run}")).await.text;
+    assert!(now.contains(&format!("/runs/{run}?at=1\"")), "a link to the replay");
+    let first = get(&world, &format!("/runs/{run}?at=1&step=schema_down")).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.text);
+    let first = first.text;
+    for part in [
+        "Event 1 of ",
+        "What was known just then",
+        "run of checkout-rollback created",
+        "What was known then",
+    ] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+    for later in
+        ["the shop keeps no record of it", "3,204 rows", "Waits for approval", "in doubt</span>"]
+    {
+        assert!(!first.contains(later), "{later}: {first}");
+    }
+    assert!(!first.contains("/ask\"") && !first.contains("data-live"), "{first}");
+    assert!(first.contains(&format!("/runs/{run}?at=1&amp;step=announce#step")), "{first}");
+    assert!(first.contains(&format!("/runs/{run}?at=2&amp;step=schema_down\"")), "one on: {first}");
+    assert!(first.contains("<span class=\"move\" id=\"move-before\" aria-disabled"), "{first}");
+    let last = last_of(&first);
+    let end = get(&world, &format!("/runs/{run}?at={last}")).await.text;
+    assert!(end.contains("the shop keeps no record of it") && !end.contains("/ask\""), "{end}");
+    assert!(end.contains("<span class=\"move\" id=\"move-next\" aria-disabled"), "{end}");
+    let beyond = get(&world, &format!("/runs/{run}?at=9999")).await;
+    assert_eq!(beyond.status, StatusCode::NOT_FOUND);
+    assert!(beyond.text.contains("has no event 9999"), "{}", beyond.text);
+}
+
+#[tokio::test]
+async fn a_replay_goes_from_decision_to_decision() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    for (word, step) in [("approve", "index_drop"), ("skip", "cache_flush")] {
+        let fields = [("word", word), ("step", step), ("reason", "because of it")];
+        let fields = &fields[..if word == "skip" { 3 } else { 2 }];
+        let got = browser.asks(run, fields).await;
+        assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    }
+    let mut page = get(&world, &format!("/runs/{run}?at=1")).await.text;
+    let mut seen = Vec::new();
+    while let Some(next) = href(&page, "move-decision-next") {
+        page = get(&world, &next).await.text;
+        seen.push(
+            page.split("data-words=\"").nth(1).unwrap().split('"').next().unwrap().to_owned(),
+        );
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].ends_with("index_drop approved"), "{seen:?}");
+    assert!(seen[1].ends_with("cache_flush skipped by a person"), "{seen:?}");
+    assert!(page.contains("because of it"), "the reason");
+    let back = get(&world, &href(&page, "move-decision-before").unwrap()).await.text;
+    assert!(back.contains("index_drop approved"), "{back}");
+}
+
+#[tokio::test]
+async fn a_record_alone_is_replayed_and_nothing_can_be_asked_of_it() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let record = world.record(run);
+    let get = async |path: &str| {
+        let request = Request::get(path).header(header::HOST, HOST).body(Body::empty()).unwrap();
+        send_to(record.clone(), request).await
+    };
+    let list = get("/").await;
+    assert_eq!(list.headers[header::LOCATION], format!("/runs/{run}?at=1"));
+    let page = get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("Event 1 of ") && page.contains("there is no engine here"), "{page}");
+    for absent in ["Back to now", "/start", "data-live", "You act as"] {
+        assert!(!page.contains(absent), "{absent}: {page}");
+    }
+    let end = get(&format!("/runs/{run}?at={}", last_of(&page))).await.text;
+    assert!(end.contains("the shop keeps no record of it"), "{end}");
+    assert_eq!(get("/start").await.status, StatusCode::NOT_FOUND);
+    let ask = Request::post(format!("/runs/{run}/ask")).header(header::HOST, HOST);
+    let asked = send_to(record.clone(), ask.body(Body::empty()).unwrap()).await;
+    assert_eq!(asked.status, StatusCode::NOT_FOUND);
+}
+
+/// Where a link of the replay leads.
+fn href(page: &str, id: &str) -> Option<String> {
+    let link = page.split(&format!("id=\"{id}\" href=\"")).nth(1)?;
+    Some(link.split('"').next()?.replace("&amp;", "&"))
+}
+
+fn last_of(page: &str) -> u64 {
+    page.split("data-last=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -96,6 +96,14 @@ impl World {
         assert!(waited.is_ok(), "{step} of {run} is not {word}");
     }
 
+    /// The page over the record of a run as it is now, without an engine.
+    pub(crate) fn record(&self, run: &str) -> Router {
+        let id = RunId::from(run);
+        let events = self.store.read(&id, backout_core::id::Seq(1), 100_000).unwrap();
+        let face = Face::of_record(id.clone(), events, self.engine.host().clone());
+        backout_page::record_router(face, Given::by_system("nobody-here"), &id)
+    }
+
     /// Lets a held step go on.
     pub(crate) fn let_on(&self, step: &str) {
         self.open.send_modify(|open| open.extend([step.to_owned()]));

@@ -30,7 +30,10 @@ const OUTPUT_PAGE_BYTES: usize = 1024 * 1024;
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("run", "/api/v1/runs/{run}", one)
-            .says("A run: what is done, in doubt, waiting and next", "")
+            .says(
+                "A run: what is done, in doubt, waiting and next",
+                "With `at` as it was known just after that event; nothing of what came later is in it.",
+            )
             .query::<RunQuery>()
             .heads(&[Head::IfNoneMatch])
             .json::<RunView>(),
@@ -82,6 +85,9 @@ async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let read = move || {
+        if let Some(at) = query.at {
+            return Ok(face.view_at(&run, at)?.1);
+        }
         let head = if query.head { face.head(&run) } else { None };
         Ok(RunView { head, ..face.view(&run)? })
     };

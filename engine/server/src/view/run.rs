@@ -11,6 +11,7 @@ use backout_runtime::herald::ABOUT_LABEL;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::replay::ReplayView;
 use super::rfc3339;
 use super::step::{StepView, step_view};
 use super::time::{Earlier, TimeView, time_view};
@@ -182,6 +183,9 @@ pub struct RunView {
     pub time: Option<TimeView>,
     /// The last event's position.
     pub seq: u64,
+    /// Where in the record it stands, where it is a view of an earlier moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayView>,
     /// The head of its hash chain: kept elsewhere, it proves that the record was not changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
@@ -274,6 +278,7 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         took_ms: state.ended.unwrap_or(facts.now).since_ms(state.created),
         time: Some(time_view(state, facts.now, &Earlier::new(), 0)),
         seq: state.seq.0,
+        replay: None,
         head: facts.head.clone(),
         point_of_no_return: point_of_no_return(state),
         circle: Vec::new(),

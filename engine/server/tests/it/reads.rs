@@ -116,6 +116,38 @@ async fn a_run_is_shown_from_every_side() {
 }
 
 #[tokio::test]
+async fn a_run_is_shown_as_it_was_after_each_event() {
+    let world = World::new().await;
+    world.start("w000000000", "asking", json!([noop("one", &[]), asks("gate", &["one"])])).await;
+    let now = world.until("w000000000", "waiting").await;
+    let last = world.last("w000000000").0;
+    let mut words = Vec::new();
+    for at in 1..=last {
+        let view = ok(world.get(&format!("/api/v1/runs/w000000000?at={at}"))).await;
+        assert_eq!((&view["seq"], &view["replay"]["at"]), (&json!(at), &json!(at)));
+        assert_eq!(view["replay"]["last"], last);
+        assert_eq!(view["replay"]["ahead_ms"].as_array().unwrap().len() as u64, last - at);
+        words.push(view["steps"][1]["state"].as_str().unwrap().to_owned());
+    }
+    assert_eq!((&*words[0], words.last().unwrap().as_str()), ("pending", "waiting"));
+    words.dedup();
+    assert_eq!(words, ["pending", "preparing", "waiting"], "nothing is known before its time");
+    let end = ok(world.get(&format!("/api/v1/runs/w000000000?at={last}"))).await;
+    assert_eq!((&end["wants"], &end["locks"]), (&now["wants"], &now["locks"]));
+    for beyond in [0, last + 1] {
+        let said = problem(world.get(&format!("/api/v1/runs/w000000000?at={beyond}")), 404).await;
+        assert_eq!(said["title"], "no such event");
+    }
+    problem(world.get("/api/v1/runs/w000000000?at=-1"), 400).await;
+    problem(world.get("/api/v1/runs/n000000000?at=1"), 404).await;
+    let tag = world.get("/api/v1/runs/w000000000?at=1").send().await.unwrap();
+    let tag = tag.headers()["etag"].to_str().unwrap().to_owned();
+    let ask = json!({ "ask": { "ask": "pause" } });
+    let path = "/api/v1/runs/w000000000/ask";
+    problem(world.post(path, &ask).header("if-match", tag), 412).await;
+}
+
+#[tokio::test]
 async fn answers_tell_a_browser_to_be_careful() {
     let world = World::new().await;
     let response = world.get("/healthz").send().await.unwrap();

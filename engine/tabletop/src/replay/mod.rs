@@ -6,7 +6,7 @@ mod verify;
 pub use compare::{Comparison, Line, compare};
 pub use verify::{Differs, Verified, verify};
 
-use backout_core::event::{Event, Recorded};
+use backout_core::event::Recorded;
 use backout_core::evolve;
 use backout_core::id::Seq;
 use backout_core::state::RunState;
@@ -103,6 +103,5 @@ impl Tape {
 
 /// Whether a person decided this, after the run was made.
 pub fn is_decision(recorded: &Recorded) -> bool {
-    let person = recorded.cause.actor.name != "engine";
-    person && !matches!(recorded.event, Event::RunCreated { .. })
+    recorded.is_decision()
 }
