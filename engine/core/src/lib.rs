@@ -12,6 +12,7 @@ pub mod drive;
 mod effect;
 pub mod event;
 mod evolve;
+pub mod exercise;
 pub mod expr;
 pub mod id;
 pub mod invariant;

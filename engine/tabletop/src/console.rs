@@ -3,10 +3,15 @@
 
 use serde_json::json;
 
+use backout_core::exercise::calls_emergency;
+
 use crate::decisions::Decision;
-use crate::drill::{Broken, Drill};
+use crate::drill::{Broken, Drill, person};
 use crate::log::{Logged, Rating};
 use crate::scenario::Inject;
+
+/// The clock goes so many times as fast as real time at the most: an hour is then half a second.
+pub const SPEED_MAX: u32 = 7_200;
 
 /// Something typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +21,7 @@ pub enum Typed {
     /// A planned inject is fired now.
     Fire(String),
     /// An inject that nobody planned.
-    Say(String),
+    Say(Box<Inject>),
     /// The clock stops.
     Stop,
     /// The clock goes on.
@@ -43,32 +48,52 @@ pub enum Typed {
     Help,
     /// It is over.
     End,
-    /// It is over, for something real.
-    Emergency,
+    /// It is over, for something real; in these words.
+    Emergency(String),
+}
+
+/// A line, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Who says it.
+    pub who: String,
+    /// What.
+    pub typed: Typed,
 }
 
 /// What can be typed.
 pub const HELP: &str = "\
 decide     approve STEP, reject STEP, retry STEP, skip STEP, settle STEP done|not-done,
-           pause, resume, abort, undo, note TEXT (an update); NAME: before it says who decides
-facilitate inject ID, say TEXT, stop, go, jump 10m, step, speed N, plan, world, end
+           pause, resume, abort, undo, note TEXT (an update); NAME: before it says who
+facilitate inject ID, say TEXT, say FROM -> TO: TEXT, stop, go, jump 10m, step, speed N,
+           plan, world, end
 evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DUE
 look       status, help
-at once    REAL EMERGENCY ends it";
+at once    REAL EMERGENCY ends it on every screen";
 
-/// Reads a line. `who` is the one at the keyboard.
+/// Reads a line. `who` is the one at the keyboard; several people at one keyboard name themselves:
+/// `bea: approve schema_down`.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn parse(line: &str, who: &str) -> Result<Typed, String> {
+pub fn parse(line: &str, who: &str) -> Result<Line, String> {
     let line = line.trim();
-    if line.to_ascii_uppercase().starts_with("REAL EMERGENCY") {
-        return Ok(Typed::Emergency);
-    }
     let (who, line) = match line.split_once(": ") {
         Some((name, rest)) if !name.contains(' ') => (name, rest.trim()),
         Some(_) | None => (who, line),
     };
+    Ok(Line { who: who.to_owned(), typed: typed(line, who)? })
+}
+
+/// Reads a line of somebody who is known, so that nobody speaks for another.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
+    let line = line.trim();
+    if calls_emergency(line) {
+        return Ok(Typed::Emergency(line.to_owned()));
+    }
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     let rest = rest.trim();
     let needed = |what: &str| {
@@ -76,14 +101,12 @@ pub fn parse(line: &str, who: &str) -> Result<Typed, String> {
     };
     Ok(match word {
         "inject" => Typed::Fire(needed("the name of an inject; `plan` lists them")?),
-        "say" => Typed::Say(needed("a text")?),
+        "say" => Typed::Say(Box::new(said(&needed("a text")?))),
         "stop" => Typed::Stop,
         "go" => Typed::Go,
         "step" => Typed::Step,
         "jump" => Typed::Jump(backout_runbook::document::milliseconds(&needed("a duration")?)?),
-        "speed" => {
-            Typed::Speed(rest.parse().map_err(|_| "`speed` needs a whole number".to_owned())?)
-        }
+        "speed" => Typed::Speed(speed(rest)?),
         "rate" => rate(rest)?,
         "observe" => Typed::Observe(needed("a text")?),
         "improve" => improve(rest)?,
@@ -94,6 +117,25 @@ pub fn parse(line: &str, who: &str) -> Result<Typed, String> {
         "end" => Typed::End,
         _ => Typed::Decide(decision(word, rest, who)?),
     })
+}
+
+fn speed(rest: &str) -> Result<u32, String> {
+    let speed = rest.parse().ok().filter(|speed| (1..=SPEED_MAX).contains(speed));
+    speed.ok_or_else(|| format!("`speed` needs a whole number from 1 to {SPEED_MAX}"))
+}
+
+/// A message that nobody planned: `FROM -> TO: TEXT`, or the text alone.
+fn said(rest: &str) -> Inject {
+    let named = rest.split_once(": ").and_then(|(head, text)| Some((head.split_once("->")?, text)));
+    match named {
+        Some(((from, to), text)) => Inject {
+            from: from.trim().to_owned(),
+            to: to.trim().to_owned(),
+            text: text.trim().to_owned(),
+            ..Inject::default()
+        },
+        None => Inject { text: rest.to_owned(), ..Inject::default() },
+    }
 }
 
 fn rate(rest: &str) -> Result<Typed, String> {
@@ -145,25 +187,6 @@ impl Drill {
                 let answer = self.decide(decision)?;
                 return Ok(answer.err().map(|why| format!("not possible: {why}")));
             }
-            Typed::Fire(id) => {
-                let known = self.fire(id)?;
-                return Ok(
-                    (!known).then(|| format!("there is no inject `{id}`; `plan` lists them"))
-                );
-            }
-            Typed::Say(text) => self.inject(&Inject { text: text.clone(), ..Inject::default() })?,
-            Typed::Stop => self.note(Logged::ClockStopped),
-            Typed::Go => self.note(Logged::ClockWentOn),
-            Typed::Jump(ms) => {
-                self.note(Logged::Jumped { ms: *ms });
-                let until = self.now().plus_ms(*ms).min(self.limit());
-                self.advance_to(until)?;
-            }
-            Typed::Step => {
-                if let Some(due) = self.next_due() {
-                    self.advance_to(due)?;
-                }
-            }
             Typed::Rate(objective, rating, text) => {
                 return Ok(self.rate(objective, *rating, text, who));
             }
@@ -178,14 +201,49 @@ impl Drill {
                 owner: owner.clone(),
                 due: due.clone(),
             }),
-            Typed::End => self.end("the facilitator ended it"),
-            Typed::Emergency => {
-                self.note(Logged::Emergency { by: who.to_owned() });
-                self.end("REAL EMERGENCY");
-            }
-            Typed::Speed(_) | Typed::Status | Typed::Plan | Typed::World | Typed::Help => {}
+            Typed::Emergency(text) => self.emergency(&person(who, &[]), text)?,
+            Typed::Status | Typed::Plan | Typed::World | Typed::Help => {}
+            _ if self.is_over() => return Ok(Some("the exercise is over".to_owned())),
+            facilitated => return self.facilitate(facilitated),
         }
         Ok(None)
+    }
+
+    /// What the facilitator does with an exercise that goes on.
+    fn facilitate(&mut self, typed: &Typed) -> Result<Option<String>, Broken> {
+        match typed {
+            Typed::Fire(id) => {
+                let known = self.fire(id)?;
+                return Ok(
+                    (!known).then(|| format!("there is no inject `{id}`; `plan` lists them"))
+                );
+            }
+            Typed::Say(inject) => self.inject(inject)?,
+            Typed::Stop => self.clock_turns(Logged::ClockStopped, "the clock stands still")?,
+            Typed::Go => self.clock_turns(Logged::ClockWentOn, "the clock goes on")?,
+            Typed::Jump(ms) => {
+                let to = self.now().plus_ms(*ms).min(self.limit());
+                let words = format!("the clock jumps to {}", self.clock(to));
+                self.clock_turns(Logged::Jumped { ms: *ms }, &words)?;
+                self.advance_to(to)?;
+            }
+            Typed::Step => {
+                if let Some(due) = self.next_due() {
+                    self.advance_to(due.min(self.limit()))?;
+                }
+            }
+            Typed::Speed(times) => {
+                self.tell_all(&format!("the clock goes {times} times as fast as real time"))?;
+            }
+            _ => self.end("the facilitator ended it"),
+        }
+        Ok(None)
+    }
+
+    /// Everybody sees what is done with the clock.
+    fn clock_turns(&mut self, logged: Logged, words: &str) -> Result<(), Broken> {
+        self.note(logged);
+        self.tell_all(words)
     }
 
     fn rate(&mut self, objective: &str, rating: Rating, text: &str, who: &str) -> Option<String> {
@@ -223,20 +281,17 @@ mod tests {
 
     #[test]
     fn a_line_is_a_decision_of_whoever_is_named() {
-        let Typed::Decide(decision) =
-            parse("bea: approve schema_down looked at it", "ana").unwrap()
-        else {
-            panic!("a decision");
-        };
+        let line = parse("bea: approve schema_down looked at it", "ana").unwrap();
+        assert_eq!(line.who, "bea");
+        let Typed::Decide(decision) = line.typed else { panic!("a decision") };
         assert_eq!(
             (decision.by.as_str(), decision.reason.as_deref()),
             ("bea", Some("looked at it"))
         );
         assert_eq!(decision.ask, json!({ "ask": "approve", "step": "schema_down" }));
         assert!(decision.asked().is_ok());
-        let Typed::Decide(settle) = parse("settle switch not-done looked", "ana").unwrap() else {
-            panic!("a decision");
-        };
+        let settle = typed("settle switch not-done looked", "ana").unwrap();
+        let Typed::Decide(settle) = settle else { panic!("a decision") };
         assert!(settle.asked().is_ok());
     }
 
@@ -248,6 +303,7 @@ mod tests {
             ("settle x", "not-done"),
             ("rate x Q", "P|S|M|U"),
             ("jump far", "not a duration"),
+            ("speed 0", "from 1"),
         ] {
             let error = parse(line, "ana").unwrap_err();
             assert!(error.contains(part), "{line}: {error}");
@@ -256,6 +312,24 @@ mod tests {
 
     #[test]
     fn a_real_emergency_is_heard_however_it_is_written() {
-        assert_eq!(parse("real emergency!", "ana"), Ok(Typed::Emergency));
+        let heard =
+            Line { who: "bea".to_owned(), typed: Typed::Emergency("real emergency!".to_owned()) };
+        assert_eq!(parse("bea: real emergency!", "ana"), Ok(heard));
+    }
+
+    #[test]
+    fn an_unplanned_message_may_say_from_whom_to_whom() {
+        let Ok(Typed::Say(named)) = typed("say head of sales -> ana: when: now?", "f") else {
+            panic!("a message");
+        };
+        let parts = (named.from.as_str(), named.to.as_str(), named.text.as_str());
+        assert_eq!(parts, ("head of sales", "ana", "when: now?"));
+        let Ok(Typed::Say(alone)) = typed("say look: the disk", "f") else { panic!("a message") };
+        assert_eq!((alone.from.as_str(), alone.text.as_str()), ("", "look: the disk"));
+    }
+
+    #[test]
+    fn nobody_who_is_known_speaks_for_another() {
+        assert!(typed("bea: approve schema_down", "ana").is_err());
     }
 }

@@ -56,7 +56,9 @@ impl Discussion {
 
     /// Ends it.
     pub fn end(mut self, now: Timestamp) -> Exercise {
-        self.note(now, Logged::Ended { why: "all was asked".to_owned() });
+        if self.0.log.iter().all(|entry| !matches!(entry.what, Logged::Emergency { .. })) {
+            self.note(now, Logged::Ended { why: "all was asked".to_owned() });
+        }
         self.0.end = Some(now);
         self.0
     }

@@ -1,11 +1,13 @@
 //! What people decide.
 
+use backout_core::Rejection;
 use backout_core::command::{Ask, Command};
 use backout_core::drive::TurnError;
-use backout_core::event::Cause;
+use backout_core::event::{Actor, Cause};
+use backout_core::exercise::calls_emergency;
 use serde_json::Value;
 
-use super::{Broken, Drill, Happening, person};
+use super::{Broken, DRILL_LABEL, Drill, Happening, person};
 use crate::decisions::Decision;
 use crate::log::Logged;
 
@@ -23,24 +25,63 @@ impl Drill {
             break_glass: decision.break_glass,
             ..person(&decision.by, &decision.roles)
         };
-        let answer = match decision.asked() {
-            Ok(ask) => self.ask(&cause, ask)?,
-            Err(error) => Err(error),
-        };
-        self.note(Logged::Decision {
-            by: decision.by.clone(),
-            ask: decision.ask.clone(),
-            reason: decision.reason.clone(),
-            refused: answer.as_ref().err().cloned(),
-        });
+        match decision.asked() {
+            Ok(ask) => Ok(self.ask_by(cause, ask)?.map_err(told)),
+            Err(error) => {
+                self.note_decision(&cause, decision.ask.clone(), Some(error.clone()));
+                Ok(Err(error))
+            }
+        }
+    }
+
+    /// Somebody asks something of the run, from wherever they sit; the inner error is the core's no.
+    /// The words of a real emergency end the exercise.
+    ///
+    /// # Errors
+    /// The exercise cannot go on.
+    pub fn ask_by(&mut self, mut cause: Cause, ask: Ask) -> Result<Result<(), Rejection>, Broken> {
+        if let Some(why) = self.over() {
+            let message = format!("the exercise is over: {why}");
+            return Ok(Err(Rejection { message, help: None }));
+        }
+        self.take_part(&mut cause);
+        if let Ask::Note { text, .. } = &ask
+            && calls_emergency(text)
+        {
+            return self.emergency(&cause, text).map(Ok);
+        }
+        let said = serde_json::to_value(&ask).unwrap_or_default();
+        let answer = self.ask(&cause, ask)?;
+        self.note_decision(&cause, said, answer.as_ref().err().cloned().map(told));
         self.look_at_planned();
         Ok(answer)
     }
 
-    fn ask(&mut self, cause: &Cause, ask: Ask) -> Result<Result<(), String>, Broken> {
+    fn note_decision(&mut self, cause: &Cause, ask: Value, refused: Option<String>) {
+        self.note(Logged::Decision {
+            by: cause.actor.name.clone(),
+            ask,
+            reason: cause.reason.clone(),
+            refused,
+        });
+    }
+
+    /// Whoever acts bears the mark of the exercise, and the roles that the scenario gives them.
+    fn take_part(&self, cause: &mut Cause) {
+        let Actor { name, roles, .. } = &mut cause.actor;
+        let mut of = self.scenario().roles.iter().filter(|role| role.who.as_ref() == Some(name));
+        let given = of.by_ref().map(|role| role.role.as_str()).chain([DRILL_LABEL]);
+        for role in given {
+            if !roles.iter().any(|known| known == role) {
+                roles.push(role.to_owned());
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self, cause: &Cause, ask: Ask) -> Result<Result<(), Rejection>, Broken> {
         let command = Command::Ask(ask);
         if self.away.is_none() {
-            return Ok(self.give(cause, &command)?.map_err(told));
+            return self.give(cause, &command);
         }
         // Nobody drives the run: the command is recorded, and the next engine finds it.
         match self.run.record(self.now, cause, &command) {
@@ -48,7 +89,7 @@ impl Drill {
                 self.push(recorded);
                 Ok(Ok(()))
             }
-            Err(TurnError::Rejected(rejection)) => Ok(Err(told(rejection))),
+            Err(TurnError::Rejected(rejection)) => Ok(Err(rejection)),
             Err(TurnError::Illegal(error)) => Err(Broken(error.to_string())),
         }
     }
@@ -69,7 +110,7 @@ impl Drill {
     }
 }
 
-fn told(rejection: backout_core::Rejection) -> String {
+fn told(rejection: Rejection) -> String {
     match rejection.help {
         Some(help) => format!("{}; {help}", rejection.message),
         None => rejection.message,

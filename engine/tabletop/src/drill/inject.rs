@@ -35,6 +35,7 @@ impl Drill {
             text: inject.text.clone(),
             what: inject.what.as_ref().map(What::sentence).unwrap_or_default(),
         });
+        self.tell_message(inject)?;
         if let Some(what) = &inject.what {
             self.happens(what)?;
         }

@@ -8,6 +8,7 @@ mod engine;
 mod inject;
 mod planned;
 mod shell;
+mod told;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -17,6 +18,8 @@ use backout_core::command::Report;
 use backout_core::contract::Guarantee;
 use backout_core::drive::Run;
 use backout_core::event::{Actor, Cause, Recorded};
+pub use backout_core::exercise::DRILL_LABEL;
+use backout_core::exercise::{DRILL_TITLE_LABEL, has_mark};
 use backout_core::id::{EffectKey, Epoch, LockToken, RunId, StepId, TargetId, Timestamp};
 use backout_core::plan::{Environment, Plan};
 use backout_core::state::{Phase, RunState};
@@ -30,8 +33,6 @@ pub use ask::decision_words;
 use planned::Planned;
 use shell::Name;
 
-/// The label by which every record of an exercise is known.
-pub const DRILL_LABEL: &str = "drill";
 /// Happenings of one exercise: an hour of 200 steps has some ten thousand. Beyond, something goes
 /// round and round.
 const HAPPENINGS_MAX: u64 = 5_000_000;
@@ -119,7 +120,7 @@ impl Drill {
     /// # Errors
     /// The core did not take the plan.
     pub fn begin(mut setup: Setup) -> Result<Self, Broken> {
-        mark(&mut setup.plan, &setup.scenario.name);
+        mark(&mut setup.plan, &setup.scenario);
         let mut drill = Self::empty(setup, Kind::Drill);
         drill.create()?;
         drill.attach()?;
@@ -167,7 +168,7 @@ impl Drill {
         record: &[Recorded],
         at: backout_core::id::Seq,
     ) -> Result<Self, Broken> {
-        mark(&mut setup.plan, &setup.scenario.name);
+        mark(&mut setup.plan, &setup.scenario);
         let kept: Vec<Recorded> = record.iter().filter(|r| r.seq <= at).cloned().collect();
         let last = kept.last().ok_or_else(|| Broken("the record is empty there".into()))?;
         setup.begin = last.at;
@@ -298,12 +299,36 @@ impl Drill {
         }
     }
 
-    /// Ends the exercise.
+    /// Ends the exercise. A run that is not over is let go, so that every screen says why.
     pub fn end(&mut self, why: &str) {
         if self.ended.is_none() {
             self.note(Logged::Ended { why: why.to_owned() });
+            self.let_go(why);
             self.ended = Some(self.now);
         }
+    }
+
+    /// Why the exercise is over; absent while it is not.
+    pub fn over(&self) -> Option<&str> {
+        self.log.iter().rev().find_map(|entry| match &entry.what {
+            Logged::Ended { why } => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Since the start, by the clock of the exercise: `+03:20`.
+    pub fn clock(&self, at: Timestamp) -> String {
+        crate::scenario::clock(at.since_ms(self.setup.begin))
+    }
+
+    /// When it began.
+    pub fn begin_at(&self) -> Timestamp {
+        self.setup.begin
+    }
+
+    /// The run's name.
+    pub fn run_id(&self) -> &RunId {
+        &self.setup.run
     }
 
     /// Writes something into the record.
@@ -387,15 +412,24 @@ pub(crate) fn starter(scenario: &Scenario) -> Cause {
 }
 
 /// A person who takes part. Every word of theirs in the record bears the mark of the exercise.
-pub(crate) fn person(name: &str, roles: &[String]) -> Cause {
+pub fn person(name: &str, roles: &[String]) -> Cause {
     let roles = roles.iter().cloned().chain([DRILL_LABEL.to_owned()]).collect();
     let actor = Actor { roles, ..Actor::unverified(name) };
     Cause { command: None, actor, reason: None, break_glass: false }
 }
 
+/// An event with the mark of the exercise: each line of the record bears it, also the engine's.
+fn marked(mut recorded: Recorded) -> Recorded {
+    if !has_mark(&recorded.cause.actor) {
+        recorded.cause.actor.roles.push(DRILL_LABEL.to_owned());
+    }
+    recorded
+}
+
 /// Marks a plan, so that every view of its run says that it is an exercise.
-fn mark(plan: &mut Plan, scenario: &str) {
-    plan.labels.insert(DRILL_LABEL.to_owned(), scenario.to_owned());
+fn mark(plan: &mut Plan, scenario: &Scenario) {
+    plan.labels.insert(DRILL_LABEL.to_owned(), scenario.name.clone());
+    plan.labels.insert(DRILL_TITLE_LABEL.to_owned(), scenario.title.clone());
     let title = if plan.title.is_empty() { plan.name.clone() } else { plan.title.clone() };
     if !title.starts_with("DRILL") {
         plan.title = format!("DRILL: {title}");

@@ -8,7 +8,7 @@ use backout_core::id::{LockToken, RunId, StepId, TargetId, Timestamp};
 use backout_core::watch::{Found, Watch};
 use backout_core::{Dispatch, Rejection, Wanted, claims, effects, next_due};
 
-use super::{Broken, Drill, Happening};
+use super::{Broken, Drill, Happening, marked};
 use crate::world::{Asked, Reply};
 
 /// Milliseconds that a look at a target takes, at the least and at the most.
@@ -91,7 +91,7 @@ impl Drill {
                 self.locks.held.retain(|target, _| !targets.contains(target));
             }
         }
-        self.journal.extend(recorded);
+        self.journal.extend(recorded.into_iter().map(marked));
     }
 
     fn claim(&mut self, cause: &Cause, event: Event) -> Result<Turn, Broken> {
@@ -106,7 +106,7 @@ impl Drill {
         let renew = matches!(event, Event::EngineAttached { .. });
         let grants = wanted.into_iter().map(|target| self.locks.grant(target, renew)).collect();
         let recorded = self.run.granted(self.now, cause, event, grants);
-        self.journal.push(recorded.map_err(|error| illegal(&error))?);
+        self.journal.push(marked(recorded.map_err(|error| illegal(&error))?));
         let advance = self.run.turn(self.now, &Cause::engine(), &Command::Advance);
         advance.map_err(|error| illegal(&error))
     }

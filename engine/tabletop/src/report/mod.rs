@@ -187,12 +187,15 @@ pub(crate) fn clock(exercise: &Exercise, at: Timestamp) -> String {
 }
 
 fn ended(exercise: &Exercise) -> String {
-    let last = exercise.log.iter().rev().find_map(|entry| match &entry.what {
-        Logged::Ended { why } => Some(why.clone()),
+    let emergency = exercise.log.iter().find_map(|entry| match &entry.what {
         Logged::Emergency { by } => Some(format!("REAL EMERGENCY, called by {by}")),
         _ => None,
     });
-    last.unwrap_or_else(|| "it is not over".to_owned())
+    let last = exercise.log.iter().rev().find_map(|entry| match &entry.what {
+        Logged::Ended { why } => Some(why.clone()),
+        _ => None,
+    });
+    emergency.or(last).unwrap_or_else(|| "it is not over".to_owned())
 }
 
 fn outcome(journal: &[Recorded]) -> String {
