@@ -146,7 +146,7 @@ impl Face {
             head: None,
             best_guarantee: &best,
         };
-        let view = run_view(state, &facts);
+        let view = self.timed(state, run_view(state, &facts), facts.now);
         match self.circle(state) {
             Some(circle) => view.in_circle(&circle),
             None => view,

@@ -23,6 +23,7 @@ mod routes;
 mod shelf;
 pub mod socket;
 mod stream;
+mod times;
 pub mod view;
 pub mod wire;
 mod witness;

@@ -12,7 +12,6 @@ use backout_core::evolve;
 use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::state::RunState;
-use backout_runtime::survey::best_guarantee;
 use backout_store::journal::{JournalStore, StoreError};
 
 use crate::face::Face;
@@ -231,12 +230,11 @@ impl Face {
             let detail = format!("run {run} has no event {at}");
             return Err(Problem::not_found("no such event", detail));
         };
-        let host = self.engine.host();
-        let best = |step: &PlanStep| Some(best_guarantee(host, step)?.word().to_owned());
+        let best = |step: &PlanStep| Some(self.engine.best_guarantee(step)?.word().to_owned());
         let facts =
             RunFacts { now: state.last, driven: state.attached, head: None, best_guarantee: &best };
-        let view = RunView { replay: Some(place), ..run_view(&state, &facts) };
-        Ok((state, view))
+        let view = self.timed(&state, run_view(&state, &facts), facts.now);
+        Ok((state, RunView { replay: Some(place), ..view }))
     }
 }
 

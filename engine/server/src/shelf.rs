@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use backout_core::evolve;
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::snapshot::catch_up;
 use backout_core::state::RunState;
 use backout_store::journal::{JournalStore, StoreError};
 
 use crate::moments::Moments;
-use crate::view::Row;
+use crate::times::Times;
+use crate::view::{Earlier, Row};
 use crate::witness::{Witness, locked};
 
 /// Steps of all states that are kept: some hundred megabytes at the worst.
@@ -26,6 +27,7 @@ pub(crate) struct Shelf {
     rows: Mutex<HashMap<RunId, Arc<Row>>>,
     /// Runs as they were earlier.
     pub(crate) moments: Moments,
+    times: Times,
 }
 
 #[derive(Default)]
@@ -59,7 +61,8 @@ pub(crate) struct Rows {
 impl Shelf {
     pub(crate) fn new(store: Arc<Witness>) -> Self {
         let moments = Moments::new(store.clone());
-        Self { store, slots: Mutex::default(), rows: Mutex::default(), moments }
+        let (slots, rows, times) = (Mutex::default(), Mutex::default(), Times::default());
+        Self { store, slots, rows, moments, times }
     }
 
     /// The state of a run as it is durable now. Blocks for the disk.
@@ -72,13 +75,30 @@ impl Shelf {
         let mut kept = locked(&slot.state);
         let state = match kept.take() {
             Some(state) if state.seq >= last => state,
-            Some(state) => self.go_on(run, state)?,
-            None => Arc::new(self.load(run)?),
+            Some(state) => self.noted(self.go_on(run, state)?),
+            None => self.noted(Arc::new(self.load(run)?)),
         };
         *kept = Some(state.clone());
         drop(kept);
         locked(&self.slots).weigh(run, &slot, state.steps.len());
         Ok(state)
+    }
+
+    /// A state that was just folded: where the run is over, what it took is kept.
+    fn noted(&self, state: Arc<RunState>) -> Arc<RunState> {
+        self.times.note(&state);
+        state
+    }
+
+    /// What was known at a moment of how long the steps of a run's runbook take, and from how many
+    /// runs. Blocks for the disk.
+    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> (Earlier, usize) {
+        if self.times.is_due(*self.store.changes().borrow())
+            && let Err(error) = self.rows()
+        {
+            tracing::warn!(%error, "what earlier runs took is not known");
+        }
+        self.times.earlier(state, now)
     }
 
     fn go_on(&self, run: &RunId, state: Arc<RunState>) -> Result<Arc<RunState>, StoreError> {
@@ -134,7 +154,7 @@ impl Shelf {
         // What nothing was appended to lately is at rest as a rule: its state is not kept.
         let row = match seen {
             Some(_) => Row::of(&*self.state(run)?),
-            None => Row::of(&self.load(run)?),
+            None => Row::of(&*self.noted(Arc::new(self.load(run)?))),
         };
         let row = Arc::new(row);
         locked(&self.rows).insert(run.clone(), row.clone());

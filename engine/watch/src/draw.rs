@@ -5,7 +5,7 @@ mod over;
 mod run;
 
 use backout_server::graph::state_sign;
-use backout_server::view::{duration, rfc3339};
+use backout_server::view::{duration, left_words, rfc3339};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -158,6 +158,10 @@ impl Screen {
         let done = view.listed().done;
         let took = duration(view.took_ms / 1_000 * 1_000);
         spans.push(Span::raw(format!(" {done}/{} done, {took}", view.steps.len())));
+        let time = view.time.as_ref().filter(|_| view.ended.is_none());
+        if let Some(left) = time.and_then(left_words) {
+            spans.push(Span::styled(format!(", {left}"), look.dim()));
+        }
         Line::from(spans)
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use backout_server::view::{
-    AlarmView, Listed, RunView, StepView, Want, alarm_words, counted, duration,
+    AlarmView, Listed, RunView, StepView, Want, alarm_words, counted, duration, time_words,
 };
 use chrono::DateTime;
 use unicode_width::UnicodeWidthStr;
@@ -206,24 +206,8 @@ fn time(view: &RunView, width: usize) -> String {
     let Some(time) = view.time.as_ref().filter(|_| view.ended.is_none()) else {
         return String::new();
     };
-    let mut text = format!("{} so far", duration(time.spent_ms));
-    if time.left_max_ms > 0 {
-        let (min, max) = (duration(time.left_min_ms), duration(time.left_max_ms));
-        let _ = write!(text, ", {min} to {max} left by {}", basis(time.earlier_runs));
-        let _ = write!(text, "; longest: {}", time.longest.join(" > "));
-    }
-    if time.unknown > 0 {
-        let _ = write!(text, "; {} without an expectation", counted(time.unknown, "step"));
-    }
-    let lines = wrapped(&text, LABEL_COLUMNS, width);
+    let lines = wrapped(&time_words(time), LABEL_COLUMNS, width);
     format!("{}{}", padded("time", LABEL_COLUMNS), lines.get(LABEL_COLUMNS..).unwrap_or("\n"))
-}
-
-fn basis(runs: usize) -> String {
-    match runs {
-        0 => "the runbook".to_owned(),
-        runs => counted(runs, "earlier run"),
-    }
 }
 
 fn group(label: &str, steps: &[&StepView], width: usize) -> String {

@@ -7,7 +7,7 @@ use backout_core::state::RunState;
 use backout_server::graph::{layout, state_sign};
 use backout_server::problem::Problem;
 use backout_server::view::{
-    Offer, Offered, RunView, StepView, ask_of, counted, duration, offers, offers_on,
+    Offer, Offered, RunView, StepView, ask_of, counted, duration, left_words, offers, offers_on,
 };
 use maud::{Markup, html};
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::routes::Chosen;
 pub(crate) const SINCE_MAX: usize = 10;
 /// Steps of a plan that is drawn; a larger one is a list, which a person can still read.
 const DRAWN_MAX: usize = 400;
+/// Steps of the longest chain that are named.
+const CHAIN_SHOWN_MAX: usize = 30;
 /// Steps of a list on one page.
 const STEPS_SHOWN_MAX: usize = 2_000;
 
@@ -231,6 +233,7 @@ fn gist(shown: &Shown<'_>) -> Markup {
             @if held > 0 { ", " (held) " held back" }
             ", " @if view.ended.is_some() { "lasted " } @else { "for " }
             (duration(view.took_ms / 1_000 * 1_000))
+            @if let Some(left) = time_left(view) { ", " b { (left) } }
             @if let Some(place) = &view.environment {
                 ", in " b { (place.name) } @if place.protected { " (protected)" } }
             ", commanded by " b { (shown.state.commander.name) }
@@ -247,12 +250,34 @@ fn gist(shown: &Shown<'_>) -> Markup {
     }
 }
 
+/// What is left, while it goes on.
+fn time_left(view: &RunView) -> Option<String> {
+    view.time.as_ref().filter(|_| view.ended.is_none()).and_then(left_words)
+}
+
+/// The chain of steps that the time left is made of.
+fn longest(shown: &Shown<'_>) -> Markup {
+    let time = shown.view.time.as_ref().filter(|_| shown.view.ended.is_none());
+    html! {
+        @if let Some(time) = time {
+            @if time.left_max_ms > 0 {
+                dt { "Longest chain left" } dd { @for step in time.longest.iter().take(CHAIN_SHOWN_MAX) {
+                    a href=(shown.spot().step(step)) { (step) } " " }
+                    @if time.longest.len() > CHAIN_SHOWN_MAX {
+                        "and " (time.longest.len() - CHAIN_SHOWN_MAX) " more" } } }
+            @if time.unknown > 0 {
+                dt { "Not counted" } dd { (counted(time.unknown, "step")) " that nobody has an expectation of" } }
+        }
+    }
+}
+
 fn facts(frame: &Frame, shown: &Shown<'_>) -> Markup {
     let view = shown.view;
     html! {
         dl.facts {
             dt { "Run" } dd { code { (view.run) } " of " (view.runbook) }
             dt { "Started" } dd { (ago(&view.created, frame.now)) ", by " (view.starter) }
+            (longest(shown))
             dt { "Engine" } dd { @if view.driven { (view.engine) }
                 @else { "none now; last " (view.engine) } }
             @if let Some(owner) = &view.owner { dt { "Runbook kept by" } dd { (owner) } }

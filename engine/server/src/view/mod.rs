@@ -19,7 +19,10 @@ pub use replay::ReplayView;
 pub(crate) use row::{Row, STATES};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
 pub use step::{EffectView, StepView, WaitView};
-pub use time::{EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, time_view};
+pub use time::{
+    EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, left_words, time_view, time_words,
+};
+pub(crate) use time::{add_took, took};
 
 use backout_core::id::Timestamp;
 use chrono::{DateTime, SecondsFormat};

@@ -9,6 +9,8 @@ use backout_core::state::{RunState, StepState};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{counted, duration};
+
 /// An expectation of the author alone is a guess: between half and twice of it.
 const GUESS: u64 = 2;
 /// Earlier runs that are looked at: more would tell of a system that is no more.
@@ -34,16 +36,71 @@ pub struct TimeView {
     pub earlier_runs: usize,
 }
 
+/// Steps of the longest chain that are named in a line.
+const CHAIN_NAMED_MAX: usize = 12;
+
+/// The time in words: spent, left as a range, the longest chain.
+pub fn time_words(time: &TimeView) -> String {
+    let mut text = format!("{} so far", duration(whole_seconds(time.spent_ms)));
+    if let Some(left) = left_words(time) {
+        text.extend([", ", &left]);
+        text.extend(["; longest: ", &chain_words(&time.longest)]);
+    }
+    if time.unknown > 0 {
+        text.extend(["; ", &counted(time.unknown, "step"), " without an expectation"]);
+    }
+    text
+}
+
+/// What is left as a range, and by what that is known; nothing where nothing is known to be left.
+pub fn left_words(time: &TimeView) -> Option<String> {
+    let (min, max) = (whole_seconds(time.left_min_ms), whole_seconds(time.left_max_ms));
+    let by = match time.earlier_runs {
+        0 => "the runbook".to_owned(),
+        runs => counted(runs, "earlier run"),
+    };
+    let range = match max {
+        0 => "less than 1s".to_owned(),
+        max if min == max => duration(max),
+        max => format!("{} to {}", duration(min), duration(max)),
+    };
+    (time.left_max_ms > 0).then(|| format!("{range} left by {by}"))
+}
+
+/// A long chain is told by its ends.
+fn chain_words(chain: &[String]) -> String {
+    let Some(cut) = chain.len().checked_sub(CHAIN_NAMED_MAX).filter(|cut| *cut > 0) else {
+        return chain.join(" > ");
+    };
+    let half = CHAIN_NAMED_MAX / 2;
+    let (begin, end) = (&chain[..half], &chain[chain.len() - half..]);
+    format!("{} > ({cut} more) > {}", begin.join(" > "), end.join(" > "))
+}
+
+fn whole_seconds(ms: u64) -> u64 {
+    if ms < 1_000 { ms } else { ms / 1_000 * 1_000 }
+}
+
+/// What each step took that a run did and did not adopt, milliseconds.
+pub(crate) fn took(state: &RunState) -> impl Iterator<Item = (StepId, u64)> {
+    state.plan.steps.iter().zip(&state.steps).filter_map(|(planned, step)| {
+        let done = matches!(step.state, StepState::Succeeded { .. }) && !step.adopted;
+        let (started, ended) = step.started.zip(step.ended).filter(|_| done)?;
+        Some((planned.id.clone(), ended.since_ms(started)))
+    })
+}
+
+/// What steps took in one more run, added to what is known.
+pub(crate) fn add_took(earlier: &mut Earlier, took: impl Iterator<Item = (StepId, u64)>) {
+    for (step, took) in took {
+        let known = earlier.entry(step).or_insert((took, took));
+        *known = (known.0.min(took), known.1.max(took));
+    }
+}
+
 /// What each step took in a run that is over, added to what is known.
 pub fn add_earlier(earlier: &mut Earlier, state: &RunState) {
-    for (planned, step) in state.plan.steps.iter().zip(&state.steps) {
-        let done = matches!(step.state, StepState::Succeeded { .. }) && !step.adopted;
-        if let (Some(started), Some(ended), true) = (step.started, step.ended, done) {
-            let took = ended.since_ms(started);
-            let known = earlier.entry(planned.id.clone()).or_insert((took, took));
-            *known = (known.0.min(took), known.1.max(took));
-        }
-    }
+    add_took(earlier, took(state));
 }
 
 /// How long a run has taken and will take. `runs` is how many earlier ones `earlier` comes from.
@@ -55,39 +112,55 @@ pub fn time_view(state: &RunState, now: Timestamp, earlier: &Earlier, runs: usiz
     by_wave.sort_by_key(|at| (state.order.wave.get(*at).copied(), *at));
     for at in by_wave {
         let needs = state.order.needs.get(at).into_iter().flatten();
-        let before = needs.filter_map(|need| ways.get(need.0)).max_by_key(|way| way.max);
-        let before = before.cloned().unwrap_or_default();
-        ways[at] = before.then(left(state, at, now, earlier, &mut unknown), at);
+        let before = needs.filter_map(|need| Some((ways.get(need.0)?, need.0)));
+        let before = before.max_by_key(|(way, _)| way.max).map(|(way, need)| (*way, need));
+        ways[at] = Way::behind(before, left(state, at, now, earlier, &mut unknown));
     }
-    let longest = ways.into_iter().max_by_key(|way| way.max).unwrap_or_default();
-    let name = |at: &usize| state.plan_step(StepIx(*at)).map(|step| step.id.to_string());
+    let last = (0..ways.len()).max_by_key(|at| ways[*at].max);
+    let longest = last.map(|at| ways[at]).unwrap_or_default();
     TimeView {
         spent_ms,
         left_min_ms: longest.min,
         left_max_ms: longest.max,
-        longest: longest.steps.iter().filter_map(name).collect(),
+        longest: last.map(|at| chain(state, &ways, at)).unwrap_or_default(),
         unknown,
         earlier_runs: runs,
     }
 }
 
-/// The longest way to a step's end.
-#[derive(Clone, Debug, Default)]
+/// The longest way to a step's end, and the step that it comes from.
+#[derive(Clone, Copy, Debug, Default)]
 struct Way {
     min: u64,
     max: u64,
-    steps: Vec<usize>,
+    from: Option<usize>,
+    /// Whether the step itself takes any of it.
+    takes: bool,
 }
 
 impl Way {
-    fn then(mut self, (min, max): (u64, u64), at: usize) -> Self {
-        self.min = self.min.saturating_add(min);
-        self.max = self.max.saturating_add(max);
-        if max > 0 {
-            self.steps.push(at);
+    fn behind(before: Option<(Self, usize)>, (min, max): (u64, u64)) -> Self {
+        let (way, from) = before.map_or((Self::default(), None), |(way, at)| (way, Some(at)));
+        Self {
+            min: way.min.saturating_add(min),
+            max: way.max.saturating_add(max),
+            from,
+            takes: max > 0,
         }
-        self
     }
+}
+
+/// The steps of a way that take time, the first one first.
+fn chain(state: &RunState, ways: &[Way], last: usize) -> Vec<String> {
+    let mut steps = Vec::new();
+    let mut at = Some(last);
+    while let Some(way) = at.and_then(|at| ways.get(at)) {
+        let step = at.and_then(|at| state.plan_step(StepIx(at)));
+        steps.extend(step.filter(|_| way.takes).map(|step| step.id.to_string()));
+        at = way.from;
+    }
+    steps.reverse();
+    steps
 }
 
 /// What is left of one step; nothing where it is at rest or held back.
@@ -177,6 +250,26 @@ mod tests {
         assert_eq!(time.longest, ["a", "c"]);
         assert_eq!((time.spent_ms, time.left_min_ms, time.left_max_ms), (5_000, 80_000, 320_000));
         assert_eq!(time.unknown, 1);
+    }
+
+    #[test]
+    fn the_time_is_told_in_one_line() {
+        let chain: Vec<String> = (0..40).map(|at| format!("s{at}")).collect();
+        let time = TimeView {
+            spent_ms: 61_500,
+            left_min_ms: 4_200,
+            left_max_ms: 9_000,
+            longest: chain,
+            unknown: 2,
+            earlier_runs: 3,
+        };
+        assert_eq!(
+            time_words(&time),
+            "1m 1s so far, 4s to 9s left by 3 earlier runs; longest: s0 > s1 > \
+            s2 > s3 > s4 > s5 > (28 more) > s34 > s35 > s36 > s37 > s38 > s39; 2 steps without an expectation"
+        );
+        let over = TimeView { left_max_ms: 0, left_min_ms: 0, unknown: 0, ..time };
+        assert_eq!((time_words(&over), left_words(&over)), ("1m 1s so far".to_owned(), None));
     }
 
     #[test]

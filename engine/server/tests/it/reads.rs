@@ -116,6 +116,29 @@ async fn a_run_is_shown_from_every_side() {
 }
 
 #[tokio::test]
+async fn the_time_left_is_told_by_what_earlier_runs_took() {
+    let world = World::new().await;
+    let steps = || json!([noop("one", &[]), asks("gate", &["one"])]);
+    world.start("f000000000", "same", steps()).await;
+    let first = world.until("f000000000", "waiting").await;
+    assert_eq!(first["time"]["earlier_runs"], 0);
+    let yes = json!({ "ask": { "ask": "approve", "step": "gate" } });
+    ok(world.post("/api/v1/runs/f000000000/ask", &yes)).await;
+    world.until("f000000000", "succeeded").await;
+    world.start("s000000000", "same", steps()).await;
+    let second = world.until("s000000000", "waiting").await;
+    assert_eq!(
+        (&second["time"]["earlier_runs"], &second["time"]["unknown"]),
+        (&json!(1), &json!(0))
+    );
+    // What came later was not known then, nor does another runbook tell.
+    let then = ok(world.get("/api/v1/runs/f000000000?at=3")).await;
+    assert_eq!((&then["time"]["earlier_runs"], &then["time"]["unknown"]), (&json!(0), &json!(2)));
+    world.start("x000000000", "other", steps()).await;
+    assert_eq!(world.until("x000000000", "waiting").await["time"]["earlier_runs"], 0);
+}
+
+#[tokio::test]
 async fn a_run_is_shown_as_it_was_after_each_event() {
     let world = World::new().await;
     world.start("w000000000", "asking", json!([noop("one", &[]), asks("gate", &["one"])])).await;

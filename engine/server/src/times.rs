@@ -1,0 +1,80 @@
+//! What steps took in runs that succeeded, by runbook: what a later run's time left is told by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use backout_core::id::{RunId, StepId, Timestamp};
+use backout_core::state::{RunState, RunStatus};
+
+use crate::face::Face;
+use crate::view::{EARLIER_RUNS_MAX, Earlier, RunView, add_took, time_view, took};
+use crate::witness::locked;
+
+/// Runs kept of one runbook: some more than are looked at, for replays of the last ones.
+const KEPT_MAX: usize = 50;
+/// Between two looks at all runs: one that ended unseen meanwhile is missed for so long.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// What each step of a run took, milliseconds.
+type Took = Arc<[(StepId, u64)]>;
+
+/// The runs that succeeded.
+#[derive(Default)]
+pub(crate) struct Times {
+    books: Mutex<HashMap<String, BTreeMap<(Timestamp, RunId), Took>>>,
+    looked: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Times {
+    /// Keeps what the steps of a run took, where it is over and well.
+    pub(crate) fn note(&self, state: &RunState) {
+        let Some(ended) = state.ended.filter(|_| state.status() == RunStatus::Succeeded) else {
+            return;
+        };
+        let mut books = locked(&self.books);
+        let book = books.entry(state.plan.name.clone()).or_default();
+        book.insert((ended, state.run.clone()), took(state).collect());
+        while book.len() > KEPT_MAX {
+            book.pop_first();
+        }
+    }
+
+    /// Whether all runs should be looked at again: at first, and then now and then where any changed.
+    pub(crate) fn is_due(&self, changes: u64) -> bool {
+        let mut looked = locked(&self.looked);
+        let fresh = looked.is_some_and(|(at, seen)| seen == changes || at.elapsed() < LOOK_EVERY);
+        if !fresh {
+            *looked = Some((Instant::now(), changes));
+        }
+        !fresh
+    }
+
+    /// What was known at a moment from the last runs of the same runbook, and how many those are.
+    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> (Earlier, usize) {
+        let (mut earlier, mut runs) = (Earlier::new(), 0);
+        let books = locked(&self.books);
+        let Some(book) = books.get(&state.plan.name) else { return (earlier, runs) };
+        let before =
+            book.iter().rev().filter(|((ended, run), _)| *ended <= now && *run != state.run);
+        for (_, took) in before.take(EARLIER_RUNS_MAX) {
+            add_took(&mut earlier, took.iter().cloned());
+            runs += 1;
+        }
+        (earlier, runs)
+    }
+}
+
+impl Face {
+    /// The view with the time left by what earlier runs took, where there are any. Blocks for the disk.
+    pub(crate) fn timed(&self, state: &RunState, view: RunView, now: Timestamp) -> RunView {
+        if state.status().is_end() {
+            return view;
+        }
+        let (earlier, runs) = self.shelf.earlier(state, now);
+        if runs == 0 {
+            return view;
+        }
+        RunView { time: Some(time_view(state, now, &earlier, runs)), ..view }
+    }
+}
