@@ -132,10 +132,12 @@ pub const ROUTES: &[RouteRule] = &[
     post("/api/v1/runs", &[], "start a plan of one's own"),
     post("/api/v1/runbooks/{runbook}/plan", ANYBODY, "see what a runbook would do"),
     post("/api/v1/runbooks/{runbook}/runs", OPERATOR, "start a runbook"),
+    post("/api/v1/locks", OPERATOR, "hold targets, so that no run changes them"),
     post("/api/v1/runs/{run}/resume", OPERATOR, "take a run up"),
     post("/api/v1/runs/{run}/ask", ACTING, "give a command; the table of commands says which"),
     post("/runs/{run}/ask", ACTING, "the same by a form of the page"),
     post("/start", OPERATOR, "start a runbook by a form of the page"),
+    post("/locks", OPERATOR, "hold targets by a form of the page"),
 ];
 
 /// The row of a route; nothing where it has none.

@@ -26,6 +26,10 @@ pub(crate) struct Sent {
     pub(crate) with: String,
     pub(crate) to: String,
     pub(crate) targets: String,
+    pub(crate) name: String,
+    pub(crate) does: String,
+    pub(crate) after: String,
+    pub(crate) before: String,
     /// Names the sending, so that one sent twice is followed once.
     pub(crate) command: String,
     /// The run's last event when the form was shown.
@@ -78,10 +82,11 @@ impl Sent {
                 Some(("with".to_owned(), with))
             }
             Field::To => Some(("to".to_owned(), self.to.trim().into())),
-            Field::Targets => {
-                let targets: Vec<&str> = self.targets.split_whitespace().collect();
-                Some(("targets".to_owned(), targets.into()))
-            }
+            Field::Targets => Some(("targets".to_owned(), words(&self.targets))),
+            Field::Name => Some(("name".to_owned(), self.name.trim().into())),
+            Field::Does => Some(("does".to_owned(), self.does.trim().into())),
+            Field::After => Some(("after".to_owned(), words(&self.after))),
+            Field::Before => Some(("before".to_owned(), words(&self.before))),
         })
     }
 
@@ -96,6 +101,11 @@ impl Sent {
             break_glass: offered.break_glass,
         })
     }
+}
+
+/// Names with space or lines between them.
+fn words(text: &str) -> Value {
+    text.split_whitespace().map(Value::from).collect()
 }
 
 /// Lines of `name=value`; a value that is JSON is that, every other one is text.
@@ -146,6 +156,21 @@ mod tests {
         let Ask::Settle { verdict, evidence, .. } = form.ask().unwrap() else { panic!() };
         assert_eq!(verdict, Verdict::Done { output: json!({ "id": 7, "name": "old one" }) });
         assert_eq!(evidence.as_deref(), Some("row 7 is there"));
+    }
+
+    #[test]
+    fn a_step_by_hand_is_added_after_and_before_others() {
+        let form = Sent {
+            name: " call_bank ".to_owned(),
+            does: "call the bank".to_owned(),
+            after: "a b".to_owned(),
+            ..sent("insert", "")
+        };
+        let Ask::Insert { steps, before } = form.ask().unwrap() else { panic!() };
+        assert_eq!((steps[0].id.as_str(), steps[0].needs.len()), ("call_bank", 2));
+        assert!(before.is_empty());
+        let unnamed = Sent { name: "Call bank".to_owned(), ..form };
+        assert!(unnamed.ask().unwrap_err().detail.contains("is no name for a step"));
     }
 
     #[test]

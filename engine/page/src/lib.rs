@@ -9,6 +9,7 @@ mod book;
 mod form;
 mod given;
 mod guard;
+mod locks;
 mod routes;
 mod show;
 mod start;

@@ -19,7 +19,7 @@ use crate::form::{FORM_BYTES_MAX, Sent};
 use crate::given::Given;
 use crate::show::list::Filter;
 use crate::show::{self, Frame};
-use crate::{assets, guard, start};
+use crate::{assets, guard, locks, start};
 
 /// Events after a form was shown, in which it is looked for: a second click comes within moments.
 const TWICE_EVENTS_MAX: usize = 1_000;
@@ -40,6 +40,7 @@ pub fn router(face: Face, given: Given) -> Router {
         .route("/", get(list))
         .route("/runs/{run}", get(run))
         .route("/runs/{run}/ask", post(ask))
+        .route("/locks", get(locks::page).post(locks::send))
         .route("/start", get(start::page).post(start::send));
     dressed(routes, page)
 }
@@ -185,7 +186,8 @@ fn replay_page(
     let frame = Frame { now: state.last, ..frame };
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let (state, view, lines) = (&*state, &view, &lines[..]);
-    let shown = show::run::Shown { state, view, lines, chosen, now: frame.now };
+    let shown =
+        show::run::Shown { state, view, lines, chosen, now: frame.now, holders: Vec::new() };
     Ok(show::run::page(&frame, &shown, None))
 }
 
@@ -203,8 +205,16 @@ fn run_page(
         Some((_, sent)) => page.book.events(id, Seq(sent.seen).next(), show::run::SINCE_MAX)?,
         None => Vec::new(),
     };
-    let shown =
-        show::run::Shown { state: &state, view: &view, lines: &lines, chosen, now: frame.now };
+    let mut shown = show::run::Shown {
+        state: &state,
+        view: &view,
+        lines: &lines,
+        chosen,
+        now: frame.now,
+        holders: Vec::new(),
+    };
+    let step = shown.chosen_step();
+    shown.holders = step.map(|step| locks::holders(page, &state, &step.id)).unwrap_or_default();
     let refused = refused.map(|(problem, sent)| show::run::Refusal {
         run: id.to_string(),
         problem,

@@ -13,6 +13,7 @@ mod face;
 pub mod graph;
 mod groups;
 pub mod guard;
+pub mod hands;
 mod metrics;
 mod moments;
 mod once;

@@ -2,7 +2,7 @@
 
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause, Recorded};
-use backout_core::id::{CommandId, RunId, StepId};
+use backout_core::id::{CommandId, RunId, StepId, TargetId};
 use backout_core::plan::Plan;
 use backout_runtime::Start;
 use schemars::JsonSchema;
@@ -95,6 +95,16 @@ impl StartRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResumeRequest {
     /// Who and why.
+    #[serde(default)]
+    pub by: By,
+}
+
+/// `POST /api/v1/locks`: hold targets, so that no run changes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HoldRequest {
+    /// The targets, as the list of locks or a plan shows them.
+    pub targets: Vec<TargetId>,
+    /// Who and why; the reason is needed.
     #[serde(default)]
     pub by: By,
 }
@@ -337,6 +347,7 @@ mod tests {
         check::<AskRequest>(value)?;
         check::<StartRequest>(value)?;
         check::<ResumeRequest>(value)?;
+        check::<HoldRequest>(value)?;
         check::<AskReply>(value)?;
         check::<EventsPage>(value)?;
         check::<Owner>(value)

@@ -128,11 +128,11 @@ impl Screen {
         let width = u16::try_from(line.width()).unwrap_or(u16::MAX);
         let columns = [Constraint::Min(1), Constraint::Length(width)];
         let [left, right] = Layout::horizontal(columns).spacing(1).areas(area);
-        frame.render_widget(Paragraph::new(self.title(look)), left);
+        frame.render_widget(Paragraph::new(self.title(look, left.width.into())), left);
         frame.render_widget(Paragraph::new(line), right);
     }
 
-    fn title(&self, look: Look) -> Line<'static> {
+    fn title(&self, look: Look, room: usize) -> Line<'static> {
         let view = self.followed.as_ref().and_then(|followed| followed.view.as_ref());
         let Some(view) = view else {
             let what = match &self.followed {
@@ -160,7 +160,10 @@ impl Screen {
         spans.push(Span::raw(format!(" {done}/{} done, {took}", view.steps.len())));
         let time = view.time.as_ref().filter(|_| view.ended.is_none());
         if let Some(left) = time.and_then(left_words) {
-            spans.push(Span::styled(format!(", {left}"), look.dim()));
+            let left = Span::styled(format!(", {left}"), look.dim());
+            let taken: usize = spans.iter().map(Span::width).sum();
+            // Half a figure would be a wrong one.
+            spans.extend(Some(left).filter(|left| taken + left.width() <= room));
         }
         Line::from(spans)
     }

@@ -167,8 +167,20 @@ impl Form {
                 let targets: Vec<&str> = text.split_whitespace().collect();
                 Some(("targets".to_owned(), Value::from(targets)))
             }
+            Kind::Of(Field::Name) if text.is_empty() => return Err("write a name".to_owned()),
+            Kind::Of(Field::Name) => Some(("name".to_owned(), Value::from(text))),
+            Kind::Of(Field::Does) if text.is_empty() => {
+                return Err("write what the person does".to_owned());
+            }
+            Kind::Of(Field::Does) => Some(("does".to_owned(), Value::from(text))),
+            Kind::Of(Field::After) => Some(("after".to_owned(), names(text))),
+            Kind::Of(Field::Before) => Some(("before".to_owned(), names(text))),
         })
     }
+}
+
+fn names(text: &str) -> Value {
+    text.split_whitespace().map(Value::from).collect()
 }
 
 fn line(field: Field, about: &About) -> Option<Line> {
@@ -179,6 +191,10 @@ fn line(field: Field, about: &About) -> Option<Line> {
         Field::With => ("Its input, as JSON", about.with.to_string()),
         Field::To => ("To whom", String::new()),
         Field::Targets => ("Which", about.locks.join(" ")),
+        Field::Name => ("What it is called", String::new()),
+        Field::Does => ("What the person does", String::new()),
+        Field::After => ("After these steps", about.step.clone().unwrap_or_default()),
+        Field::Before => ("Before these steps", String::new()),
     };
     Some(Line::new(Kind::Of(field), label, text))
 }
@@ -219,9 +235,16 @@ mod tests {
                 } else {
                     "{}"
                 });
-                if line.kind == Kind::Of(Field::With) {
-                    line.clear();
-                    line.insert("{}");
+                match line.kind {
+                    Kind::Of(Field::With) => {
+                        line.clear();
+                        line.insert("{}");
+                    }
+                    Kind::Of(Field::Name) => {
+                        line.clear();
+                        line.insert("call_bank");
+                    }
+                    _ => {}
                 }
             }
             assert!(form.ask().is_ok(), "{}: {:?}", offered.word, form.ask());

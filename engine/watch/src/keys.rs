@@ -8,7 +8,7 @@ use crate::screen::{Over, Screen, Wish};
 const PAGE: usize = 10;
 
 /// The key of each command, by its word.
-pub(crate) const COMMANDS: [(char, &str); 20] = [
+pub(crate) const COMMANDS: [(char, &str); 23] = [
     ('a', "approve"),
     ('x', "reject"),
     ('B', "break-glass"),
@@ -25,6 +25,9 @@ pub(crate) const COMMANDS: [(char, &str); 20] = [
     ('n', "note"),
     ('H', "hand-over"),
     ('y', "take-command"),
+    ('Z', "take-command-glass"),
+    ('i', "insert"),
+    ('N', "note-on"),
     ('Y', "yield"),
     ('A', "abort"),
     ('U', "undo"),

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use backout_core::command::Ask;
-use backout_core::id::{ActionName, StepId};
-use backout_core::limits::{ID_CHARS_MAX, TIMEOUT_MS_DEFAULT};
-use backout_core::plan::{BY_HAND_ACTION, OnExhausted, PlanStep, Retry, Role};
-use serde_json::json;
+use backout_core::id::StepId;
+use backout_core::plan::PlanStep;
+use backout_server::hands::{by_hand_step, step_name};
 
 use super::ask::{filled, give, named};
 use super::follow::GRACE_MS;
@@ -88,39 +87,7 @@ async fn approve(
 }
 
 fn step(args: &Args, needs: Vec<StepId>) -> Result<PlanStep, Failure> {
-    let mut letters = args.name.bytes();
-    let begins = letters.next().is_some_and(|byte| byte.is_ascii_lowercase());
-    let plain = letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if !begins || !plain || args.name.len() > ID_CHARS_MAX {
-        let message = format!("`{}` is no name for a step", args.name);
-        return Err(Failure::usage(message, "letters, digits and `_`, a small letter first"));
-    }
-    Ok(by_hand(&args.name, &args.text, needs))
-}
-
-/// A step that a person does and then approves.
-pub(crate) fn by_hand(name: &str, text: &str, needs: Vec<StepId>) -> PlanStep {
-    PlanStep {
-        id: name.into(),
-        title: text.to_owned(),
-        role: Role::Step,
-        needs,
-        when: None,
-        item: None,
-        action: ActionName::from(BY_HAND_ACTION),
-        with: json!({ "text": text.replace("${", "$${") }),
-        pure: false,
-        timeout_ms: TIMEOUT_MS_DEFAULT,
-        retry: Retry::default(),
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
-    }
+    step_name(&args.name)
+        .map_err(|message| Failure::usage(message, "give the new step another name"))?;
+    Ok(by_hand_step(&args.name, &args.text, needs))
 }

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 
 use backout_core::command::Ask;
 use backout_core::event::Wait;
-use backout_core::id::{RunId, StepId, TargetId, Timestamp};
-use backout_core::limits::STALE_AFTER_MS_DEFAULT;
-use backout_core::plan::{Plan, PlanStep, RUNBOOK_FORMAT};
+use backout_core::id::{RunId, TargetId, Timestamp};
 use backout_core::state::{RunState, StepState};
 use backout_runtime::Start;
+use backout_server::hands::hold_plan;
 use serde::Serialize;
 
 use super::ask::{agreed, filled, give};
 use super::background;
-use super::insert::by_hand;
 use crate::app::App;
 use crate::exit::{Exit, Failure};
 use crate::people;
@@ -158,44 +156,13 @@ fn take(app: &App, target: &str, reason: String, yes: bool) -> Result<Exit, Fail
     give(app, &RunId::new(found.run.as_str()), ask, Some(reason), false)
 }
 
-/// A run that locks the targets and waits for a person: it is seen, recorded and fenced like any
-/// other.
+/// A run that locks the targets and waits for a person.
 fn hold(app: &App, targets: &[String], reason: String) -> Result<Exit, Failure> {
     let run = people::new_run()?;
-    let plan = plan(targets, &reason, app.now_ms());
+    let targets: Vec<TargetId> = targets.iter().map(|target| target.as_str().into()).collect();
+    let plan = hold_plan(&targets, &reason, Timestamp(app.now_ms()));
     let by = people::by(Some(reason), false)?;
     let exit = background::start(app, &app.store()?, &run, Start::all(plan, String::new()), by);
     app.ui.say(&format!("to let go: backout approve {run} release"));
     exit
-}
-
-fn plan(targets: &[String], reason: &str, now_ms: i64) -> Plan {
-    let locks = targets.iter().map(|target| target.as_str().into()).collect();
-    let lock = PlanStep {
-        action: "noop.run".into(),
-        with: serde_json::json!({}),
-        title: "hold the targets".into(),
-        locks,
-        ..by_hand("lock", reason, Vec::new())
-    };
-    let text = format!("held since {}: {reason}", backout_server::view::rfc3339(Timestamp(now_ms)));
-    let release = by_hand("release", &text, vec![StepId::from("lock")]);
-    Plan {
-        format: RUNBOOK_FORMAT,
-        name: "hold".into(),
-        title: format!("hold {}", targets.join(", ")),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
-        max_parallel: 1,
-        stale_after_ms: STALE_AFTER_MS_DEFAULT,
-        steps: vec![lock, release],
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
-    }
 }

@@ -22,7 +22,7 @@
 
   // What a person has typed is kept until it is recorded, over any reload and restart.
   const keyOf = (field) => "draft " + location.pathname + " " + field.id;
-  const drafts = "textarea[id]";
+  const drafts = "textarea[id], .command input[id]";
 
   const keepDraft = (event) => {
     const field = event.target;

@@ -121,6 +121,23 @@ fn field_of(about: About<'_>, field: Field, id: &str) -> Markup {
                     (about.locks.join("\n"))
                 }
             },
+            Field::Name => label {
+                "What it is called: small letters, digits and _"
+                input name="name" id={ (id) "-name" } required pattern="[a-z][a-z0-9_]*"
+                    autocomplete="off" spellcheck="false";
+            },
+            Field::Does => label {
+                "What the person does"
+                textarea name="does" id={ (id) "-does" } rows="2" required {}
+            },
+            Field::After => label {
+                "After these steps; may stay empty"
+                input name="after" id={ (id) "-after" } autocomplete="off" spellcheck="false";
+            },
+            Field::Before => label {
+                "Before these steps, which have not begun; may stay empty"
+                input name="before" id={ (id) "-before" } autocomplete="off" spellcheck="false";
+            },
         }
     }
 }

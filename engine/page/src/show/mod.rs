@@ -3,6 +3,7 @@
 mod command;
 mod dag;
 pub(crate) mod list;
+pub(crate) mod locks;
 mod now;
 pub(crate) mod problem;
 mod replay;
@@ -80,7 +81,7 @@ fn whole(frame: &Frame, title: &str, live: Option<&str>, main: &Markup) -> Marku
                     a.brand href="/" { "Backout" }
                     @if frame.alone { p.alone { "One record, replayed: there is no engine here" } }
                     @else {
-                        nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } }
+                        nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } " " a href="/locks" { "Locks" } }
                         (line(frame, live.is_some()))
                     }
                 }

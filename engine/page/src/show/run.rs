@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::command::{About, commands};
+use super::locks::Holder;
 use super::words::{ago, badge, plain, run_sign};
 use super::{Frame, Spot, dag, now, problem, replay, step, timeline, whole};
 use crate::form::Sent;
@@ -35,6 +36,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) chosen: &'a Chosen,
     /// When the page is made.
     pub(crate) now: Timestamp,
+    /// The runs that hold what the chosen step waits for.
+    pub(crate) holders: Vec<Holder>,
 }
 
 /// A command that was not followed.
@@ -62,7 +65,7 @@ impl<'a> Shown<'a> {
     }
 
     /// The step that was chosen; else the first that wants something, moves, or is there.
-    pub(super) fn chosen_step(&self) -> Option<&'a StepView> {
+    pub(crate) fn chosen_step(&self) -> Option<&'a StepView> {
         let chosen = self.chosen.step.as_deref().and_then(|id| self.step(id));
         let wanted = || self.view.wants.iter().find_map(|want| self.step(&want.step));
         let moving = || self.view.next.iter().find_map(|id| self.step(id));
@@ -84,7 +87,7 @@ impl<'a> Shown<'a> {
     fn allowed(&self, frame: &Frame, step: Option<&str>, mut offers: Vec<Offer>) -> Vec<Offer> {
         for offer in &mut offers {
             let Some(offered) = offer.offered() else { continue };
-            if let Err(problem) = may(frame, self.state, offered, step) {
+            if let Err(problem) = may_ask(frame, self.state, offered, step) {
                 offer.refused = Some(problem.detail);
                 offer.help = problem.help;
             }
@@ -114,7 +117,7 @@ impl<'a> Shown<'a> {
 }
 
 /// Whether this person may give a command, with something in each of its fields.
-fn may(
+pub(super) fn may_ask(
     frame: &Frame,
     state: &RunState,
     offered: &Offered,

@@ -5,10 +5,10 @@ use backout_server::view::{EffectView, StepView, duration};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::Frame;
 use super::command::commands;
 use super::run::Shown;
 use super::words::{ago, badge, plain};
+use super::{Frame, locks};
 
 /// Lines of a difference that are shown at once; the rest opens.
 const DIFFERENCE_SHOWN: usize = 12;
@@ -27,6 +27,7 @@ pub(super) fn step(frame: &Frame, shown: &Shown<'_>) -> Markup {
             (proposed(view))
             (effects(view))
             (output(&view.output))
+            (locks::of_step(frame, view, &shown.holders))
             @if !shown.is_replay() {
                 h3 { "What you can do" }
                 (commands(shown.about(frame, "step", Some(view)), &offers))

@@ -8,13 +8,14 @@ use backout_test_targets::program;
 use crate::world::{World, incident};
 
 /// Name, path, width and height in pixels, dark.
-const PICTURES: [(&str, &str, u32, u32, bool); 9] = [
+const PICTURES: [(&str, &str, u32, u32, bool); 10] = [
     ("list-wide", "/", 1280, 700, false),
     ("run-wide", "/runs/RUN", 1400, 2600, false),
     ("run-dark", "/runs/RUN?step=schema_down", 1400, 2600, true),
     ("run-phone", "/runs/RUN", 500, 5200, false),
     ("run-phone-dark", "/runs/RUN?step=cache_flush", 500, 5200, true),
     ("list-phone", "/", 500, 900, true),
+    ("locks-wide", "/locks", 1280, 800, false),
     ("replay-wide", "/runs/RUN?at=24", 1400, 1000, false),
     ("replay-dark", "/runs/RUN?at=40&step=schema_down", 1400, 1000, true),
     ("replay-phone", "/runs/RUN?at=30", 500, 1100, false),

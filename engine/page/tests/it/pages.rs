@@ -5,7 +5,7 @@ use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use crate::world::{World, incident};
+use crate::world::{World, approved, change, incident};
 
 const HOST: &str = "127.0.0.1:7070";
 
@@ -168,6 +168,96 @@ async fn what_is_in_doubt_is_settled_with_evidence() {
     world.until(run, "checkout_old", "succeeded").await;
     let page = get(&world, &format!("/runs/{run}?step=checkout_old")).await.text;
     assert!(page.contains("three pods answer 2025.11.3"));
+}
+
+#[tokio::test]
+async fn a_step_by_hand_is_added_and_approved() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    assert!(page.contains("Add a step by hand") && page.contains("name=\"does\""), "{page}");
+    let browser = Browser::new(&world).await;
+    let fields = [
+        ("word", "insert"),
+        ("name", "call_bank"),
+        ("does", "Call the bank"),
+        ("after", "announce"),
+        ("reason", "they hold the payments"),
+    ];
+    let got = browser.asks(run, &fields).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    world.until(run, "call_bank", "waiting").await;
+    let page = get(&world, &format!("/runs/{run}?step=call_bank")).await.text;
+    assert!(page.contains("Call the bank") && page.contains("they hold the payments"), "{page}");
+    let got = browser.asks(run, &[("word", "approve"), ("step", "call_bank")]).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    world.until(run, "call_bank", "succeeded").await;
+    let unnamed = [("word", "insert"), ("name", "Call"), ("does", "x"), ("reason", "y")];
+    let got = browser.asks(run, &unnamed).await;
+    assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(got.text.contains("is no name for a step"), "{}", got.text);
+}
+
+#[tokio::test]
+async fn the_command_of_one_who_is_gone_is_taken_by_breaking_the_glass() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let browser = Browser::new(&world).await;
+    let got = browser.asks(run, &[("word", "hand-over"), ("to", "bea")]).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    let got = browser.asks(run, &[("word", "take-command"), ("reason", ""), ("to", "")]).await;
+    assert_eq!(got.status, StatusCode::CONFLICT, "{}", got.text);
+    let fields =
+        [("word", "take-command-glass"), ("step", ""), ("to", ""), ("reason", "bea sleeps")];
+    let got = browser.asks(run, &fields).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    assert!(page.contains("commanded by <b>nobody-here (claimed)</b>"), "{page}");
+    assert!(page.contains("break glass: the rules were set aside"), "{page}");
+}
+
+#[tokio::test]
+async fn a_lock_is_seen_with_its_holder_and_taken_over() {
+    let world = World::new();
+    let (first, second) = ("f000000000", "s000000000");
+    let steps = vec![change("db", "", &[], "well", &[]), approved("more", "", &["db"], &[])];
+    world.start(first, "one", steps).await;
+    world.until(first, "more", "waiting").await;
+    world.start(second, "two", vec![change("db", "", &[], "well", &[])]).await;
+    world.until(second, "db", "waiting").await;
+    let page = get(&world, &format!("/runs/{second}?step=db")).await.text;
+    assert!(page.contains("Take over what it waits for"), "{page}");
+    assert!(page.contains(&format!("action=\"/runs/{first}/ask\"")), "{page}");
+    let locks = get(&world, "/locks").await.text;
+    for part in ["shop:db", "of one", "commanded by", &format!("run {second}")] {
+        assert!(locks.contains(part), "{part}: {locks}");
+    }
+    let browser = Browser::new(&world).await;
+    let fields = [("word", "yield"), ("targets", "shop:db"), ("reason", "two is more urgent")];
+    let got = browser.asks(first, &fields).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    world.until(second, "db", "succeeded").await;
+}
+
+#[tokio::test]
+async fn targets_are_held_against_all_runs() {
+    let world = World::new();
+    let browser = Browser::new(&world).await;
+    let held = [("targets", "shop:db"), ("reason", "the vendor looks at it")];
+    let got = browser.send("/locks", &browser.token, &held).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    let run = got.headers[header::LOCATION].to_str().unwrap().to_owned();
+    let run = run.trim_start_matches("/runs/");
+    world.until(run, "release", "waiting").await;
+    assert!(get(&world, "/locks").await.text.contains("shop:db"));
+    world.start("s000000000", "two", vec![change("db", "", &[], "well", &[])]).await;
+    world.until("s000000000", "db", "waiting").await;
+    let foreign = browser.send("/locks", "0123", &held).await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    let yes = [("word", "approve"), ("step", "release"), ("reason", "they are done")];
+    let got = browser.asks(run, &yes).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER, "{}", got.text);
+    world.until("s000000000", "db", "succeeded").await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod books;
 mod commands;
 mod list;
+mod locks;
 mod own;
 mod runs;
 
@@ -51,6 +52,7 @@ fn operations() -> Vec<Operation> {
     [
         own::operations(),
         list::operations(),
+        locks::operations(),
         runs::operations(),
         commands::operations(),
         books::operations(),

@@ -4,6 +4,7 @@
 mod by_hand;
 mod circle;
 mod history;
+mod lock;
 mod offer;
 mod replay;
 mod row;
@@ -14,7 +15,8 @@ mod time;
 pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
 pub use history::{HistoryLine, history_line, sentence};
-pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offers, offers_on};
+pub use lock::LockView;
+pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offer_with, offers, offers_on};
 pub use replay::ReplayView;
 pub(crate) use row::{Row, STATES};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::hands::{by_hand_step, step_name};
+
 /// Whether a command wants a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +40,14 @@ pub enum Field {
     To,
     /// Targets that the run holds.
     Targets,
+    /// The name of a new step.
+    Name,
+    /// What a person does in a new step.
+    Does,
+    /// The steps that a new one comes after.
+    After,
+    /// The steps that wait for a new one.
+    Before,
 }
 
 /// One command, as it stands in the table.
@@ -71,6 +81,10 @@ impl Offered {
             "with" => self.fields.contains(&Field::With),
             "to" => self.fields.contains(&Field::To),
             "targets" => self.fields.contains(&Field::Targets),
+            "name" => self.fields.contains(&Field::Name),
+            "does" => self.fields.contains(&Field::Does),
+            "after" => self.fields.contains(&Field::After),
+            "before" => self.fields.contains(&Field::Before),
             _ => false,
         });
         all
@@ -184,6 +198,14 @@ pub const OFFERS: &[Offered] = &[
         ..ON_STEP
     },
     Offered {
+        word: "note-on",
+        label: "Take a note on it",
+        does: "write something about this step down in the run's record",
+        reason: Reason::Text,
+        ask: || json!({ "ask": "note" }),
+        ..ON_STEP
+    },
+    Offered {
         word: "hold",
         label: "Hold this branch back",
         does: "begin nothing new of this step and of those that need it; the rest goes on",
@@ -216,6 +238,16 @@ pub const OFFERS: &[Offered] = &[
         ..ON_RUN
     },
     Offered {
+        word: "take-command-glass",
+        label: "Take command, breaking the glass",
+        does: "take the command that was offered to somebody else; it marks every later view of this \
+               run",
+        reason: Reason::Must,
+        break_glass: true,
+        ask: || json!({ "ask": "take-command" }),
+        ..ON_RUN
+    },
+    Offered {
         word: "resume",
         label: "Resume",
         does: "take the run up and go on",
@@ -235,6 +267,15 @@ pub const OFFERS: &[Offered] = &[
         does: "write something down in the run's record",
         reason: Reason::Text,
         ask: || json!({ "ask": "note" }),
+        ..ON_RUN
+    },
+    Offered {
+        word: "insert",
+        label: "Add a step by hand",
+        does: "add a step that a person does: it asks for an approval, which says that it is done",
+        reason: Reason::Must,
+        fields: &[Field::Name, Field::Does, Field::After, Field::Before],
+        ask: || json!({ "ask": "insert", "steps": [] }),
         ..ON_RUN
     },
     Offered {
@@ -292,9 +333,37 @@ pub fn ask_of(
                 ("step".to_owned(), Value::from(step))
             }
         }));
-        fields.extend(more);
+        fields.extend(with_step_by_hand(more)?);
     }
     serde_json::from_value(ask)
+}
+
+/// The name of a new step and what is done in it become the step.
+fn with_step_by_hand(
+    mut more: Map<String, Value>,
+) -> Result<Map<String, Value>, serde_json::Error> {
+    let Some(name) = more.remove("name") else { return Ok(more) };
+    let name: String = serde_json::from_value(name)?;
+    step_name(&name).map_err(serde::de::Error::custom)?;
+    let does: String = serde_json::from_value(more.remove("does").unwrap_or_default())?;
+    let after =
+        more.remove("after").map_or(Ok(Vec::new()), serde_json::from_value::<Vec<StepId>>)?;
+    let step = serde_json::to_value(by_hand_step(&name, &does, after))?;
+    more.insert("steps".to_owned(), json!([step]));
+    Ok(more)
+}
+
+/// What the core would say to one command now, with these fields beside the reason.
+pub fn offer_with(
+    state: &RunState,
+    now: Timestamp,
+    actor: &Actor,
+    word: &str,
+    fields: Map<String, Value>,
+) -> Option<Offer> {
+    let offered = OFFERS.iter().find(|offered| offered.word == word && !offered.on_step)?;
+    let ask = ask_of(offered, None, fields).ok()?;
+    Some(refusal(offered, None, said(state, now, actor, offered, ask).err()))
 }
 
 /// The commands about the run as a whole.
@@ -320,7 +389,14 @@ fn offer(
     offered: &Offered,
     step: Option<&StepId>,
 ) -> Offer {
-    let refused = tried(state, now, actor, offered, step).err();
+    refusal(offered, step, tried(state, now, actor, offered, step).err())
+}
+
+fn refusal(
+    offered: &Offered,
+    step: Option<&StepId>,
+    refused: Option<backout_core::Rejection>,
+) -> Offer {
     Offer {
         word: offered.word.to_owned(),
         step: step.map(ToString::to_string),
@@ -345,6 +421,17 @@ fn tried(
         message: format!("this release cannot ask it: {error}"),
         help: None,
     })?;
+    said(state, now, actor, offered, ask)
+}
+
+fn said(
+    state: &RunState,
+    now: Timestamp,
+    actor: &Actor,
+    offered: &Offered,
+    ask: Ask,
+) -> Result<Vec<Event>, backout_core::Rejection> {
+    const SOME: &str = "-";
     let cause = Cause {
         command: None,
         actor: actor.clone(),
@@ -361,8 +448,19 @@ fn some(state: &RunState, field: Field) -> Option<(String, Value)> {
         Field::With => ("with", json!({})),
         Field::To => ("to", json!("-")),
         Field::Targets => ("targets", json!(state.locks.keys().collect::<Vec<_>>())),
+        Field::Name => ("name", json!(free_name(state))),
+        Field::Does => ("does", json!("-")),
+        Field::After => ("after", json!([])),
+        Field::Before => ("before", json!([])),
     };
     Some((name.to_owned(), value))
+}
+
+/// A name that no step has.
+fn free_name(state: &RunState) -> String {
+    let names = (1..).map(|at| format!("by_hand_{at}"));
+    let free = |name: &String| state.find(&StepId::from(name.as_str())).is_none();
+    names.take(state.steps.len() + 1).find(free).unwrap_or_default()
 }
 
 /// To resume a run that an engine drives and nobody paused changes nothing.
@@ -388,11 +486,34 @@ mod tests {
                 Field::To => Some(("to".to_owned(), json!("ann"))),
                 Field::Targets => Some(("targets".to_owned(), json!(["a:b"]))),
                 Field::With => Some(("with".to_owned(), json!({}))),
+                Field::Name => Some(("name".to_owned(), json!("call_bank"))),
+                Field::Does => Some(("does".to_owned(), json!("call the bank"))),
+                Field::After | Field::Before => None,
                 Field::Consent | Field::Evidence | Field::Output => None,
             }));
             let ask = ask_of(offered, step, more);
             assert!(ask.is_ok(), "{}: {ask:?}", offered.word);
         }
+    }
+
+    #[test]
+    fn a_step_by_hand_is_one_that_asks() {
+        let insert = OFFERS.iter().find(|offered| offered.word == "insert").unwrap();
+        let fields = |name: &str| {
+            json!({ "name": name, "does": "call ${bank}", "after": ["a"],
+            "before": ["b"] })
+            .as_object()
+            .cloned()
+            .unwrap()
+        };
+        let Ok(Ask::Insert { steps, before }) = ask_of(insert, None, fields("call")) else {
+            panic!()
+        };
+        assert_eq!((steps[0].id.as_str(), steps[0].title.as_str()), ("call", "call ${bank}"));
+        assert_eq!((&steps[0].needs[..], &before[..]), (&["a".into()][..], &["b".into()][..]));
+        assert_eq!(steps[0].with, json!({ "text": "call $${bank}" }));
+        let refused = ask_of(insert, None, fields("Call it")).unwrap_err().to_string();
+        assert!(refused.contains("is no name for a step"), "{refused}");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use backout_core::id::{RunId, Seq, Timestamp};
+use backout_core::event::Wait;
+use backout_core::id::{RunId, Seq, TargetId, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 
 use backout_runtime::herald::ABOUT_LABEL;
 
+use super::lock::LockView;
 use super::rfc3339;
 use super::run::{Listed, is_done, word_of};
 
@@ -34,6 +36,11 @@ pub(crate) struct Row {
     pub(crate) in_doubt: usize,
     /// Steps that wait for a person, those in doubt among them.
     pub(crate) asking: usize,
+    /// The targets that it holds.
+    pub(crate) locks: Vec<TargetId>,
+    /// The targets that it waits for, since others hold them.
+    pub(crate) awaits: Vec<TargetId>,
+    commander: String,
     status: RunStatus,
     attached: bool,
     last: Timestamp,
@@ -67,6 +74,9 @@ impl Row {
             labels: state.plan.labels.clone(),
             in_doubt,
             asking: state.asking.len(),
+            locks: state.locks.keys().cloned().collect(),
+            awaits: state.steps.iter().flat_map(|step| awaited(&step.state)).collect(),
+            commander: state.commander.name.clone(),
             status: state.status(),
             attached: state.attached,
             last: state.last,
@@ -78,6 +88,18 @@ impl Row {
     /// The word of its state.
     pub(crate) fn word(&self, driven: bool) -> &'static str {
         word_of(self.status, driven, self.attached)
+    }
+
+    /// One of the targets that it holds.
+    pub(crate) fn lock(&self, target: &TargetId, word: &str) -> LockView {
+        LockView {
+            target: target.to_string(),
+            run: self.run.to_string(),
+            runbook: self.listed.runbook.clone(),
+            commander: self.commander.clone(),
+            state: word.to_owned(),
+            waiting: Vec::new(),
+        }
     }
 
     /// As a list shows it.
@@ -107,5 +129,14 @@ impl Row {
 
     pub(crate) fn owner(&self) -> Option<&str> {
         self.listed.owner.as_deref()
+    }
+}
+
+fn awaited(state: &StepState) -> Vec<TargetId> {
+    match state {
+        StepState::Waiting(Wait::Lock { holders }) => {
+            holders.iter().map(|holder| holder.target.clone()).collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -139,3 +139,24 @@ async fn a_runbook_is_started_by_name_once_its_plan_was_seen() {
     fs::write(folder.path().join("shop/checkout.ron"), BOOK.replace("one", "uno")).unwrap();
     problem(start(plan["digest"].clone()), 409).await;
 }
+
+#[tokio::test]
+async fn targets_are_held_and_let_go() {
+    let world = World::new().await;
+    let hold = json!({ "targets": ["shop:db"], "by": { "reason": "the vendor looks" } });
+    let reply = ok(world.post("/api/v1/locks", &hold).header("idempotency-key", "h1")).await;
+    let run = reply["run"].as_str().unwrap().to_owned();
+    world.until(&run, "waiting").await;
+    let locks = ok(world.get("/api/v1/locks")).await;
+    assert_eq!(locks[0]["target"], "shop:db", "{locks}");
+    assert_eq!((&locks[0]["run"], &locks[0]["state"]), (&json!(run), &json!("waiting")));
+    let unsaid = json!({ "targets": ["shop:db"] });
+    let said = problem(world.post("/api/v1/locks", &unsaid), 409).await;
+    assert_eq!(said["detail"], "this needs a reason");
+    let none = json!({ "targets": [], "by": { "reason": "x" } });
+    problem(world.post("/api/v1/locks", &none), 422).await;
+    let yes = json!({ "ask": { "ask": "approve", "step": "release" } });
+    ok(world.post(&format!("/api/v1/runs/{run}/ask"), &yes)).await;
+    world.until(&run, "succeeded").await;
+    assert_eq!(ok(world.get("/api/v1/locks")).await, json!([]));
+}
