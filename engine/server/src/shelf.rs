@@ -154,7 +154,7 @@ impl Shelf {
         // What nothing was appended to lately is at rest as a rule: its state is not kept.
         let row = match seen {
             Some(_) => Row::of(&*self.state(run)?),
-            None => Row::of(&*self.noted(Arc::new(self.load(run)?))),
+            None => Row::of(&self.noted(Arc::new(self.load(run)?))),
         };
         let row = Arc::new(row);
         locked(&self.rows).insert(run.clone(), row.clone());

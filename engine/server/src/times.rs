@@ -19,10 +19,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// What each step of a run took, milliseconds.
 type Took = Arc<[(StepId, u64)]>;
 
+/// The runs of one runbook that succeeded, by when they ended.
+type Book = BTreeMap<(Timestamp, RunId), Took>;
+
 /// The runs that succeeded.
 #[derive(Default)]
 pub(crate) struct Times {
-    books: Mutex<HashMap<String, BTreeMap<(Timestamp, RunId), Took>>>,
+    books: Mutex<HashMap<String, Book>>,
     looked: Mutex<Option<(Instant, u64)>>,
 }
 

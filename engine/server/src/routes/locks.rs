@@ -64,8 +64,9 @@ impl Face {
         }
         for row in &rows {
             for target in &row.awaits {
-                let waiting = held.get_mut(target).map(|held| &mut held.waiting);
-                waiting.into_iter().for_each(|waiting| waiting.push(row.run.to_string()));
+                if let Some(held) = held.get_mut(target) {
+                    held.waiting.push(row.run.to_string());
+                }
             }
         }
         Ok(held.into_values().collect())
