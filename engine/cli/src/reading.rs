@@ -1,5 +1,7 @@
 //! Reading a store, which needs no ownership: beside its owner, on a full or damaged disk.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -8,6 +10,7 @@ use backout_core::event::{Event, Recorded};
 use backout_core::evolve;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
+use backout_core::redact::{Rule, Taken};
 use backout_core::snapshot::catch_up;
 use backout_core::state::{RunState, RunStatus};
 use backout_runtime::herald::is_message;
@@ -18,7 +21,7 @@ use backout_server::view::{
     time_view, waits_for,
 };
 use backout_store::journal::StoreError;
-use backout_store::{EmbeddedStore, Opened, Reader, Snapshot, StoreOptions};
+use backout_store::{EmbeddedStore, Exported, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
 
 use crate::app::App;
@@ -256,26 +259,32 @@ impl Reading {
         backout_store::head(self.reader()?, run).ok()
     }
 
-    /// Writes a run as one portable file.
+    /// Writes a run as one portable file, redacted by these rules where there are any, and gives what
+    /// was taken out.
     pub(crate) fn export(
         &self,
         run: &RunId,
-        redact: bool,
+        redact: Option<&[Rule]>,
         out: &mut dyn std::io::Write,
-    ) -> Result<(), Failure> {
+    ) -> Result<Taken, Failure> {
         let reader = self.reader().ok_or_else(|| StoreError::NoSuchRun(run.clone()))?;
-        let written = if redact {
-            backout_store::export_redacted(reader, run, out)
-        } else {
-            backout_store::export(reader, run, out)
-        };
-        Ok(written?)
+        Ok(match redact {
+            Some(rules) => backout_store::export_redacted(reader, run, rules, out)?,
+            None => backout_store::export(reader, run, out).map(|()| Taken::new())?,
+        })
     }
 
     /// The reader, where there is a store.
     pub(crate) fn reader(&self) -> Option<&Reader> {
         self.reader.as_ref().map(|(reader, _)| reader)
     }
+}
+
+/// A run as an exported file holds it, redacted or not.
+pub(crate) fn exported(path: &Path) -> Result<Exported, Failure> {
+    let failed = |error| Failure::file(format!("reading {}", path.display()), error);
+    let mut input = BufReader::new(File::open(path).map_err(failed)?);
+    Ok(backout_store::read_exported(&mut input)?)
 }
 
 /// The state that events lead to.

@@ -55,6 +55,46 @@ pub enum Wanted {
     },
 }
 
+/// Names something wanted, so that what is under way is told from what is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// A look before an attempt: the step, the attempt, which look.
+    Prepare(StepId, u32, u32),
+    /// A look at what a step made: which look, and whether it is the last.
+    Watch(StepId, u32, bool),
+    /// A sending.
+    Apply(Sending),
+    /// A look at what became of a sending, and which.
+    Settle(Sending, u32),
+    /// How something that a step made is put back.
+    Revert(StepId, usize),
+}
+
+impl Wanted {
+    /// Its name.
+    pub fn name(&self) -> Name {
+        match self {
+            Self::Prepare { step, attempt, look, .. } => {
+                Name::Prepare(step.clone(), *attempt, *look)
+            }
+            Self::Watch(watch) => Name::Watch(watch.step.clone(), watch.look, watch.last),
+            Self::Apply(dispatch) => Name::Apply(dispatch.sending.clone()),
+            Self::Settle(dispatch) => Name::Settle(dispatch.sending.clone(), dispatch.look),
+            Self::Revert { step, made, .. } => Name::Revert(step.clone(), *made),
+        }
+    }
+
+    /// When it may begin.
+    pub fn not_before(&self) -> Timestamp {
+        match self {
+            Self::Prepare { not_before, .. } => *not_before,
+            Self::Watch(watch) => watch.not_before,
+            Self::Apply(dispatch) | Self::Settle(dispatch) => dispatch.not_before,
+            Self::Revert { .. } => Timestamp::default(),
+        }
+    }
+}
+
 /// All that `apply` and `settle` need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {

@@ -531,3 +531,36 @@ pub enum Event {
         evidence: String,
     },
 }
+
+impl Event {
+    /// The step that it is about; nothing where it is the run's.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::StepStarted { step, .. }
+            | Self::StepPrepared { step, .. }
+            | Self::StepLocked { step, .. }
+            | Self::StepWaits { step, .. }
+            | Self::StepApproved { step, .. }
+            | Self::StepSucceeded { step, .. }
+            | Self::StepLooked { step, .. }
+            | Self::StepUnverified { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::StepSkipped { step, .. }
+            | Self::StepCancelled { step }
+            | Self::StepUndone { step }
+            | Self::StepReopened { step, .. }
+            | Self::WatchAlarm { step, .. }
+            | Self::WatchCalm { step }
+            | Self::WatchHeld { step }
+            | Self::WatchAccepted { step } => Some(step),
+            Self::EffectIntended { sending }
+            | Self::EffectDone { sending, .. }
+            | Self::EffectRefused { sending, .. }
+            | Self::EffectFailed { sending, .. }
+            | Self::EffectUnclear { sending, .. }
+            | Self::EffectSettled { sending, .. }
+            | Self::EffectInDoubt { sending, .. } => Some(&sending.step),
+            _ => None,
+        }
+    }
+}

@@ -18,6 +18,7 @@ pub mod id;
 pub mod invariant;
 pub mod limits;
 pub mod plan;
+pub mod redact;
 pub mod retry;
 pub mod snapshot;
 mod stage;
@@ -27,5 +28,5 @@ pub mod watch;
 
 pub use command::Command;
 pub use decide::{Rejection, claims, decide, freed_by_skip, releases};
-pub use effect::{Dispatch, Wanted, effects, effects_of, next_due, watches};
+pub use effect::{Dispatch, Name, Wanted, effects, effects_of, next_due, watches};
 pub use evolve::{IllegalEvent, evolve};

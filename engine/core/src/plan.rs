@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::id::{ActionName, StepId, StepIx, TargetId};
-use crate::limits;
+use crate::limits::{self, MAX_PARALLEL_DEFAULT, STALE_AFTER_MS_DEFAULT, TIMEOUT_MS_DEFAULT};
 
 /// The action of a step that a person does by hand and then approves; an undo uses it where nothing
 /// can put an effect back.
@@ -168,6 +168,35 @@ pub struct PlanStep {
     pub note: Option<String>,
 }
 
+impl PlanStep {
+    /// A step as a runbook that says no more about it would have it; without needs.
+    pub fn new(id: impl Into<StepId>, action: impl Into<ActionName>, with: Value) -> Self {
+        Self {
+            id: id.into(),
+            title: String::new(),
+            role: Role::Step,
+            needs: Vec::new(),
+            when: None,
+            item: None,
+            action: action.into(),
+            with,
+            pure: false,
+            timeout_ms: TIMEOUT_MS_DEFAULT,
+            retry: Retry::default(),
+            on_exhausted: OnExhausted::Wait,
+            approval: None,
+            accept: Vec::new(),
+            soak_ms: None,
+            expect_ms: None,
+            locks: Vec::new(),
+            watch: false,
+            owner: None,
+            runbook_url: None,
+            note: None,
+        }
+    }
+}
+
 /// What makes the run *recovered*, beyond its steps being done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Success {
@@ -253,6 +282,30 @@ pub struct Plan {
     /// Who is called.
     #[serde(default)]
     pub escalation: Vec<Escalation>,
+}
+
+impl Plan {
+    /// A plan of these steps as a runbook that says no more would have it.
+    pub fn new(name: impl Into<String>, steps: Vec<PlanStep>) -> Self {
+        Self {
+            format: RUNBOOK_FORMAT,
+            name: name.into(),
+            title: String::new(),
+            description: String::new(),
+            owner: None,
+            environment: None,
+            labels: BTreeMap::new(),
+            reviewed: None,
+            review_by: None,
+            params: BTreeMap::new(),
+            max_parallel: MAX_PARALLEL_DEFAULT,
+            stale_after_ms: STALE_AFTER_MS_DEFAULT,
+            steps,
+            success: None,
+            comms: None,
+            escalation: Vec::new(),
+        }
+    }
 }
 
 /// Why a list of steps is not a plan. The runbook reader finds all of these with their places

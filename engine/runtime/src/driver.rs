@@ -29,7 +29,7 @@ mod journal;
 mod room;
 mod world;
 
-pub(crate) use world::Name;
+pub(crate) use backout_core::Name;
 use world::UnderWay;
 
 /// Messages waiting for one driver: more than a run's parallel steps can send at once, so that a

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use backout_core::event::{Actor, Cause, Recorded};
 use backout_core::evolve;
 use backout_core::id::{RunId, Seq, StepId};
-use backout_core::plan::{OnExhausted, Plan, PlanStep, RUNBOOK_FORMAT, Retry, Role};
+use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry};
 use backout_core::state::{Phase, RunState};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -123,48 +123,25 @@ impl Herald {
 fn plan(about: &RunId, message: &Message) -> Plan {
     let labels = BTreeMap::from([(ABOUT_LABEL.to_owned(), about.to_string())]);
     Plan {
-        format: RUNBOOK_FORMAT,
-        name: "message".into(),
         title: message.title.clone(),
-        description: String::new(),
-        owner: None,
-        environment: None,
         labels,
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
         max_parallel: 1,
         stale_after_ms: NEWS_MS,
-        steps: vec![step(about, message)],
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
+        ..Plan::new("message", vec![step(about, message)])
     }
 }
 
 fn step(about: &RunId, message: &Message) -> PlanStep {
     PlanStep {
-        id: StepId::from("send"),
         title: format!("tell {}", message.to.as_deref().unwrap_or(&message.channel)),
-        role: Role::Step,
-        needs: Vec::new(),
-        when: None,
-        item: None,
-        action: SEND_ACTION.into(),
-        with: backout_core::expr::literal(&input(about, message)),
-        pure: false,
         timeout_ms: SEND_TIMEOUT_MS,
         retry: Retry { max: SEND_RETRIES, ..Retry::default() },
         on_exhausted: OnExhausted::Halt,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new(
+            StepId::from("send"),
+            SEND_ACTION,
+            backout_core::expr::literal(&input(about, message)),
+        )
     }
 }
 

@@ -193,11 +193,27 @@ pub(crate) struct Checked {
     pub(crate) link: Hash,
 }
 
-/// Checks a record's digest and its link to the one before, and gives its own link. A record whose
-/// body was taken out is checked by its head alone.
+/// Checks a record's digest and its link to the one before, and gives its own link.
 pub(crate) fn check(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, String> {
     let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let text = raw.head.get();
+    let (checked, head) = check_head(raw.head, run, prev)?;
+    // Without either nothing would prove the body.
+    let (Some(salt), Some(body)) = (raw.salt, raw.body) else {
+        return Err(format!("record {} lacks its body or its salt", head.seq));
+    };
+    let salt = unhex(salt).ok_or_else(|| format!("record {} has no readable salt", head.seq))?;
+    if head.digest != hex(&body_digest(&salt, body.get().as_bytes())) {
+        return Err(format!("record {} is not what its digest says", head.seq));
+    }
+    Ok(checked)
+}
+
+fn check_head<'a>(
+    raw: &'a RawValue,
+    run: &str,
+    prev: &Hash,
+) -> Result<(Checked, Head<'a>), String> {
+    let text = raw.get();
     let head: Head<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if head.run != run {
         return Err(format!("a record of run {} stands in the journal of {run}", head.run));
@@ -205,20 +221,45 @@ pub(crate) fn check(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, Stri
     if head.prev != hex(prev) {
         return Err(format!("record {} does not link to the one before it", head.seq));
     }
-    if let (Some(salt), Some(body)) = (raw.salt, raw.body) {
-        let salt =
-            unhex(salt).ok_or_else(|| format!("record {} has no readable salt", head.seq))?;
-        if head.digest != hex(&body_digest(&salt, body.get().as_bytes())) {
-            return Err(format!("record {} is not what its digest says", head.seq));
-        }
-    }
-    Ok(Checked { seq: head.seq, link: Sha256::digest(text.as_bytes()).into() })
+    Ok((Checked { seq: head.seq, link: Sha256::digest(text.as_bytes()).into() }, head))
 }
 
-/// A record without its body and salt: what a redacted export holds in its place.
+/// What a redacted file holds in place of a record: its head, without body and salt. A head that
+/// names targets is left out as well, and only its link is given.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Redacted<'a> {
+    #[serde(borrow)]
+    Head(&'a RawValue),
+    Link {
+        seq: Seq,
+        #[serde(borrow)]
+        link: Cow<'a, str>,
+    },
+}
+
+/// What a redacted file holds in place of a record.
 pub(crate) fn redact(line: &[u8]) -> Result<Vec<u8>, String> {
     let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    Ok(format!("{{\"head\":{}}}", raw.head.get()).into_bytes())
+    let head: Head<'_> = serde_json::from_str(raw.head.get()).map_err(|error| error.to_string())?;
+    let redacted = if head.grants.is_empty() && head.releases.is_empty() {
+        Redacted::Head(raw.head)
+    } else {
+        let link = Sha256::digest(raw.head.get().as_bytes());
+        Redacted::Link { seq: head.seq, link: Cow::Owned(hex(&link)) }
+    };
+    serde_json::to_vec(&redacted).map_err(|error| error.to_string())
+}
+
+/// Checks what stands in place of a record, as far as it can be.
+pub(crate) fn check_redacted(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, String> {
+    match serde_json::from_slice(line).map_err(|error| error.to_string())? {
+        Redacted::Head(raw) => Ok(check_head(raw, run, prev)?.0),
+        Redacted::Link { seq, link } => {
+            let link = unhex_hash(&link).ok_or_else(|| format!("record {seq} has no link"))?;
+            Ok(Checked { seq, link })
+        }
+    }
 }
 
 /// A head for an event that has got its place.
@@ -284,7 +325,10 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    use super::{GENESIS, Place, check, lines, read, read_head, redact, seal, unhex, write};
+    use super::{
+        GENESIS, Place, check, check_redacted, hex, lines, read, read_head, redact, seal, unhex,
+        write,
+    };
 
     fn line(text: &str) -> (Event, Vec<u8>) {
         let cause = Cause {
@@ -313,8 +357,33 @@ mod tests {
             let link = check(&line, "r0", &GENESIS).unwrap().link;
             prop_assert_eq!(read_head(&line).unwrap().1, link);
             let redacted = redact(&line).unwrap();
-            prop_assert_eq!(check(&redacted, "r0", &GENESIS).unwrap().link, link);
+            prop_assert_eq!(check_redacted(&redacted, "r0", &GENESIS).unwrap().link, link);
             prop_assert_eq!(read_head(&redacted).unwrap().1, link);
+        }
+
+        #[test]
+        fn what_nothing_proves_is_refused(text in "[a-z]{1,30}") {
+            let (_, line) = line(&text);
+            let whole = String::from_utf8(line).unwrap();
+            let (head, rest) = whole.split_once(",\"salt\":").unwrap();
+            let (_, body) = rest.split_once(",\"body\":").unwrap();
+            for bad in [format!("{head},\"body\":{body}"), format!("{head}}}")] {
+                let refused = check(bad.as_bytes(), "r0", &GENESIS).unwrap_err();
+                prop_assert!(refused.contains("lacks its body or its salt"), "{}", refused);
+            }
+        }
+
+        #[test]
+        fn a_head_that_names_a_target_is_left_out_of_a_redacted_file(target in "[a-z]{8}") {
+            let (_, line) = line("text");
+            let whole = String::from_utf8(line).unwrap();
+            let granted = format!(",\"grants\":[{{\"target\":\"{target}\",\"token\":1}}],\"prev\":");
+            let whole = whole.replacen(",\"prev\":", &granted, 1);
+            let link = check(whole.as_bytes(), "r0", &GENESIS).unwrap().link;
+            let redacted = redact(whole.as_bytes()).unwrap();
+            prop_assert_eq!(check_redacted(&redacted, "r0", &GENESIS).unwrap().link, link);
+            let redacted = String::from_utf8(redacted).unwrap();
+            prop_assert!(!redacted.contains(&target) && redacted.contains(&hex(&link)));
         }
 
         #[test]

@@ -1,7 +1,6 @@
 //! For tests, of this crate and of others: sample events, a store that fails on command, and the
 //! suite that every store passes.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -10,7 +9,7 @@ use std::thread::Thread;
 
 use backout_core::event::{CORE_VERSION, Cause, Event, Recorded, RunEnd};
 use backout_core::id::{CommandId, Epoch, RunId, Seq, TargetId, Timestamp};
-use backout_core::plan::{Plan, RUNBOOK_FORMAT};
+use backout_core::plan::Plan;
 use tokio::sync::watch;
 
 use crate::journal::{Append, AppendResult, JournalStore, NewEvent, Pending, StoreError};
@@ -41,24 +40,7 @@ pub fn wait<T>(answer: impl Future<Output = T>) -> T {
 
 /// A plan without steps.
 pub fn empty_plan(name: &str) -> Plan {
-    Plan {
-        format: RUNBOOK_FORMAT,
-        name: name.into(),
-        title: String::new(),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
-        max_parallel: 1,
-        stale_after_ms: 1,
-        steps: Vec::new(),
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
-    }
+    Plan { max_parallel: 1, stale_after_ms: 1, ..Plan::new(name, Vec::new()) }
 }
 
 /// The event that makes a run.

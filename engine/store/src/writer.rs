@@ -180,7 +180,7 @@ impl Writer {
     /// Whether an append can be written at once, without waiting for room to be made.
     fn has_room(&self, request: &Request) -> bool {
         let bytes = HEADER as u64 + batch::size_of(request);
-        self.fits(bytes) && bytes + self.reserve(&request.append) <= self.room()
+        self.fits(bytes) && self.reserve(&request.append) <= self.room_behind(bytes)
     }
 
     /// Hands the segment over to be stored away.
@@ -228,13 +228,14 @@ impl Writer {
         self.segment.at + bytes <= self.segment.zeroed
     }
 
-    /// Goes on in the spare segment, if there is one; else in what room this one has left.
+    /// Goes on in the spare segment, if there is one; else, or where the disk gave that one less than
+    /// this one has left, in what room this one has.
     fn rotate(&mut self) {
         self.want_spare();
         self.shared.await_spare();
         let mut spare = locked(&self.shared.spare);
         match std::mem::take(&mut *spare) {
-            Spare::Ready(next) => {
+            Spare::Ready(next) if next.room() >= self.segment.room() => {
                 *spare = Spare::Coming;
                 drop(spare);
                 let full = std::mem::replace(&mut self.segment, next);
@@ -322,25 +323,23 @@ impl Writer {
         if bytes > self.segment.room() {
             self.grow_segment(bytes)?;
         }
-        let needed = bytes + reserve;
-        if needed <= self.room() {
+        if reserve <= self.room_behind(bytes) {
             return Ok(());
         }
         self.want_spare();
         self.shared.await_spare();
-        if needed <= self.room() {
+        if reserve <= self.room_behind(bytes) {
             return Ok(());
         }
-        let missing = needed - self.room();
-        self.grow_spare(missing).or_else(|| self.grow_current(missing)).ok_or_else(|| {
-            let room = self.room();
+        self.grow_spare(reserve).or_else(|| self.grow_current(bytes + reserve)).ok_or_else(|| {
+            let room = self.room_behind(bytes);
             let said = match &*locked(&self.shared.spare) {
                 Spare::Failed(why) => format!("; {why}"),
                 Spare::None | Spare::Coming | Spare::Ready(_) => String::new(),
             };
             let why = format!(
                 "no room on the disk: {bytes} bytes asked, {reserve} kept for outcomes and the \
-                 stop, {room} there{said}"
+                 stop, {room} there behind them{said}"
             );
             AppendResult::Full { why }
         })
@@ -354,11 +353,12 @@ impl Writer {
         STOP_RESERVE + in_flight.saturating_mul(OUTCOME_RESERVE)
     }
 
-    /// Bytes that the disk has promised.
-    fn room(&self) -> u64 {
+    /// Bytes that the disk has promised behind a frame of so many bytes, in one piece: what is written
+    /// later goes into this segment or into the spare one, and no frame into both.
+    fn room_behind(&self, bytes: u64) -> u64 {
         let spare = locked(&self.shared.spare);
-        let behind = if let Spare::Ready(spare) = &*spare { spare.room() } else { 0 };
-        self.segment.room() + behind
+        let spare = if let Spare::Ready(spare) = &*spare { spare.room() } else { 0 };
+        spare.max(self.segment.room().saturating_sub(bytes))
     }
 
     fn grow_segment(&mut self, bytes: u64) -> Result<(), AppendResult> {
@@ -369,16 +369,18 @@ impl Writer {
         })
     }
 
-    fn grow_spare(&self, missing: u64) -> Option<()> {
+    /// Gives the spare segment room for so many bytes.
+    fn grow_spare(&self, room: u64) -> Option<()> {
         let mut spare = locked(&self.shared.spare);
         let Spare::Ready(spare) = &mut *spare else { return None };
         // In large pieces, so that many runs or a fan-out do not each wait for a sync of their own.
-        let want = spare.capacity + missing;
-        spare.grow(want + missing.max(GROW_BYTES)).or_else(|_| spare.grow(want)).ok()
+        let want = spare.at + room;
+        spare.grow(want + GROW_BYTES).or_else(|_| spare.grow(want)).ok()
     }
 
-    fn grow_current(&mut self, missing: u64) -> Option<()> {
-        let capacity = self.segment.capacity + missing;
+    /// Gives this segment room for so many bytes.
+    fn grow_current(&mut self, room: u64) -> Option<()> {
+        let capacity = self.segment.at + room;
         self.segment.grow(capacity).ok()
     }
 

@@ -8,10 +8,12 @@
 
 #![allow(clippy::print_stdout, reason = "a report on stdout is what it is for")]
 
+mod drills;
 mod io;
 mod measure;
 mod process;
 mod raw;
+mod served;
 mod world;
 
 use anyhow::Result;
@@ -49,7 +51,7 @@ fn main() -> Result<()> {
         return process::interrupted(dir, finished.parse()?, steps.parse()?, notes.parse()?);
     }
     let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
-    let all: [(&str, Measurement); 8] = [
+    let all: [(&str, Measurement); 11] = [
         ("chain", process::chain),
         ("io", measure::io_chain),
         ("runs", measure::many_runs),
@@ -58,6 +60,9 @@ fn main() -> Result<()> {
         ("check", process::check),
         ("event", measure::cost_of_an_event),
         ("memory", process::memory),
+        ("serve", served::served),
+        ("drill", drills::hour),
+        ("explore", drills::explored),
     ];
     println!("{:<44} {:>14} {:>14} {:>8}  goal", "", "ours", "raw", "ratio");
     for (name, measurement) in all {

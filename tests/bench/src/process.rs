@@ -23,7 +23,7 @@ fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn backout(store: &Path) -> Result<Command> {
+pub(crate) fn backout(store: &Path) -> Result<Command> {
     let mut command = Command::new(binary()?);
     command.arg("--store").arg(store).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::null());
@@ -40,7 +40,7 @@ fn runbook(steps: usize) -> String {
     text
 }
 
-fn median(mut taken: Vec<f64>) -> f64 {
+pub(crate) fn median(mut taken: Vec<f64>) -> f64 {
     taken.sort_by(f64::total_cmp);
     taken.get(taken.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -238,9 +238,15 @@ fn resident_when(child: &mut Child, ready: impl Fn() -> bool) -> Result<f64> {
         }
         std::thread::yield_now();
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let resident = resident_mb(child.id());
     child.kill()?;
     child.wait()?;
+    resident
+}
+
+/// The resident memory of a process, MB.
+pub(crate) fn resident_mb(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
     let kb: f64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
     Ok(kb / 1024.0)

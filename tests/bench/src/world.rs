@@ -1,13 +1,12 @@
 //! Plans, engines and stores for the measurements.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
 use backout_core::event::{Actor, Cause};
 use backout_core::id::{RunId, StepId, Timestamp};
-use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
+use backout_core::plan::{Plan, PlanStep};
 use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Clock, Engine, Host, Options, SystemClock};
 use backout_store::journal::JournalStore;
@@ -17,50 +16,16 @@ use serde_json::{Value, json};
 /// A step of a plan.
 pub(crate) fn step(id: &str, needs: &[&str], action: &str, with: Value) -> PlanStep {
     PlanStep {
-        id: id.into(),
-        title: String::new(),
-        role: Role::Step,
         needs: needs.iter().map(|need| StepId::from(*need)).collect(),
-        when: None,
-        item: None,
-        action: action.into(),
-        with,
         pure: true,
         timeout_ms: 60_000,
-        retry: Retry::default(),
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new(id, action, with)
     }
 }
 
 /// A plan of these steps.
 pub(crate) fn plan(steps: Vec<PlanStep>) -> Plan {
-    Plan {
-        format: 1,
-        name: "bench".into(),
-        title: String::new(),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
-        max_parallel: 1_000,
-        stale_after_ms: 365 * 24 * 3_600_000,
-        steps,
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
-    }
+    Plan { max_parallel: 1_000, stale_after_ms: 365 * 24 * 3_600_000, ..Plan::new("bench", steps) }
 }
 
 /// `count` noop steps, one after the other, behind `first`.

@@ -4,16 +4,13 @@
 mod page;
 mod player;
 
-use std::fs::{self, File};
-use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use backout_core::event::Recorded;
-use backout_core::id::{RunId, Seq};
+use backout_core::id::Seq;
 use backout_core::plan::Plan;
 use backout_server::view::duration;
-use backout_store::Reader;
 use backout_tabletop::decisions::Decision;
 use backout_tabletop::drill::{Drill, Setup};
 use backout_tabletop::replay::{Comparison, Tape, Verified, compare, verify};
@@ -23,7 +20,6 @@ use super::drill::broken;
 use crate::app::App;
 use crate::exercise;
 use crate::exit::{Exit, Failure};
-use crate::people;
 use crate::reading::{self, Reading};
 use crate::view::style::{GOOD, TROUBLE, WARN, paint};
 
@@ -64,12 +60,12 @@ pub(crate) struct Args {
 
 /// Plays, verifies, or leaves the record.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
-    let journal = journal(app, &args.run)?;
+    let (journal, redacted) = journal(app, &args.run)?;
     if let Some(listen) = args.listen {
         return page::serve(app, listen, journal);
     }
     if args.verify {
-        return verified(app, args, &journal);
+        return verified(app, args, &verify(&journal, redacted));
     }
     if let Some(at) = args.what_if {
         return what_if(app, args, &journal, Seq(at));
@@ -82,49 +78,34 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     player::play(app, tape, args.speed)
 }
 
-/// The events of a run of the store, or of an exported file.
-fn journal(app: &App, name: &str) -> Result<Vec<Recorded>, Failure> {
+/// The events of a run of the store, or of an exported file; and whether they are redacted.
+fn journal(app: &App, name: &str) -> Result<(Vec<Recorded>, bool), Failure> {
     let path = Path::new(name);
     if path.is_file() {
         return of_file(path);
     }
     let reading = Reading::open(app)?;
     let run = reading.find(name)?;
-    whole(reading.readable(&run)?)
+    let (events, damage) = reading.readable(&run)?;
+    damage.map_or(Ok((events, false)), Err)
 }
 
-fn whole((events, damage): (Vec<Recorded>, Option<Failure>)) -> Result<Vec<Recorded>, Failure> {
-    damage.map_or(Ok(events), Err)
+fn of_file(path: &Path) -> Result<(Vec<Recorded>, bool), Failure> {
+    let exported = reading::exported(path)?;
+    let events = exported.events.ok_or_else(|| {
+        Failure::usage(
+            format!("{} holds digests alone, and no events", path.display()),
+            "have it exported again, with --redact by a newer release or without it",
+        )
+    })?;
+    Ok((events, exported.redacted.is_some()))
 }
 
-/// An exported file is read into a store of its own, which goes again.
-fn of_file(path: &Path) -> Result<Vec<Recorded>, Failure> {
-    let name = u64::from_le_bytes(people::random::<8>()?);
-    let folder = std::env::temp_dir().join(format!("backout-replay-{name:016x}"));
-    let read = read_file(path, &folder);
-    if let Err(error) = fs::remove_dir_all(&folder) {
-        tracing::warn!(%error, folder = %folder.display(), "a temporary folder stays");
-    }
-    read
-}
-
-fn read_file(path: &Path, folder: &Path) -> Result<Vec<Recorded>, Failure> {
-    let failed = |error| Failure::file(format!("reading {}", path.display()), error);
-    let mut input = BufReader::new(File::open(path).map_err(failed)?);
-    drop(reading::own(folder)?);
-    let run: RunId = backout_store::import(folder, &mut input)?;
-    let reader = Reader::open(folder)?;
-    let snapshot = reader.snapshot()?;
-    let (events, damage) = reader.readable_at(&snapshot, &run, usize::MAX)?;
-    whole((events, damage.map(Failure::from)))
-}
-
-fn verified(app: &App, args: &Args, journal: &[Recorded]) -> Result<Exit, Failure> {
-    let verified = verify(journal);
+fn verified(app: &App, args: &Args, verified: &Verified) -> Result<Exit, Failure> {
     if args.json {
-        app.ui.json(&verified)?;
+        app.ui.json(verified)?;
     } else {
-        app.ui.data(&shown(&verified))?;
+        app.ui.data(&shown(verified))?;
     }
     Ok(if verified.is_sound() { Exit::Done } else { Exit::RunFailed })
 }
@@ -144,7 +125,7 @@ fn shown(verified: &Verified) -> String {
             verified.events
         )),
     }
-    if verified.core == verified.core_now {
+    if verified.compared {
         lines.push(format!(
             "core {}: {} decided alike, {} came from outside, {} differ",
             verified.core,
@@ -152,6 +133,8 @@ fn shown(verified: &Verified) -> String {
             verified.given,
             verified.differs.len()
         ));
+    } else if verified.core == verified.core_now {
+        lines.push("it is redacted: decisions are not compared".to_owned());
     } else {
         lines.push(format!(
             "made by core {}, this is core {}: decisions are not compared",

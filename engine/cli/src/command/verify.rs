@@ -1,20 +1,23 @@
-//! `verify`: every checksum and every chain of the store, or of one run.
+//! `verify`: every checksum and every chain of the store, of one run, or of an exported file.
+
+use std::path::Path;
 
 use backout_core::id::{RunId, Seq};
+use backout_core::redact::{Rule, Taken};
 use backout_store::{Finding, find_head, head, verify};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::exit::{Exit, Failure};
-use crate::reading::Reading;
+use crate::reading::{self, Reading};
 use crate::view::style::{GOOD, TROUBLE, paint};
 use backout_server::view::counted;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The run, by any unique prefix or `latest`; without it, the whole store
-    #[arg(value_name = "RUN")]
+    /// The run, by any unique prefix or `latest`, or an exported file; without it, the whole store
+    #[arg(value_name = "RUN|FILE")]
     run: Option<String>,
     /// The head of the run's chain as it was kept elsewhere: proves that nothing was changed since
     #[arg(long, value_name = "HEX", requires = "run")]
@@ -33,6 +36,9 @@ struct Report {
     head: Option<String>,
     /// The event that has the head that was given.
     head_at: Option<u64>,
+    /// Of a redacted file: how much was taken out, by rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<Taken>,
 }
 
 #[derive(Serialize)]
@@ -52,15 +58,44 @@ impl From<Finding> for Found {
 
 /// Checks, and ends with 1 where something is not what was written.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
-    let reading = Reading::open(app)?;
-    let run = args.run.as_deref().map(|name| reading.find(name)).transpose()?;
-    let report = report(&reading, run.as_ref(), args.head.as_deref())?;
+    let (report, run) = match args.run.as_deref().map(Path::new).filter(|path| path.is_file()) {
+        Some(file) => of_file(file, args.head.as_deref())?,
+        None => of_store(app, args)?,
+    };
     if args.json {
         app.ui.json(&report)?;
     } else {
         app.ui.data(&shown(&report, run.as_ref()))?;
     }
     Ok(if report.sound { Exit::Done } else { Exit::RunFailed })
+}
+
+fn of_store(app: &App, args: &Args) -> Result<(Report, Option<RunId>), Failure> {
+    let reading = Reading::open(app)?;
+    let run = args.run.as_deref().map(|name| reading.find(name)).transpose()?;
+    Ok((report(&reading, run.as_ref(), args.head.as_deref())?, run))
+}
+
+/// A file is read whole, or its first fault is the failure. Its head is that of its last event: a
+/// head that was kept earlier is found in the store alone.
+fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Report, Option<RunId>), Failure> {
+    let file = reading::exported(path)?;
+    let last = file.events.as_ref().and_then(|events| events.last()).map(|last| last.seq.0);
+    let is_it = |wanted: &str| file.head.eq_ignore_ascii_case(wanted);
+    let findings: Vec<Found> = wanted
+        .filter(|wanted| !is_it(wanted))
+        .map(|it| other_history(&file.run, it))
+        .into_iter()
+        .collect();
+    let report = Report {
+        sound: findings.is_empty(),
+        runs: 1,
+        head_at: wanted.filter(|wanted| is_it(wanted)).and(last),
+        head: Some(file.head),
+        findings,
+        redacted: file.redacted.map(|(_, taken)| taken),
+    };
+    Ok((report, Some(file.run)))
 }
 
 fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Result<Report, Failure> {
@@ -71,6 +106,7 @@ fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Resul
             findings: Vec::new(),
             head: None,
             head_at: None,
+            redacted: None,
         });
     };
     let mut findings: Vec<Found> =
@@ -88,6 +124,7 @@ fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Resul
         findings,
         head: run.and_then(|run| head(reader, run).ok()),
         head_at: head_at.map(|seq| seq.0),
+        redacted: None,
     })
 }
 
@@ -116,6 +153,13 @@ fn shown(report: &Report, run: Option<&RunId>) -> String {
     }
     if let Some(at) = report.head_at {
         lines.push(format!("the head that was kept is event {at}: nothing up to it was changed"));
+    }
+    if let Some(taken) = &report.redacted {
+        lines.push(
+            "it is redacted: the chain is that of the store, what it says is as given".into(),
+        );
+        let removed = |(rule, count): (&Rule, &u64)| format!("removed {count}: {}", rule.words());
+        lines.extend(taken.iter().map(removed));
     }
     if let Some(head) = &report.head {
         lines.push(format!("head {head}"));

@@ -9,7 +9,7 @@ use crate::contract::Reverted;
 use crate::event::{Event, RunEnd, SkipCause, StopCause, Wait};
 use crate::expr::{self, ExprError, Scope};
 use crate::id::{ActionName, StepId, StepIx, Timestamp};
-use crate::plan::{BY_HAND_ACTION, OnExhausted, PlanStep, Retry, Role};
+use crate::plan::{BY_HAND_ACTION, PlanStep, Retry, Role};
 use crate::stage::Stage;
 use crate::state::{EffectState, Made, Phase, RunState, StepState};
 
@@ -329,26 +329,14 @@ fn undo_step(
         }
     };
     Some(PlanStep {
-        id: undo_id(&plan.id, undo, at, several),
         title: format!("put back: {title}"),
         role: Role::Undo { undo, of: plan.id.clone(), made: at },
         needs: before.into_iter().collect(),
-        when: None,
-        item: None,
-        action,
-        with: expr::literal(&with),
-        pure: false,
         timeout_ms: plan.timeout_ms,
         retry: Retry { ..plan.retry.clone() },
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
         locks: plan.locks.clone(),
-        watch: false,
         owner: plan.owner.clone(),
         runbook_url: plan.runbook_url.clone(),
-        note: None,
+        ..PlanStep::new(undo_id(&plan.id, undo, at, several), action, expr::literal(&with))
     })
 }

@@ -6,6 +6,7 @@ mod commander;
 mod cuts;
 mod dags;
 mod plans;
+mod redact;
 mod rules;
 mod scale;
 mod sim;

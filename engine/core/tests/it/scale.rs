@@ -11,7 +11,6 @@ use backout_core::state::RunStatus;
 use backout_core::{Wanted, claims, effects_of};
 
 use crate::plans::{plan, step};
-use crate::words::event_step;
 use crate::world::{World, person};
 
 /// Drives a run to its end; after each turn only the steps of its events are asked what they want.
@@ -37,11 +36,11 @@ fn give(run: &mut Run, wanted: &mut VecDeque<Wanted>, command: &Command) {
     let mut touched: Vec<StepId> = Vec::new();
     let mut turn = run.turn(now, &person("go"), command).unwrap();
     loop {
-        touched.extend(turn.recorded.iter().filter_map(|r| event_step(&r.event).cloned()));
+        touched.extend(turn.recorded.iter().filter_map(|r| r.event.step().cloned()));
         let Some((cause, event)) = turn.claiming.take() else { break };
         let targets = claims(run.state.as_ref(), std::slice::from_ref(&event));
         let grants = targets.into_iter().map(|target| Grant { target, token: LockToken(1) });
-        touched.extend(event_step(&event).cloned());
+        touched.extend(event.step().cloned());
         run.granted(now, &cause, event, grants.collect()).unwrap();
         turn = run.turn(now, &Cause::engine(), &Command::Advance).unwrap();
     }

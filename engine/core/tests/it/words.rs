@@ -2,7 +2,6 @@
 
 use backout_core::contract::Settled;
 use backout_core::event::{Event, RunEnd, SkipCause, StopCause, Wait};
-use backout_core::id::StepId;
 use backout_core::state::{Phase, RunState, StepRun, StepState};
 
 pub(crate) fn wait_word(wait: &Wait) -> &'static str {
@@ -80,36 +79,5 @@ pub(crate) fn settled_word(settled: &Settled) -> &'static str {
         Settled::Running { .. } => "running",
         Settled::Unknown { .. } => "unknown",
         Settled::Unreachable { .. } => "unreachable",
-    }
-}
-
-/// The step that an event is about.
-pub(crate) fn event_step(event: &Event) -> Option<&StepId> {
-    match event {
-        Event::StepStarted { step, .. }
-        | Event::StepPrepared { step, .. }
-        | Event::StepLocked { step, .. }
-        | Event::StepWaits { step, .. }
-        | Event::StepApproved { step, .. }
-        | Event::StepSucceeded { step, .. }
-        | Event::StepLooked { step, .. }
-        | Event::StepUnverified { step, .. }
-        | Event::StepFailed { step, .. }
-        | Event::StepSkipped { step, .. }
-        | Event::StepCancelled { step }
-        | Event::StepUndone { step }
-        | Event::StepReopened { step, .. }
-        | Event::WatchAlarm { step, .. }
-        | Event::WatchCalm { step }
-        | Event::WatchHeld { step }
-        | Event::WatchAccepted { step } => Some(step),
-        Event::EffectIntended { sending }
-        | Event::EffectDone { sending, .. }
-        | Event::EffectRefused { sending, .. }
-        | Event::EffectFailed { sending, .. }
-        | Event::EffectUnclear { sending, .. }
-        | Event::EffectSettled { sending, .. }
-        | Event::EffectInDoubt { sending, .. } => Some(&sending.step),
-        _ => None,
     }
 }

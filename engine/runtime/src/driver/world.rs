@@ -3,43 +3,13 @@
 use std::collections::HashSet;
 
 use backout_core::contract::Guarantee;
-use backout_core::event::Sending;
-use backout_core::id::{StepId, Timestamp};
-use backout_core::{Wanted, effects};
+use backout_core::id::Timestamp;
+use backout_core::{Name, Wanted, effects};
 use backout_plugin_api::CancellationToken;
 use futures::FutureExt;
 
 use super::{Driver, End, Message};
 use crate::crash::{CrashPoint, Window};
-
-/// Names something under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Name {
-    Prepare(StepId, u32, u32),
-    Watch(StepId, u32, bool),
-    Apply(Sending),
-    Settle(Sending, u32),
-    Revert(StepId, usize),
-}
-
-fn name(wanted: &Wanted) -> Name {
-    match wanted {
-        Wanted::Prepare { step, attempt, look, .. } => Name::Prepare(step.clone(), *attempt, *look),
-        Wanted::Watch(watch) => Name::Watch(watch.step.clone(), watch.look, watch.last),
-        Wanted::Apply(dispatch) => Name::Apply(dispatch.sending.clone()),
-        Wanted::Settle(dispatch) => Name::Settle(dispatch.sending.clone(), dispatch.look),
-        Wanted::Revert { step, made, .. } => Name::Revert(step.clone(), *made),
-    }
-}
-
-fn not_before(wanted: &Wanted) -> Timestamp {
-    match wanted {
-        Wanted::Prepare { not_before, .. } => *not_before,
-        Wanted::Watch(watch) => watch.not_before,
-        Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
-        Wanted::Revert { .. } => Timestamp::default(),
-    }
-}
 
 /// Ends a call that is no longer wanted.
 pub(super) struct UnderWay {
@@ -61,7 +31,7 @@ impl Driver {
         loop {
             let Some(state) = &self.run.state else { return Ok(()) };
             let wanted = effects(state);
-            let names: HashSet<Name> = wanted.iter().map(name).collect();
+            let names: HashSet<Name> = wanted.iter().map(Wanted::name).collect();
             self.progress.under_way.retain(|name, _| names.contains(name));
             self.progress.answered.retain(|name| names.contains(name));
             let now = self.clock.now();
@@ -82,11 +52,11 @@ impl Driver {
     /// Starts one thing, unless it is under way, or its time or its intent has not come. The answer,
     /// where it is there at once.
     pub(super) fn start(&mut self, wanted: Wanted, now: Timestamp) -> Option<Message> {
-        let name = name(&wanted);
+        let name = wanted.name();
         if self.progress.under_way.contains_key(&name) || self.progress.answered.contains(&name) {
             return None;
         }
-        let due = not_before(&wanted);
+        let due = wanted.not_before();
         if due > now {
             self.progress.later = Some(self.progress.later.map_or(due, |later| later.min(due)));
             return None;

@@ -1,6 +1,5 @@
 //! An engine for tests.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use backout_core::event::{Actor, Cause, Event};
 use backout_core::id::{RunId, Seq, StepId, Timestamp};
-use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
+use backout_core::plan::{Plan, PlanStep};
 use backout_core::state::RunState;
 use backout_plugin_api::{Action, Secret, SecretError, SecretRef, SecretSource};
 use backout_runtime::{Clock, Engine, Host, Options};
@@ -75,49 +74,15 @@ pub(crate) fn ann() -> Cause {
 
 pub(crate) fn step(id: &str, needs: &[&str], action: &str, with: Value) -> PlanStep {
     PlanStep {
-        id: id.into(),
-        title: String::new(),
-        role: Role::Step,
         needs: needs.iter().map(|need| StepId::from(*need)).collect(),
-        when: None,
-        item: None,
-        action: action.into(),
-        with,
         pure: true,
         timeout_ms: 60_000,
-        retry: Retry::default(),
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new(id, action, with)
     }
 }
 
 pub(crate) fn plan(steps: Vec<PlanStep>) -> Plan {
-    Plan {
-        format: 1,
-        name: "test".into(),
-        title: String::new(),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
-        max_parallel: 64,
-        stale_after_ms: 3_600_000,
-        steps,
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
-    }
+    Plan::new("test", steps)
 }
 
 /// The durable state of a run.

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
+use backout_core::event::{Event, Sending};
 use backout_core::id::{Epoch, RunId, Seq, TargetId, Timestamp};
+use backout_core::redact::Rule;
 use backout_store::journal::{Append, AppendResult, JournalStore, StoreError};
 use backout_store::testing::{append, created, ended, note, wait};
 use backout_store::{
-    EmbeddedStore, Filter, Reader, export, export_redacted, find_head, head, import, retain, verify,
+    EmbeddedStore, Filter, Reader, export, export_redacted, find_head, head, import, read_exported,
+    retain, verify,
 };
 
 use crate::support::{open, options, run};
@@ -108,10 +111,8 @@ fn a_run_goes_to_another_store_in_one_file() {
     capture.push(b"hello").unwrap();
     let captured = capture.finish().unwrap();
     let reader = Reader::open(from.path()).unwrap();
-    let (mut file, mut redacted) = (Vec::new(), Vec::new());
+    let mut file = Vec::new();
     export(&reader, &run, &mut file).unwrap();
-    export_redacted(&reader, &run, &mut redacted).unwrap();
-    assert!(!String::from_utf8_lossy(&redacted).contains("note 1"));
 
     let (there, _) = open(to.path());
     for at in (0..file.len()).step_by(97) {
@@ -120,7 +121,6 @@ fn a_run_goes_to_another_store_in_one_file() {
         assert!(import(to.path(), &mut bad.as_slice()).is_err(), "byte {at}");
     }
     assert!(import(to.path(), &mut &file[..file.len() - 1]).is_err());
-    assert!(import(to.path(), &mut redacted.as_slice()).is_err());
     assert_eq!(there.list(), Ok(Vec::new()));
     assert_eq!(import(to.path(), &mut file.as_slice()), Ok(run.clone()));
     assert!(import(to.path(), &mut file.as_slice()).is_err(), "it is there already");
@@ -142,6 +142,45 @@ fn a_run_goes_to_another_store_in_one_file() {
     commit(&there, claim);
     there.close();
     assert_eq!(all(&open(to.path()).0).len(), 3);
+}
+
+#[test]
+fn a_file_is_read_without_a_store_and_a_redacted_one_says_nothing_of_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(1);
+    let (store, _) = open(dir.path());
+    let mut first = append(&run, 0, vec![created(&run), note(1, 500)]);
+    first.claims = vec!["db:hidden".into()];
+    commit(&store, first);
+    let reader = Reader::open(dir.path()).unwrap();
+    let (mut whole, mut redacted) = (Vec::new(), Vec::new());
+    export(&reader, &run, &mut whole).unwrap();
+    let taken = export_redacted(&reader, &run, &Rule::USUAL, &mut redacted).unwrap();
+    assert_eq!(taken.get(&Rule::Hosts), Some(&1), "{taken:?}");
+    let head = head(&reader, &run).unwrap();
+
+    let read = read_exported(&mut whole.as_slice()).unwrap();
+    assert_eq!(read.events, Some(store.read(&run, Seq(1), 100).unwrap()));
+    assert_eq!((read.head, read.redacted), (head.clone(), None));
+
+    let text = String::from_utf8_lossy(&redacted);
+    assert!(!text.contains("note 1") && !text.contains("hidden"), "{text}");
+    let read = read_exported(&mut redacted.as_slice()).unwrap();
+    assert_eq!(read.head, head, "it is the chain of the store");
+    assert_eq!(read.redacted, Some((Rule::USUAL.to_vec(), taken)));
+    let events = read.events.unwrap();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0].grants[0].target.as_str(), "target 1");
+
+    let to = tempfile::tempdir().unwrap();
+    drop(open(to.path()));
+    assert!(import(to.path(), &mut redacted.as_slice()).is_err());
+    for at in 0..redacted.len() {
+        let mut bad = redacted.clone();
+        bad[at] ^= 1;
+        assert!(read_exported(&mut bad.as_slice()).is_err(), "byte {at}");
+    }
+    assert!(read_exported(&mut &redacted[..redacted.len() - 1]).is_err());
 }
 
 #[test]
@@ -257,8 +296,15 @@ fn sh(command: &str) -> bool {
 
 #[test]
 fn a_full_disk_refuses_intents_first_and_goes_on_when_there_is_room() {
+    // What the disk has left comes in other pieces with each size.
+    for kib in (2_600..3_600).step_by(100) {
+        fill_a_disk(kib);
+    }
+}
+
+fn fill_a_disk(kib: u32) {
     let dir = tempfile::tempdir().unwrap();
-    let Some(disk) = Tmpfs::mount(dir.path(), "3m") else { return };
+    let Some(disk) = Tmpfs::mount(dir.path(), &format!("{kib}k")) else { return };
     let (store, _) = open(dir.path());
     let run = run(1);
     let mut intent = append(&run, 0, vec![created(&run)]);
@@ -272,24 +318,26 @@ fn a_full_disk_refuses_intents_first_and_goes_on_when_there_is_room() {
     };
     assert!(
         matches!(&refused, AppendResult::Full { why } if why.contains("no room")),
-        "{refused:?}"
+        "{kib} KiB: {refused:?}"
     );
     let mut more = append(&run, last, vec![note(last, 10)]);
     more.intends = 1;
-    assert!(matches!(wait(store.append(more)), AppendResult::Full { .. }));
-    // What is owed can still be written: an outcome with large output, and the stop.
-    let outcome = backout_core::event::Event::EffectDone {
-        sending: backout_core::event::Sending {
-            step: "a".into(),
-            attempt: 1,
-            effect: 0,
-            dispatch: 1,
-        },
-        output: serde_json::Value::String("x".repeat(backout_core::limits::OUTPUT_BYTES_MAX)),
-    };
-    last = commit(&store, append(&run, last, vec![outcome]));
-    let stop = backout_core::event::Event::EngineDetached { why: "the disk is full".into() };
-    last = commit(&store, append(&run, last, vec![stop]));
+    assert!(matches!(wait(store.append(more)), AppendResult::Full { .. }), "{kib} KiB");
+    // What is owed can still be written: an outcome with large output, the end of its step with the
+    // same, and the stop.
+    let output = serde_json::Value::String("x".repeat(backout_core::limits::OUTPUT_BYTES_MAX));
+    let sending = Sending { step: "a".into(), attempt: 1, effect: 0, dispatch: 1 };
+    let owed = [
+        Event::EffectDone { sending, output: output.clone() },
+        Event::StepSucceeded { step: "a".into(), changed: true, output },
+        Event::EngineDetached { why: "the disk is full".into() },
+    ];
+    for event in owed {
+        match wait(store.append(append(&run, last, vec![event]))) {
+            AppendResult::Committed { last: now, .. } => last = now.0,
+            other => panic!("{kib} KiB: {other:?}"),
+        }
+    }
     let reader = Reader::open(dir.path()).unwrap();
     assert_eq!(reader.read(&run, Seq(1), usize::MAX).unwrap().len() as u64, last);
     disk.remount("size=64m");

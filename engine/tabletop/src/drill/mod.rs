@@ -13,7 +13,6 @@ mod told;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use backout_core::Dispatch;
 use backout_core::command::Report;
 use backout_core::contract::Guarantee;
 use backout_core::drive::Run;
@@ -24,6 +23,7 @@ use backout_core::id::{EffectKey, Epoch, LockToken, RunId, StepId, TargetId, Tim
 use backout_core::plan::{Environment, Plan};
 use backout_core::state::{Phase, RunState};
 use backout_core::watch::Watch;
+use backout_core::{Dispatch, Name};
 
 use crate::decisions::Decision;
 use crate::log::{EXERCISE_FORMAT, Entry, Exercise, Kind, Logged};
@@ -31,7 +31,6 @@ use crate::scenario::{Scenario, Timed};
 use crate::world::{Reply, World};
 pub use ask::decision_words;
 use planned::Planned;
-use shell::Name;
 
 /// Happenings of one exercise: an hour of 200 steps has some ten thousand. Beyond, something goes
 /// round and round.

@@ -3,45 +3,16 @@
 
 use backout_core::command::{Command, Report};
 use backout_core::drive::{Turn, TurnError};
-use backout_core::event::{Cause, Event, Grant, Holder, Recorded, Sending};
+use backout_core::event::{Cause, Event, Grant, Holder, Recorded};
 use backout_core::id::{LockToken, RunId, StepId, TargetId, Timestamp};
 use backout_core::watch::{Found, Watch};
-use backout_core::{Dispatch, Rejection, Wanted, claims, effects, next_due};
+use backout_core::{Dispatch, Name, Rejection, Wanted, claims, effects, next_due};
 
 use super::{Broken, Drill, Happening, marked};
 use crate::world::{Asked, Reply};
 
 /// Milliseconds that a look at a target takes, at the least and at the most.
 const LOOK_MS: (u64, u64) = (40, 400);
-
-/// Names something under way.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Name {
-    Prepare(StepId, u32, u32),
-    Watch(StepId, u32, bool),
-    Apply(Sending),
-    Settle(Sending, u32),
-    Revert(StepId, usize),
-}
-
-fn name(wanted: &Wanted) -> Name {
-    match wanted {
-        Wanted::Prepare { step, attempt, look, .. } => Name::Prepare(step.clone(), *attempt, *look),
-        Wanted::Watch(watch) => Name::Watch(watch.step.clone(), watch.look, watch.last),
-        Wanted::Apply(dispatch) => Name::Apply(dispatch.sending.clone()),
-        Wanted::Settle(dispatch) => Name::Settle(dispatch.sending.clone(), dispatch.look),
-        Wanted::Revert { step, made, .. } => Name::Revert(step.clone(), *made),
-    }
-}
-
-fn not_before(wanted: &Wanted) -> Timestamp {
-    match wanted {
-        Wanted::Prepare { not_before, .. } => *not_before,
-        Wanted::Watch(watch) => watch.not_before,
-        Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
-        Wanted::Revert { .. } => Timestamp::default(),
-    }
-}
 
 impl Drill {
     pub(super) fn create(&mut self) -> Result<(), Broken> {
@@ -139,7 +110,7 @@ impl Drill {
         let Some(state) = self.run.state.as_ref().filter(|_| self.away.is_none()) else { return };
         let wanted = effects(state);
         let due = next_due(state);
-        let names: Vec<Name> = wanted.iter().map(name).collect();
+        let names: Vec<Name> = wanted.iter().map(Wanted::name).collect();
         let kept: std::collections::BTreeSet<&Name> = names.iter().collect();
         self.under_way.retain(|name| kept.contains(name));
         let mut later: Option<Timestamp> = due;
@@ -147,7 +118,7 @@ impl Drill {
             if self.under_way.contains(name) {
                 continue;
             }
-            let from = not_before(&wanted);
+            let from = wanted.not_before();
             if from > self.now {
                 later = Some(later.map_or(from, |later| later.min(from)));
                 continue;

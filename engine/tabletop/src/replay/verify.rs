@@ -33,6 +33,9 @@ pub struct Differs {
 pub struct Verified {
     /// How many events there are.
     pub events: usize,
+    /// Whether decisions were compared: the version is the same, and nothing was taken out of the
+    /// record.
+    pub compared: bool,
     /// How many were folded: all of them, where every state is reproduced.
     pub folded: usize,
     /// Why the next one was not.
@@ -57,18 +60,24 @@ impl Verified {
     }
 }
 
-/// Runs the core over a record.
-pub fn verify(journal: &[Recorded]) -> Verified {
+/// Runs the core over a record. Of one that is redacted the states are reproduced alone: what was
+/// decided hung on what was taken out.
+pub fn verify(journal: &[Recorded], redacted: bool) -> Verified {
     let core = match journal.first().map(|recorded| &recorded.event) {
         Some(Event::RunCreated { core, .. }) => *core,
         _ => 0,
     };
-    let mut verified =
-        Verified { events: journal.len(), core, core_now: CORE_VERSION, ..Verified::default() };
+    let mut verified = Verified {
+        events: journal.len(),
+        core,
+        core_now: CORE_VERSION,
+        compared: core == CORE_VERSION && !redacted,
+        ..Verified::default()
+    };
     let mut state: Option<RunState> = None;
     let mut ahead: VecDeque<Event> = VecDeque::new();
     for recorded in journal {
-        if core == CORE_VERSION
+        if verified.compared
             && let Some(state) = &state
         {
             compare(state, recorded, &mut ahead, &mut verified);

@@ -1,7 +1,12 @@
 //! Records, walked through and left.
 
-use backout_core::event::Event;
-use backout_core::id::Seq;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use backout_core::event::{CORE_VERSION, Event, Recorded};
+use backout_core::id::{RunId, Seq};
+use backout_core::redact::{Redactor, Rule};
+use backout_store::read_exported;
 use backout_tabletop::drill::Drill;
 use backout_tabletop::replay::{Tape, compare, verify};
 
@@ -19,7 +24,7 @@ fn record() -> Drill {
 #[test]
 fn every_state_and_decision_of_a_record_is_reproduced() {
     let drill = record();
-    let verified = verify(drill.journal());
+    let verified = verify(drill.journal(), false);
     assert!(verified.is_sound(), "{verified:#?}");
     assert_eq!(verified.folded, drill.journal().len());
     assert!(verified.given <= 3, "looks that left no event: {verified:#?}");
@@ -32,7 +37,7 @@ fn a_decision_that_was_changed_is_found() {
     journal[at - 1].at = journal[at - 1].at.plus_ms(1);
     let Event::StepLocked { targets, .. } = &mut journal[at].event else { unreachable!() };
     targets.push("another".into());
-    let verified = verify(&journal);
+    let verified = verify(&journal, false);
     assert!(!verified.is_sound(), "{verified:#?}");
 }
 
@@ -40,8 +45,63 @@ fn a_decision_that_was_changed_is_found() {
 fn an_event_that_is_missing_is_found() {
     let mut journal = record().journal().to_vec();
     journal.remove(5);
-    let verified = verify(&journal);
+    let verified = verify(&journal, false);
     assert!(verified.broken.is_some(), "{verified:#?}");
+}
+
+#[test]
+fn a_redacted_record_is_replayed_and_its_decisions_are_not_compared() {
+    let mut redactor = Redactor::new(Rule::USUAL);
+    let journal: Vec<Recorded> =
+        record().journal().iter().cloned().map(|one| redactor.redact(one)).collect();
+    let verified = verify(&journal, true);
+    assert!(verified.is_sound() && !verified.compared, "{verified:#?}");
+    assert_eq!(verified.folded, journal.len());
+}
+
+/// Records of runs by each version of the rules, one event a line. They never change: where a rule
+/// does, `CORE_VERSION` rises, and `BACKOUT_BLESS=1` writes one more.
+#[test]
+fn records_of_every_version_are_replayed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records");
+    let newest = folder.join(format!("core-{CORE_VERSION}.jsonl"));
+    if std::env::var_os("BACKOUT_BLESS").is_some() && !newest.exists() {
+        let drill = record();
+        let lines = drill.journal().iter().map(|one| serde_json::to_string(one).unwrap() + "\n");
+        std::fs::write(&newest, lines.collect::<String>()).unwrap();
+    }
+    assert!(newest.exists(), "BACKOUT_BLESS=1 writes {}", newest.display());
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let journal: Vec<Recorded> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let verified = verify(&journal, false);
+        assert!(verified.is_sound(), "{}: {verified:#?}", path.display());
+        assert!(verified.folded > 50 && verified.folded == journal.len(), "{verified:#?}");
+        assert_eq!(verified.compared, path == newest, "{}", path.display());
+    }
+}
+
+/// What the store keeps of each of its formats is replayed as well.
+#[test]
+fn journals_of_every_stored_format_are_replayed() {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/histories");
+    let mut runs = 0;
+    for entry in std::fs::read_dir(formats).unwrap() {
+        let folder = entry.unwrap().path();
+        let text = std::fs::read(folder.join("expected.json")).unwrap();
+        let all: BTreeMap<RunId, Vec<Recorded>> = serde_json::from_slice(&text).unwrap();
+        for (run, journal) in &all {
+            let verified = verify(journal, false);
+            assert!(verified.is_sound(), "{run} in {}: {verified:#?}", folder.display());
+        }
+        let exported = std::fs::read(folder.join("exported")).unwrap();
+        let read = read_exported(&mut exported.as_slice()).unwrap();
+        assert_eq!(read.events.as_ref(), Some(&all[&read.run]));
+        runs += all.len();
+    }
+    assert!(runs > 0);
 }
 
 #[test]

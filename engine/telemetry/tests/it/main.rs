@@ -1,7 +1,6 @@
 //! The traces of runs, as a receiver of OTLP over HTTP decodes them by the protocol's own messages.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -10,7 +9,7 @@ use std::time::Duration;
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause};
 use backout_core::id::{RunId, StepId};
-use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
+use backout_core::plan::{Plan, PlanStep};
 use backout_core::trace;
 use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Engine, Host, Options, SystemClock};
@@ -82,52 +81,24 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Span>>) {
 
 fn step(id: &str, needs: &[&str], action: &str, with: Value) -> PlanStep {
     PlanStep {
-        id: id.into(),
-        title: String::new(),
-        role: Role::Step,
         needs: needs.iter().map(|need| StepId::from(*need)).collect(),
-        when: None,
-        item: None,
-        action: action.into(),
-        with,
         pure: true,
         timeout_ms: 60_000,
-        retry: Retry::default(),
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new(id, action, with)
     }
 }
 
 fn plan() -> Plan {
     Plan {
-        format: 1,
-        name: "shop".into(),
-        title: String::new(),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
         max_parallel: 4,
-        stale_after_ms: 3_600_000,
-        steps: vec![
-            step("flag", &[], "noop.run", json!({})),
-            step("gate", &["flag"], "wait.approval", json!({ "text": "go on?" })),
-            step("last", &["gate"], "noop.run", json!({})),
-        ],
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
+        ..Plan::new(
+            "shop",
+            vec![
+                step("flag", &[], "noop.run", json!({})),
+                step("gate", &["flag"], "wait.approval", json!({ "text": "go on?" })),
+                step("last", &["gate"], "noop.run", json!({})),
+            ],
+        )
     }
 }
 

@@ -1,12 +1,11 @@
 //! Gates in a real engine: what holds lets the run go on, and nothing else does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backout_core::event::{Actor, Cause, Event, Wait};
 use backout_core::id::{RunId, Seq};
-use backout_core::plan::{OnExhausted, Plan, PlanStep, Retry, Role};
+use backout_core::plan::{Plan, PlanStep, Retry};
 use backout_core::state::{RunState, RunStatus, StepState};
 use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Engine, Host, Options, SystemClock};
@@ -26,49 +25,15 @@ struct Bench {
 
 fn gate(with: Value, soak_ms: Option<u64>) -> PlanStep {
     PlanStep {
-        id: "gate".into(),
-        title: String::new(),
-        role: Role::Step,
-        needs: Vec::new(),
-        when: None,
-        item: None,
-        action: "checks.http".into(),
-        with,
-        pure: false,
         timeout_ms: 2_000,
         retry: Retry { max: 1, backoff_ms: 10, factor: 1.0, jitter: 0.0, cap_ms: 10 },
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
         soak_ms,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new("gate", "checks.http", with)
     }
 }
 
 fn plan(steps: Vec<PlanStep>) -> Plan {
-    Plan {
-        format: 1,
-        name: "test".into(),
-        title: String::new(),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
-        max_parallel: 4,
-        stale_after_ms: 3_600_000,
-        steps,
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
-    }
+    Plan { max_parallel: 4, ..Plan::new("test", steps) }
 }
 
 impl Bench {

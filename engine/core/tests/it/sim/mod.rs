@@ -24,7 +24,7 @@ use serde_json::json;
 
 use monitor::Coverage;
 use rng::Rng;
-use shell::{Name, Shell, not_before};
+use shell::{Name, Shell};
 use store::Store;
 use world::{Answer, World};
 
@@ -228,8 +228,8 @@ impl Sim {
             if self.shells[run].under_way.contains_key(&name) {
                 continue;
             }
-            if not_before(&wanted) > self.now {
-                later = Some(later.map_or(not_before(&wanted), |l| l.min(not_before(&wanted))));
+            if wanted.not_before() > self.now {
+                later = Some(later.map_or(wanted.not_before(), |l| l.min(wanted.not_before())));
                 continue;
             }
             if self.shells[run].is_durable(&wanted) {

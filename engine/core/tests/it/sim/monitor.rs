@@ -8,7 +8,7 @@ use backout_core::id::{EffectKey, StepId};
 use backout_core::state::RunState;
 use backout_core::{evolve, invariant};
 
-use crate::words::{event_step, event_word, phase_word, step_word};
+use crate::words::{event_word, phase_word, step_word};
 
 /// What is known of a key from its events alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub(crate) fn watch(journal: &[Recorded], seen: &mut Coverage) -> Result<Option<
     let mut keys: BTreeMap<EffectKey, (Sending, Known)> = BTreeMap::new();
     for recorded in journal {
         let before = state.as_ref().map(|run| {
-            let step = event_step(&recorded.event).and_then(|id| run.find(id));
+            let step = recorded.event.step().and_then(|id| run.find(id));
             (phase_word(run), step.map(|(_, _, step)| step_word(step)))
         });
         let working = state.as_ref().map_or(0, |run| run.working);

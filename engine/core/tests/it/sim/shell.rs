@@ -26,15 +26,6 @@ pub(crate) fn name(wanted: &Wanted) -> Name {
     }
 }
 
-pub(crate) fn not_before(wanted: &Wanted) -> Timestamp {
-    match wanted {
-        Wanted::Prepare { not_before, .. } => *not_before,
-        Wanted::Watch(watch) => watch.not_before,
-        Wanted::Apply(dispatch) | Wanted::Settle(dispatch) => dispatch.not_before,
-        Wanted::Revert { .. } => Timestamp::default(),
-    }
-}
-
 pub(crate) struct Shell {
     pub(crate) id: RunId,
     pub(crate) run: Run,
