@@ -11,7 +11,7 @@ use backout_core::event::{Event, Recorded, Sending, SkipCause, StopCause, Wait};
 use backout_core::id::{Epoch, RunId, Seq, Timestamp};
 use backout_store::journal::{AppendResult, JournalStore};
 use backout_store::testing::{append, created, ended, note, wait};
-use backout_store::{EmbeddedStore, Reader, STORAGE_FORMAT, export, import, verify};
+use backout_store::{EmbeddedStore, Reader, STORAGE_FORMAT, export, import, read_exported, verify};
 use serde_json::json;
 
 use crate::damage::copy;
@@ -121,8 +121,11 @@ fn every_released_export_is_imported() {
     for format in 1..=STORAGE_FORMAT {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = open(dir.path());
-        let mut file = std::fs::File::open(folder(format).join("exported")).unwrap();
-        let run = import(dir.path(), &mut file).unwrap();
-        assert_eq!(store.read(&run, Seq(1), usize::MAX).as_ref(), Ok(&expected(format)[&run]));
+        let bytes = std::fs::read(folder(format).join("exported")).unwrap();
+        let run = import(dir.path(), &mut bytes.as_slice()).unwrap();
+        let records = &expected(format)[&run];
+        assert_eq!(store.read(&run, Seq(1), usize::MAX).as_ref(), Ok(records));
+        let read = read_exported(&mut bytes.as_slice()).unwrap();
+        assert_eq!((read.run, read.events.as_ref(), read.redacted), (run, Some(records), None));
     }
 }
