@@ -1,13 +1,9 @@
 //! Plans that an engine makes by itself: a step that a person does by hand, and a run that only holds
 //! targets.
 
-use std::collections::BTreeMap;
-
-use backout_core::id::{ActionName, StepId, TargetId, Timestamp};
-use backout_core::limits::{ID_CHARS_MAX, STALE_AFTER_MS_DEFAULT, TIMEOUT_MS_DEFAULT};
-use backout_core::plan::{
-    BY_HAND_ACTION, OnExhausted, Plan, PlanStep, RUNBOOK_FORMAT, Retry, Role,
-};
+use backout_core::id::{StepId, TargetId, Timestamp};
+use backout_core::limits::ID_CHARS_MAX;
+use backout_core::plan::{BY_HAND_ACTION, Plan, PlanStep};
 use serde_json::json;
 
 use crate::view::rfc3339;
@@ -29,27 +25,9 @@ pub fn step_name(name: &str) -> Result<(), String> {
 /// A step that a person does and then approves.
 pub fn by_hand_step(name: &str, text: &str, needs: Vec<StepId>) -> PlanStep {
     PlanStep {
-        id: name.into(),
         title: text.to_owned(),
-        role: Role::Step,
         needs,
-        when: None,
-        item: None,
-        action: ActionName::from(BY_HAND_ACTION),
-        with: json!({ "text": text.replace("${", "$${") }),
-        pure: false,
-        timeout_ms: TIMEOUT_MS_DEFAULT,
-        retry: Retry::default(),
-        on_exhausted: OnExhausted::Wait,
-        approval: None,
-        accept: Vec::new(),
-        soak_ms: None,
-        expect_ms: None,
-        locks: Vec::new(),
-        watch: false,
-        owner: None,
-        runbook_url: None,
-        note: None,
+        ..PlanStep::new(name, BY_HAND_ACTION, json!({ "text": text.replace("${", "$${") }))
     }
 }
 
@@ -67,22 +45,9 @@ pub fn hold_plan(targets: &[TargetId], reason: &str, now: Timestamp) -> Plan {
     let text = format!("held since {}: {reason}", rfc3339(now));
     let release = by_hand_step("release", &text, vec![StepId::from("lock")]);
     Plan {
-        format: RUNBOOK_FORMAT,
-        name: "hold".into(),
         title: format!("hold {}", names.join(", ")),
-        description: String::new(),
-        owner: None,
-        environment: None,
-        labels: BTreeMap::new(),
-        reviewed: None,
-        review_by: None,
-        params: BTreeMap::new(),
         max_parallel: 1,
-        stale_after_ms: STALE_AFTER_MS_DEFAULT,
-        steps: vec![lock, release],
-        success: None,
-        comms: None,
-        escalation: Vec::new(),
+        ..Plan::new("hold", vec![lock, release])
     }
 }
 
