@@ -217,7 +217,7 @@ fn store_exit(error: &StoreError) -> Exit {
 
 fn engine_exit(error: &EngineError) -> Exit {
     match error {
-        EngineError::Rejected { .. } => Exit::Usage,
+        EngineError::Rejected { .. } | EngineError::Changed { .. } => Exit::Usage,
         EngineError::Store(error) => store_exit(error),
         EngineError::Unreadable { .. } | EngineError::Stopped { .. } => Exit::Unreachable,
     }

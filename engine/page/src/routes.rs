@@ -186,8 +186,8 @@ fn replay_page(
     let frame = Frame { now: state.last, ..frame };
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let (state, view, lines) = (&*state, &view, &lines[..]);
-    let shown =
-        show::run::Shown { state, view, lines, chosen, now: frame.now, holders: Vec::new() };
+    let (now, holders, messages) = (frame.now, Vec::new(), Vec::new());
+    let shown = show::run::Shown { state, view, lines, chosen, now, holders, messages };
     Ok(show::run::page(&frame, &shown, None))
 }
 
@@ -212,6 +212,7 @@ fn run_page(
         chosen,
         now: frame.now,
         holders: Vec::new(),
+        messages: page.book.face.messages(id)?,
     };
     let step = shown.chosen_step();
     shown.holders = step.map(|step| locks::holders(page, &state, &step.id)).unwrap_or_default();

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Clock;
 use crate::call::Calls;
 use crate::crash::{CrashPoint, Window};
-use crate::handle::EngineError;
+use crate::handle::{EngineError, Seen, unchanged};
 
 mod journal;
 mod room;
@@ -41,7 +41,7 @@ const TAKEN_AT_ONCE: usize = 1_024;
 /// What reaches a driver.
 pub(crate) enum Message {
     /// A person's command.
-    Ask { ask: Ask, cause: Cause, reply: oneshot::Sender<Result<Seq, EngineError>> },
+    Ask { ask: Ask, cause: Cause, seen: Seen, reply: oneshot::Sender<Result<Seq, EngineError>> },
     /// The world's answer.
     Answer { name: Name, report: Report },
     /// Let go in order.
@@ -223,7 +223,12 @@ impl Driver {
 
     async fn take(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Ask { ask, cause, reply } => {
+            Message::Ask { ask, cause, seen, reply } => {
+                // What is decided and not durable yet happened since, too.
+                if let Err(changed) = unchanged(&self.id, self.run.seq(), &seen) {
+                    drop(reply.send(Err(changed)));
+                    return Ok(());
+                }
                 match self.turn(&cause, &Command::Ask(ask)).await {
                     // Nothing followed from it: what it asks for is so already, and nothing will be
                     // appended whose end could be told.

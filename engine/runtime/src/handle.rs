@@ -35,6 +35,14 @@ pub enum EngineError {
         /// What to type instead.
         help: Option<String>,
     },
+    /// The run is not where it was when the person looked, and nothing was done.
+    #[error("run {run} changed since you saw it; nothing was done")]
+    Changed {
+        /// The run.
+        run: RunId,
+        /// Where it is now.
+        last: Seq,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,6 +64,9 @@ pub enum EngineError {
 
 /// Milliseconds between two looks at whether all is told, when the engine stops.
 const TELL_LOOK_MS: u64 = 20;
+
+/// The positions at which a person may have seen a run; nothing where they do not say.
+pub type Seen = Option<Vec<Seq>>;
 
 /// The answer to a person's command: it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,21 +238,35 @@ impl Engine {
     /// Takes a run up as it is: a paused one stays paused. Nothing happens where this engine drives
     /// it already.
     pub async fn take_up(&self, run: &RunId) -> Result<(), EngineError> {
-        self.take_up_with(run, None).await
+        self.take_up_with(run, None, &None).await
     }
 
     /// Takes a run up and lets it go on: also one that is paused, failed or aborted.
     pub async fn resume(&self, run: &RunId, cause: Cause) -> Result<(), EngineError> {
+        self.resume_seen(run, cause, None).await
+    }
+
+    /// The same, only where the run is still at one of these positions.
+    ///
+    /// # Errors
+    /// [`EngineError::Changed`], or what [`Engine::resume`] says.
+    pub async fn resume_seen(
+        &self,
+        run: &RunId,
+        cause: Cause,
+        seen: Seen,
+    ) -> Result<(), EngineError> {
         if self.is_driven(run) {
-            return self.ask(run, Ask::Resume, cause).await.map(drop);
+            return self.ask_seen(run, Ask::Resume, cause, seen).await.map(drop);
         }
-        self.take_up_with(run, Some((cause, Command::Ask(Ask::Resume)))).await
+        self.take_up_with(run, Some((cause, Command::Ask(Ask::Resume))), &seen).await
     }
 
     async fn take_up_with(
         &self,
         id: &RunId,
         first: Option<(Cause, Command)>,
+        seen: &Seen,
     ) -> Result<(), EngineError> {
         if self.is_driven(id) {
             return Ok(());
@@ -251,6 +276,7 @@ impl Engine {
         if run.state.is_none() {
             return Err(StoreError::NoSuchRun(id.clone()).into());
         }
+        unchanged(id, run.seq(), seen)?;
         self.drive(id.clone(), run, first).await
     }
 
@@ -323,23 +349,35 @@ impl Engine {
     /// A person's command. Where this engine does not drive the run, the command is recorded all
     /// the same, and nothing goes on until the run is resumed.
     pub async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
+        self.ask_seen(run, ask, cause, None).await
+    }
+
+    /// The same, only where the run is still at one of these positions: whoever decides for the run
+    /// compares, in one go with the command.
+    ///
+    /// # Errors
+    /// [`EngineError::Changed`], or what [`Engine::ask`] says.
+    pub async fn ask_seen(
+        &self,
+        run: &RunId,
+        ask: Ask,
+        cause: Cause,
+        seen: Seen,
+    ) -> Result<Answer, EngineError> {
         self.fits(run, &ask)?;
         let Some(driven) = self.find(run) else {
-            return self.record(run, ask, cause).await;
+            return self.record(run, ask, cause, &seen).await;
         };
         let (reply, answer) = oneshot::channel();
-        if driven
-            .inbox
-            .send(Message::Ask { ask: ask.clone(), cause: cause.clone(), reply })
-            .await
-            .is_err()
-        {
-            return self.record(run, ask, cause).await;
+        let (asked, by) = (ask.clone(), cause.clone());
+        let message = Message::Ask { ask: asked, cause: by, seen: seen.clone(), reply };
+        if driven.inbox.send(message).await.is_err() {
+            return self.record(run, ask, cause, &seen).await;
         }
         match answer.await {
             Ok(result) => Ok(Answer { seq: result?, driven: true }),
             // The driver ended before it took the command: nobody drives the run now.
-            Err(_) => self.record(run, ask, cause).await,
+            Err(_) => self.record(run, ask, cause, &seen).await,
         }
     }
 
@@ -378,9 +416,16 @@ impl Engine {
 
     /// Records a command of a run that nobody drives. Nothing is begun; only a run that this leaves
     /// with nothing to do comes to its end.
-    async fn record(&self, id: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
+    async fn record(
+        &self,
+        id: &RunId,
+        ask: Ask,
+        cause: Cause,
+        seen: &Seen,
+    ) -> Result<Answer, EngineError> {
         let mut run = load(self.store.as_ref(), id, backout_core::id::Epoch::default())?;
         let before = run.state.clone().ok_or_else(|| StoreError::NoSuchRun(id.clone()))?;
+        unchanged(id, before.seq, seen)?;
         run.epoch = before.epoch;
         let now = self.clock.now();
         let rejected = |error| refused(id, error);
@@ -523,6 +568,14 @@ fn first_plan(first: Option<&(Cause, Command)>) -> Option<&Plan> {
     match first {
         Some((_, Command::Create { plan, .. })) => Some(plan),
         _ => None,
+    }
+}
+
+/// Whether a run is where a person saw it.
+pub(crate) fn unchanged(run: &RunId, last: Seq, seen: &Seen) -> Result<(), EngineError> {
+    match seen {
+        Some(seen) if !seen.contains(&last) => Err(EngineError::Changed { run: run.clone(), last }),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -18,5 +18,5 @@ pub use call::Observer;
 pub use capture::Captures;
 pub use clock::{Clock, SystemClock};
 pub use follow::{Follow, Followed};
-pub use handle::{Answer, Engine, EngineError, Options, Start};
+pub use handle::{Answer, Engine, EngineError, Options, Seen, Start};
 pub use host::Host;

@@ -10,7 +10,7 @@ use backout_core::event::{Actor, Cause};
 use backout_core::id::RunId;
 use backout_core::plan::PlanStep;
 use backout_runtime::survey::best_guarantee;
-use backout_runtime::{Answer, Clock, Engine, EngineError, Host, Start};
+use backout_runtime::{Answer, Clock, Engine, EngineError, Host, Seen, Start};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,23 @@ pub trait Desk: Send + Sync {
 
     /// A person's command. It is durable when this returns.
     async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError>;
+
+    /// The same, only where the run is still at one of these positions. Where this is not compared
+    /// with the command, a face that looked just before is all there is.
+    async fn ask_seen(
+        &self,
+        run: &RunId,
+        ask: Ask,
+        cause: Cause,
+        _seen: Seen,
+    ) -> Result<Answer, EngineError> {
+        self.ask(run, ask, cause).await
+    }
+
+    /// Takes a run up, only where it is still at one of these positions.
+    async fn resume_seen(&self, run: &RunId, cause: Cause, _seen: Seen) -> Result<(), EngineError> {
+        self.resume(run, cause).await
+    }
 
     /// The runs that are driven here, in order.
     fn driven(&self) -> Vec<RunId>;
@@ -63,6 +80,20 @@ impl Desk for Engine {
 
     async fn ask(&self, run: &RunId, ask: Ask, cause: Cause) -> Result<Answer, EngineError> {
         Self::ask(self, run, ask, cause).await
+    }
+
+    async fn ask_seen(
+        &self,
+        run: &RunId,
+        ask: Ask,
+        cause: Cause,
+        seen: Seen,
+    ) -> Result<Answer, EngineError> {
+        Self::ask_seen(self, run, ask, cause, seen).await
+    }
+
+    async fn resume_seen(&self, run: &RunId, cause: Cause, seen: Seen) -> Result<(), EngineError> {
+        Self::resume_seen(self, run, cause, seen).await
     }
 
     fn driven(&self) -> Vec<RunId> {

@@ -90,6 +90,10 @@ impl From<EngineError> for Problem {
             EngineError::Rejected { help, .. } => {
                 Self { help, ..Self::new(StatusCode::CONFLICT, "not possible now", detail) }
             }
+            EngineError::Changed { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "changed meanwhile", detail)
+                    .helped("look at it again, then decide")
+            }
             EngineError::Store(error) => error.into(),
             EngineError::Unreadable { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable run", detail)

@@ -32,6 +32,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/openapi.json", ANYBODY),
     ("GET", "/metrics", ANYBODY),
     ("GET", "/api/v1/runs/{run}/offers", ANYBODY),
+    ("GET", "/api/v1/runs/{run}/messages", ANYBODY),
     ("GET", "/api/v1/me", ANYBODY),
     ("GET", "/api/v1/owner", ANYBODY),
     ("GET", "/api/v1/changes", ANYBODY),

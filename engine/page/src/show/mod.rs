@@ -4,6 +4,7 @@ mod command;
 mod dag;
 pub(crate) mod list;
 pub(crate) mod locks;
+mod messages;
 mod now;
 pub(crate) mod problem;
 mod replay;

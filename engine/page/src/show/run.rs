@@ -7,7 +7,8 @@ use backout_core::state::RunState;
 use backout_server::graph::{layout, state_sign};
 use backout_server::problem::Problem;
 use backout_server::view::{
-    Offer, Offered, RunView, StepView, ask_of, counted, duration, left_words, offers, offers_on,
+    MessageView, Offer, Offered, RunView, StepView, ask_of, counted, duration, left_words, offers,
+    offers_on,
 };
 use maud::{Markup, html};
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::command::{About, commands};
 use super::locks::Holder;
 use super::words::{ago, badge, plain, run_sign};
-use super::{Frame, Spot, dag, now, problem, replay, step, timeline, whole};
+use super::{Frame, Spot, dag, messages, now, problem, replay, step, timeline, whole};
 use crate::form::Sent;
 use crate::routes::Chosen;
 
@@ -38,6 +39,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) now: Timestamp,
     /// The runs that hold what the chosen step waits for.
     pub(crate) holders: Vec<Holder>,
+    /// The last messages to people outside.
+    pub(crate) messages: Vec<MessageView>,
 }
 
 /// A command that was not followed.
@@ -150,7 +153,10 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
             (steps(shown))
             (step::step(frame, shown))
         }
-        @if !shown.is_replay() { (whole_run(frame, shown)) }
+        @if !shown.is_replay() {
+            (whole_run(frame, shown))
+            (messages::messages(shown))
+        }
         (timeline::timeline(shown.spot(), shown.lines, shown.chosen.before))
     };
     let live = format!("/api/v1/runs/{}/events/stream?from={}", view.run, view.seq + 1);

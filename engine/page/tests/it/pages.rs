@@ -261,6 +261,31 @@ async fn targets_are_held_against_all_runs() {
 }
 
 #[tokio::test]
+async fn what_people_outside_were_told_stands_on_the_page() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    assert!(page.contains("Nobody was told anything of this run"), "{page}");
+    for (message, how, title) in [
+        ("m000000000", "well", "How it stands"),
+        ("m000000001", "held", "Still so"),
+        ("m000000002", "fails", "IN DOUBT"),
+    ] {
+        world.tell(message, run, how, title).await;
+    }
+    world.until("m000000000", "send", "succeeded").await;
+    world.until("m000000001", "send", "running").await;
+    world.until("m000000002", "send", "waiting").await;
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    for part in ["1 sent, 2 waiting", "How it stands", "update to ops", "the cache answers 503"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let request = Request::get(format!("/api/v1/runs/{run}/messages")).header(header::HOST, HOST);
+    let all = send(&world, request.body(Body::empty()).unwrap()).await;
+    assert_eq!(all.text.matches("\"channel\":\"ops\"").count(), 3, "{}", all.text);
+}
+
+#[tokio::test]
 async fn a_form_of_another_page_is_refused() {
     let world = World::new();
     let run = incident(&world).await;

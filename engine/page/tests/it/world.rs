@@ -96,6 +96,19 @@ impl World {
         assert!(waited.is_ok(), "{step} of {run} is not {word}");
     }
 
+    /// A message to people outside about a run, which is sent as `how` says.
+    pub(crate) async fn tell(&self, run: &str, about: &str, how: &str, title: &str) {
+        let mut step = change("send", "tell ops", &[], how, &[]);
+        step["with"]["kind"] = json!("update");
+        step["with"]["channel"] = json!("ops");
+        step["with"]["title"] = json!(title);
+        step["with"]["text"] = json!("2 of 10 steps done");
+        let mut plan = plan("message", &[step]);
+        plan.labels.insert("backout-message-about".to_owned(), about.to_owned());
+        let (run, cause) = (RunId::from(run), Cause::engine());
+        self.engine.start(run, plan, String::new(), cause).await.unwrap();
+    }
+
     /// The page over the record of a run as it is now, without an engine.
     pub(crate) fn record(&self, run: &str) -> Router {
         let id = RunId::from(run);

@@ -9,7 +9,7 @@ use backout_core::event::Cause;
 use backout_core::id::{CommandId, RunId, Seq};
 use backout_core::plan::Order;
 use backout_core::state::RunState;
-use backout_runtime::Start;
+use backout_runtime::{EngineError, Seen, Start};
 use backout_store::journal::StoreError;
 
 use super::runs::known;
@@ -78,8 +78,9 @@ async fn resume(
     let cause = sender.cause(&request.by)?;
     sender.may_resume(&*state_of(&face, &run).await?, &cause)?;
     if followed(&face, &run, &cause).await?.is_none() {
-        unchanged(&face, &run, &headers).await?;
-        face.engine.resume(&run, cause).await?;
+        let seen = unchanged(&face, &run, &headers).await?;
+        let resumed = face.engine.resume_seen(&run, cause, seen.clone()).await;
+        told(&face, &run, seen, resumed).await?;
     }
     Ok(Json(RunReply { run }))
 }
@@ -96,8 +97,9 @@ async fn ask(
     if let Some(seq) = followed(&face, &run, &cause).await? {
         return Ok(Json(AskReply { seq: seq.0, driven: face.engine.is_driven(&run) }));
     }
-    unchanged(&face, &run, &headers).await?;
-    let answer = face.engine.ask(&run, request.ask, cause).await?;
+    let seen = unchanged(&face, &run, &headers).await?;
+    let asked = face.engine.ask_seen(&run, request.ask, cause, seen.clone()).await;
+    let answer = told(&face, &run, seen, asked).await?;
     Ok(Json(AskReply { seq: answer.seq.0, driven: answer.driven }))
 }
 
@@ -149,23 +151,41 @@ async fn followed(face: &Face, run: &RunId, cause: &Cause) -> Result<Option<Seq>
     .await
 }
 
-/// Refuses where the run is no longer as the person saw it, and says what changed.
-async fn unchanged(face: &Face, run: &RunId, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(positions) = wanted_positions(headers) else { return Ok(()) };
-    let (face, run) = (face.clone(), run.clone());
-    blocking(move || {
-        let last = known(&face, &run)?;
-        if positions.contains(&last.0) {
-            return Ok(());
+/// Refuses where the run is no longer as the person saw it, and says what changed; else gives the
+/// positions, so that whoever decides for the run compares them with the command.
+async fn unchanged(face: &Face, run: &RunId, headers: &HeaderMap) -> Result<Seen, Problem> {
+    let Some(positions) = wanted_positions(headers) else { return Ok(None) };
+    let seen: Vec<Seq> = positions.into_iter().map(Seq).collect();
+    let (known_face, known_run) = (face.clone(), run.clone());
+    let last = blocking(move || known(&known_face, &known_run)).await?;
+    if seen.contains(&last) {
+        return Ok(Some(seen));
+    }
+    Err(changed(face, run, seen, last).await)
+}
+
+/// What the engine answers; where the run changed in the last moment, with what changed.
+async fn told<T>(
+    face: &Face,
+    run: &RunId,
+    seen: Seen,
+    answer: Result<T, EngineError>,
+) -> Result<T, Problem> {
+    match (answer, seen) {
+        (Err(EngineError::Changed { last, .. }), Some(seen)) => {
+            Err(changed(face, run, seen, last).await)
         }
-        let seen = positions.into_iter().filter(|seen| *seen < last.0).max();
-        let lines = seen.map_or(Ok(Vec::new()), |seen| since(&face, &run, Seq(seen)))?;
-        let detail = format!("run {run} changed since you saw it; nothing was done");
-        Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed meanwhile", detail)
-            .helped("look at it again, then decide")
-            .listing(lines))
-    })
-    .await
+        (answer, _) => Ok(answer?),
+    }
+}
+
+async fn changed(face: &Face, run: &RunId, seen: Vec<Seq>, last: Seq) -> Problem {
+    let (reader, id) = (face.clone(), run.clone());
+    let seen = seen.into_iter().filter(|seen| *seen < last).max();
+    let read = move || seen.map_or(Ok(Vec::new()), |seen| Ok(since(&reader, &id, seen)?));
+    // That it changed is told also where the events cannot be read.
+    let lines = blocking(read).await.unwrap_or_default();
+    Problem::from(EngineError::Changed { run: run.clone(), last }).listing(lines)
 }
 
 fn since(face: &Face, run: &RunId, seen: Seq) -> Result<Vec<String>, StoreError> {

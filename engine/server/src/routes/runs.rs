@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use backout_core::event::Recorded;
 use backout_core::id::{RunId, Seq, StepId};
 use backout_core::state::StepState;
+use backout_runtime::herald::ABOUT_LABEL;
 use backout_store::journal::StoreError;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::face::{Face, blocking};
 use crate::graph::{NodeLook, svg};
 use crate::problem::Problem;
 use crate::stream;
-use crate::view::{self, ByHandView, Offer, RunView, history_line, offers_on, sentence};
+use crate::view::{
+    self, ByHandView, MessageView, Offer, RunView, history_line, message_view, offers_on, sentence,
+};
 use crate::wire::{
     Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EventsPage, EventsQuery, HistoryEntry,
     HistoryPage, OffersQuery, OutputQuery, RunQuery, StreamQuery,
@@ -26,6 +29,8 @@ use crate::wire::{
 
 /// Bytes of captured output in one answer.
 const OUTPUT_PAGE_BYTES: usize = 1024 * 1024;
+/// Messages of one run that are shown: with updates each quarter of an hour half a day.
+const MESSAGES_MAX: usize = 50;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -65,6 +70,9 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .query::<OffersQuery>()
             .json::<Vec<Offer>>(),
+        Operation::get("messages", "/api/v1/runs/{run}/messages", messages)
+            .says("The last messages to people outside about a run, the newest first", "")
+            .json::<Vec<MessageView>>(),
         Operation::get("by_hand", "/api/v1/runs/{run}/by-hand", by_hand)
             .says("A run as commands that a person can type", "")
             .json::<ByHandView>(),
@@ -174,6 +182,17 @@ async fn offers(
     blocking(read).await.map(Json)
 }
 
+async fn messages(
+    State(face): State<Face>,
+    Named(run): Named,
+) -> Result<Json<Vec<MessageView>>, Problem> {
+    let read = move || {
+        known(&face, &run)?;
+        face.messages(&run)
+    };
+    blocking(read).await.map(Json)
+}
+
 async fn by_hand(State(face): State<Face>, Named(run): Named) -> Result<Json<ByHandView>, Problem> {
     Ok(Json(blocking(move || face.by_hand(&run)).await?))
 }
@@ -189,6 +208,17 @@ async fn graph(State(face): State<Face>, Named(run): Named) -> Result<Response, 
 }
 
 impl Face {
+    /// The last messages to people outside about a run, the newest first. Blocks for the disk.
+    pub fn messages(&self, run: &RunId) -> Result<Vec<MessageView>, Problem> {
+        let mut rows = self.rows()?.rows;
+        rows.retain(|row| row.labels.get(ABOUT_LABEL).is_some_and(|about| about == run.as_str()));
+        rows.sort_by_key(|row| std::cmp::Reverse((row.created, row.run.clone())));
+        let shown = rows.iter().take(MESSAGES_MAX);
+        let views = shown.map(|row| Ok(message_view(&*self.state(&row.run)?)));
+        let views: Result<Vec<_>, Problem> = views.collect();
+        Ok(views?.into_iter().flatten().collect())
+    }
+
     /// The steps of a run, drawn as they are now. Blocks for the disk.
     pub fn drawing(&self, run: &RunId) -> Result<String, Problem> {
         let state = self.state(run)?;

@@ -160,3 +160,23 @@ async fn targets_are_held_and_let_go() {
     world.until(&run, "succeeded").await;
     assert_eq!(ok(world.get("/api/v1/locks")).await, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_commands_on_what_was_seen_one_wins() {
+    let world = World::new().await;
+    world.start("w000000000", "asking", json!([asks("gate", &[])])).await;
+    world.until("w000000000", "waiting").await;
+    let seen = world.get("/api/v1/runs/w000000000").send().await.unwrap();
+    let tag = seen.headers()["etag"].to_str().unwrap().to_owned();
+    let note = |at: usize| {
+        let ask = json!({ "ask": { "ask": "note", "text": format!("note {at}") } });
+        world.post(ASK, &ask).header("if-match", &tag).send()
+    };
+    let answers = futures::future::join_all((0..30).map(note)).await;
+    let mut statuses: Vec<u16> =
+        answers.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses[0], &statuses[1..]), (200, &[412; 29][..]));
+    let events = ok(world.get("/api/v1/runs/w000000000/events")).await.to_string();
+    assert_eq!(events.matches("note-taken").count(), 1, "{events}");
+}
