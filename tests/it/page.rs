@@ -29,6 +29,10 @@ const DESK: Window = Window { name: "desk", width: 1280, height: 900, dark: fals
 const DESK_DARK: Window = Window { name: "desk-dark", width: 1280, height: 900, dark: true };
 const PHONE_DARK: Window = Window { name: "phone-dark", width: 500, height: 900, dark: true };
 
+/// Keys as a browser's driver takes them.
+const ARROW_RIGHT: &str = "\u{e014}";
+const HOME: &str = "\u{e011}";
+
 /// Chromium behind its driver.
 struct Browser {
     client: Client,
@@ -182,6 +186,24 @@ impl Browser {
         assert!(found.is_empty(), "{}: {}", self.window.name, found.join("\n"));
     }
 
+    /// Nothing stands beside the window.
+    async fn fits(&self) {
+        let wide = "return document.documentElement.scrollWidth - window.innerWidth";
+        let over = self.client.execute(wide, Vec::new()).await.unwrap();
+        assert!(over.as_i64().unwrap() <= 0, "{}: {over} pixels too wide", self.window.name);
+    }
+
+    /// The event after which a replay stands.
+    async fn at(&self) -> u64 {
+        let url = self.client.current_url().await.unwrap();
+        let at = url.query_pairs().find(|(name, _)| name == "at");
+        at.and_then(|(_, at)| at.parse().ok()).unwrap_or_default()
+    }
+
+    async fn stands_at(&self, at: u64) {
+        self.sees(&format!("Event {at} of ")).await;
+    }
+
     async fn close(self) {
         self.client.close().await.unwrap();
     }
@@ -277,9 +299,82 @@ async fn incident() {
     desk.sees("the old shop has order 17").await;
     desk.shoot("6-succeeded").await;
     desk.is_open_to_all().await;
-    desk.close().await;
     assert_eq!(env.status("latest")["state"], "succeeded");
+    replay(&desk).await;
+    phone_replays(&env, &format!("{base}{run}?at=9")).await;
+    desk.client.goto(&format!("{base}/locks")).await.unwrap();
+    desk.sees("No target is held").await;
+    desk.is_open_to_all().await;
     drop(engine);
+    alone(&env, &desk).await;
+    desk.close().await;
+}
+
+/// The record of it, moved through by links, by keys on the bar, and by the player.
+async fn replay(desk: &Browser) {
+    desk.click("#head a[href$='at=1']").await;
+    desk.sees("Event 1 of ").await;
+    desk.sees("What was known then").await;
+    desk.is_open_to_all().await;
+    desk.click("a#move-decision-next").await;
+    desk.sees("quiet approved by").await;
+    desk.sees("nobody buys now").await;
+    desk.shoot("7-replay").await;
+    let known = desk.text().await;
+    assert!(!known.contains("the old shop has order 17"), "{known}");
+    assert!(!known.contains("In doubt: order"), "{known}");
+    let decided = desk.at().await;
+    desk.write("#scrub-at", ARROW_RIGHT).await;
+    desk.stands_at(decided + 1).await;
+    desk.write("#scrub-at", "n").await;
+    desk.until("the next decision", |text| text.contains("settled: it was made")).await;
+    desk.write("#scrub-at", "p").await;
+    desk.stands_at(decided).await;
+    desk.client.back().await.unwrap();
+    desk.sees("settled: it was made").await;
+    desk.write("#scrub-at", HOME).await;
+    desk.stands_at(1).await;
+    desk.click("#scrub-speed option[value='60']").await;
+    desk.click("#scrub-play").await;
+    desk.sees("Pause").await;
+    desk.sees("The run succeeded").await;
+    desk.sees("run succeeded").await;
+    let last = desk.client.find(Locator::Css("#scrub-at")).await.unwrap();
+    let last = last.attr("max").await.unwrap().unwrap();
+    desk.stands_at(last.parse().unwrap()).await;
+    desk.until("the player stops at the end", |text| text.contains("Play")).await;
+    desk.shoot("8-replayed").await;
+    desk.is_open_to_all().await;
+    desk.click("#replay-place a[href^='/runs/']").await;
+}
+
+async fn phone_replays(env: &TestEnv, address: &str) {
+    let phone = Browser::open(env, PHONE_DARK).await;
+    phone.client.goto(address).await.unwrap();
+    phone.sees("Event 9 of ").await;
+    phone.shoot("7-replay").await;
+    phone.is_open_to_all().await;
+    phone.fits().await;
+    phone.close().await;
+}
+
+/// The exported record on another machine: there is no store and no engine.
+async fn alone(env: &TestEnv, desk: &Browser) {
+    env.backout(["export", "latest", "run.backout"]).exits(0);
+    let other = TestEnv::new();
+    let port = free_port().unwrap();
+    let file = env.path("run.backout");
+    let replaying =
+        other.spawn(["replay", file.to_str().unwrap(), "--listen", &format!("127.0.0.1:{port}")]);
+    wait_until("the replay listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    desk.client.goto(&format!("http://127.0.0.1:{port}/")).await.unwrap();
+    desk.sees("there is no engine here").await;
+    desk.click("a#move-last").await;
+    desk.sees("The run succeeded").await;
+    desk.is_open_to_all().await;
+    desk.shoot("9-alone").await;
+    replaying.signal("TERM");
+    replaying.wait().exits(0);
 }
 
 async fn start(desk: &Browser, base: &str) {
@@ -329,9 +424,7 @@ async fn others_see_it(env: &TestEnv, address: &str) {
         other.line_is("live").await;
         other.shoot("5-in-doubt").await;
         other.is_open_to_all().await;
-        let wide = "return document.documentElement.scrollWidth - window.innerWidth";
-        let over = other.client.execute(wide, Vec::new()).await.unwrap();
-        assert!(over.as_i64().unwrap() <= 0, "{}: {over} pixels too wide", window.name);
+        other.fits().await;
         other.close().await;
     }
 }
