@@ -49,6 +49,10 @@ struct Data {
     was_running: bool,
     /// How often its policy started it again.
     restarts: i64,
+    /// Whether it had ended and its policy was about to start it again: that start is counted in
+    /// `restarts` already.
+    #[serde(default)]
+    was_restarting: bool,
     /// When it started and ended last, by the engine's clock: the container's version. Each start
     /// and each end makes it another one.
     started_at: Option<String>,
@@ -280,6 +284,7 @@ fn effect(verb: Verb, host: &Host, now: &Container) -> serde_json::Result<Prepar
         id: now.id.clone(),
         was_running: now.is_up,
         restarts: now.restarts,
+        was_restarting: now.is_up && !now.is_running,
         started_at: time(now.started_at),
         finished_at: time(now.finished_at),
         restart: now.restart.clone(),

@@ -37,8 +37,7 @@ enum Look {
 }
 
 fn look(verb: Verb, data: &Data, now: &Container) -> Look {
-    // Its policy started it again, nobody else: what is to end goes on.
-    if verb == Verb::Stop && now.is_up && now.restarts > data.restarts {
+    if verb == Verb::Stop && now.is_up && is_by_its_policy(data, now) {
         return Look::Before;
     }
     let text = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339());
@@ -49,6 +48,14 @@ fn look(verb: Verb, data: &Data, now: &Container) -> Look {
         (false, true) => Look::Started,
         (false, false) => Look::EndedAgain,
     }
+}
+
+/// Whether its policy started it again since, and nobody else: what is to end goes on. The engine
+/// counts such a start when the container ends, before the pause, and begins anew at zero when
+/// somebody starts it.
+fn is_by_its_policy(data: &Data, now: &Container) -> bool {
+    let is_the_start_it_waited_for = data.was_restarting && now.restarts == data.restarts;
+    now.restarts > data.restarts || (is_the_start_it_waited_for && now.restarts > 0)
 }
 
 /// Read from the engine alone, so that it is the same after a crash.
@@ -258,6 +265,7 @@ mod tests {
             id: "a".into(),
             was_running,
             restarts: 0,
+            was_restarting: false,
             started_at: at(1).map(|at| at.to_rfc3339()),
             finished_at: None,
             restart: Restart::never(),
@@ -280,6 +288,19 @@ mod tests {
         assert_eq!(look(true, now(2, false)), Look::EndedAgain);
         let by_its_policy = Container { restarts: 3, ..now(2, true) };
         assert_eq!(look(true, by_its_policy), Look::Before);
+    }
+
+    #[test]
+    fn the_start_that_its_policy_was_about_to_make_is_told_from_a_persons() {
+        let waiting = Data { restarts: 3, was_restarting: true, ..data(true) };
+        let started = |restarts| Container { restarts, ..now(2, true) };
+        assert_eq!(look(Verb::Stop, &waiting, &started(3)), Look::Before);
+        assert_eq!(look(Verb::Stop, &waiting, &started(4)), Look::Before);
+        assert_eq!(look(Verb::Stop, &waiting, &started(0)), Look::Started);
+        let running = Data { restarts: 3, ..data(true) };
+        assert_eq!(look(Verb::Stop, &running, &started(3)), Look::Started);
+        let before_it_was_counted = Data { was_restarting: true, ..data(true) };
+        assert_eq!(look(Verb::Stop, &before_it_was_counted, &started(0)), Look::Started);
     }
 
     #[test]
