@@ -107,6 +107,13 @@ impl Api {
         }
     }
 
+    pub(crate) fn system(&self) -> System {
+        match self {
+            Self::Unleash(_) => System::Unleash,
+            Self::LaunchDarkly(_) => System::LaunchDarkly,
+        }
+    }
+
     pub(crate) async fn look(&self, flag: &str) -> Result<Seen, Fault> {
         match self {
             Self::Unleash(api) => api.look(flag).await,
@@ -154,6 +161,15 @@ impl Api {
         match self {
             Self::Unleash(api) => api.write(work, now).await,
             Self::LaunchDarkly(api) => api.write(work).await,
+        }
+    }
+
+    /// Who changed the flag last in its environment, and how. Nothing where the server does not tell:
+    /// this decides nothing, so it fails nothing.
+    pub(crate) async fn last_change(&self, flag: &str) -> Option<String> {
+        match self {
+            Self::Unleash(api) => api.last_change(flag).await.ok().flatten(),
+            Self::LaunchDarkly(api) => api.last_change(flag).await.ok().flatten(),
         }
     }
 

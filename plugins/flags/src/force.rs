@@ -213,7 +213,7 @@ pub(crate) async fn plan_on_server(
     for flag in &wish.flags {
         let seen = api.look(flag).await.map_err(server::not_seen)?;
         let wanted = api.forced(flag, &seen, wish.variation.as_deref()).map_err(refuse)?;
-        planned.push(server::Planned { flag: flag.clone(), seen, wanted });
+        planned.push(server::Planned::new(&api, flag, seen, wanted).await);
     }
     Ok(planned)
 }

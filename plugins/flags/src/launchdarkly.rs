@@ -122,22 +122,34 @@ impl LaunchDarkly {
         }
     }
 
+    /// The newest entries of the flag's audit log in this environment.
+    async fn audit_log(&self, flag: &str) -> Result<Vec<Value>, Fault> {
+        let Server { project, environment, .. } = &self.server;
+        let spec = format!("proj/{project}:env/{environment}:flag/{flag}");
+        let query = [("spec", spec.as_str()), ("limit", AUDIT_MAX)];
+        let log = self.ask(Method::GET, &["auditlog"], &query, None).await?;
+        Ok(log.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    /// The member of the newest entry, or the token that an application used.
+    pub(crate) async fn last_change(&self, flag: &str) -> Result<Option<String>, Fault> {
+        let log = self.audit_log(flag).await?;
+        Ok(log.first().and_then(|entry| {
+            let member = entry.pointer("/member/email").or_else(|| entry.pointer("/token/name"));
+            let what = entry.get("titleVerb").and_then(Value::as_str).unwrap_or("changed it");
+            Some(format!("{} ({what})", member?.as_str()?))
+        }))
+    }
+
     /// Looks for our comment in the audit log where the version moved.
     pub(crate) async fn changes(&self, work: &Work<'_>) -> Result<Found, Fault> {
         let now = self.look(&work.data.flag).await?;
         if now.version == work.data.version {
             return Ok(Found::default());
         }
-        let Server { project, environment, .. } = &self.server;
-        let spec = format!("proj/{project}:env/{environment}:flag/{}", work.data.flag);
-        let query = [("spec", spec.as_str()), ("limit", AUDIT_MAX)];
-        let log = self.ask(Method::GET, &["auditlog"], &query, None).await?;
-        let mark = comment(work);
-        let items = log.get("items").and_then(Value::as_array);
-        let ours = items
-            .into_iter()
-            .flatten()
-            .any(|item| item.get("comment").and_then(Value::as_str) == Some(mark.as_str()));
+        let (log, mark) = (self.audit_log(&work.data.flag).await?, comment(work));
+        let comment = |entry: &Value| entry.get("comment")?.as_str().map(str::to_owned);
+        let ours = log.iter().any(|entry| comment(entry).as_ref() == Some(&mark));
         let moved = now.version.saturating_sub(work.data.version).saturating_sub(i64::from(ours));
         let others = match moved {
             ..=0 => Vec::new(),

@@ -148,7 +148,7 @@ async fn on_server(
         if changed {
             wanted.hazards.push(changed_since(flag));
         }
-        planned.push(server::Planned { flag: flag.clone(), seen, wanted });
+        planned.push(server::Planned::new(&api, flag, seen, wanted).await);
     }
     server::prepared(input.system, server, planned)
 }

@@ -92,6 +92,26 @@ pub(crate) struct Planned {
     pub(crate) flag: String,
     pub(crate) seen: Seen,
     pub(crate) wanted: Wanted,
+    /// Who changed it last, where it is not as wanted and the server tells.
+    changed_by: Option<String>,
+}
+
+impl Planned {
+    pub(crate) async fn new(api: &Api, flag: &str, seen: Seen, wanted: Wanted) -> Self {
+        let is_there = is_there(api.system(), &wanted.state, &seen.state);
+        let changed_by = if is_there { None } else { api.last_change(flag).await };
+        Self { flag: flag.to_owned(), seen, wanted, changed_by }
+    }
+}
+
+/// Who changed what, of those flags that are not as wanted.
+fn changed_by(planned: &[Planned]) -> Option<String> {
+    let told = |plan: &Planned| {
+        let by = plan.changed_by.as_ref()?;
+        Some(if planned.len() == 1 { by.clone() } else { format!("{}: {by}", plan.flag) })
+    };
+    let told: Vec<String> = planned.iter().filter_map(told).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// What `prepare` says of some flags.
@@ -104,6 +124,7 @@ pub(crate) fn prepared(
     let locks = locks.collect();
     let versions: Map<String, Value> =
         planned.iter().map(|plan| (plan.flag.clone(), json!(plan.seen.version))).collect();
+    let by = changed_by(&planned);
     let effects = planned.into_iter().map(|plan| effect(system, server, plan));
     Ok(Prepared {
         data_version: kept::DATA_VERSION,
@@ -114,7 +135,7 @@ pub(crate) fn prepared(
         hazards: Vec::new(),
         gate: None,
         converge_ms: u64::try_from(CONVERGE.as_millis()).unwrap_or(0),
-        seen: json!({ "server": server.url, "versions": versions }),
+        seen: json!({ "server": server.url, "versions": versions, "changed_by": by }),
     })
 }
 
@@ -123,7 +144,7 @@ fn effect(
     server: &Server,
     plan: Planned,
 ) -> Result<PreparedEffect, PrepareFailure> {
-    let Planned { flag, seen, wanted } = plan;
+    let Planned { flag, seen, wanted, .. } = plan;
     let satisfied = is_there(system, &wanted.state, &seen.state);
     let mut hazards: Vec<Hazard> = if satisfied { Vec::new() } else { seen.hazards };
     hazards.extend(wanted.hazards);

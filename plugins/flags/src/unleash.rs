@@ -19,6 +19,8 @@ use crate::wire::{Credentials, Fault, Wire, url};
 
 /// Events looked at: more changes of one flag during one rollback are no coincidence.
 const EVENTS_MAX: usize = 100;
+/// Events that are looked through for the last one of our environment: it is one of the newest.
+const LAST_MAX: usize = 20;
 /// Strategies of one flag in one environment; Unleash's own limit is 30.
 const STRATEGIES_MAX: usize = 200;
 
@@ -99,6 +101,21 @@ impl Unleash {
     async fn last_event(&self, flag: &str) -> Result<i64, Fault> {
         let events = self.events(flag, 1).await?;
         Ok(events.first().and_then(|event| event.get("id")?.as_i64()).unwrap_or(0))
+    }
+
+    /// Who made the newest event of the flag in our environment, or of the flag itself.
+    pub(crate) async fn last_change(&self, flag: &str) -> Result<Option<String>, Fault> {
+        let events = self.events(flag, LAST_MAX).await?;
+        let text = |event: &Value, field: &str| Some(event.get(field)?.as_str()?.to_owned());
+        let is_here = |event: &&Value| match text(event, "environment") {
+            Some(environment) => environment.is_empty() || environment == self.server.environment,
+            None => true,
+        };
+        Ok(events.iter().find(is_here).and_then(|event| {
+            let (by, kind) = (text(event, "createdBy")?, text(event, "type")?);
+            let at = text(event, "createdAt").map(|at| format!(" at {at}")).unwrap_or_default();
+            Some(format!("{by} ({kind}{at})"))
+        }))
     }
 
     /// Our own name in the event log. The answer holds the token itself, and is dropped here.
