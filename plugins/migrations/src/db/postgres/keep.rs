@@ -196,23 +196,64 @@ pub(super) async fn put_back(
         PG.text(key),
         PG.text(version)
     );
-    for row in texts(conn, &query).await? {
+    let rows = texts(conn, &query).await?;
+    let kept: Vec<Kept> = rows.into_iter().filter_map(Kept::read).collect();
+    // What went first may point at what went later: so it is emptied first, and filled last.
+    for kept in kept.iter().rev().filter(|kept| kept.column.is_none()) {
+        empty(conn, &kept.table).await?;
+    }
+    for Kept { copy, table, column, key, sequences } in &kept {
+        let triggers = triggers(conn, table).await?;
+        switch(conn, table, &triggers, "DISABLE").await?;
+        match column {
+            None => put_rows(conn, copy, table, sequences).await?,
+            Some(column) => put_column(conn, copy, table, column, key).await?,
+        }
+        switch(conn, table, &triggers, "ENABLE").await?;
+    }
+    Ok(())
+}
+
+/// One entry of the list of what is kept.
+struct Kept {
+    copy: String,
+    table: String,
+    /// Nothing for a whole table.
+    column: Option<String>,
+    key: Vec<String>,
+    sequences: String,
+}
+
+impl Kept {
+    fn read(row: crate::tool::Row) -> Option<Self> {
         let Ok([Some(copy), Some(table), column, Some(key), Some(sequences)]) =
             <[_; 5]>::try_from(row)
         else {
-            continue;
+            return None;
         };
         let copy = format!("backout_kept.{}", PG.name(&copy));
-        let key: Vec<String> = serde_json::from_str(&key).unwrap_or_default();
-        let triggers = triggers(conn, &table).await?;
-        switch(conn, &table, &triggers, "DISABLE").await?;
-        match column {
-            None => put_rows(conn, &copy, &table, &sequences).await?,
-            Some(column) => put_column(conn, &copy, &table, &column, &key).await?,
-        }
-        switch(conn, &table, &triggers, "ENABLE").await?;
+        let key = serde_json::from_str(&key).unwrap_or_default();
+        Some(Self { copy, table, column, key, sequences })
     }
-    Ok(())
+}
+
+/// Takes away the rows that the migration itself put into a table that it has just made: they are
+/// among the kept ones, or somebody took them out since. In a table that was there before this
+/// transaction nothing is touched.
+async fn empty(conn: &mut PgConnection, table: &str) -> sqlx::Result<()> {
+    // The row of a system column is written when the table is made, and never again.
+    let is_new = format!(
+        "SELECT (xmin::text = (txid_current() % 4294967296)::text)::text FROM \
+         pg_catalog.pg_attribute WHERE attrelid = {}::regclass AND attnum = -1",
+        PG.text(table)
+    );
+    if firsts(texts(conn, &is_new).await?) != ["true"] {
+        return Ok(());
+    }
+    let triggers = triggers(conn, table).await?;
+    switch(conn, table, &triggers, "DISABLE").await?;
+    run(conn, &format!("DELETE FROM {table}")).await?;
+    switch(conn, table, &triggers, "ENABLE").await
 }
 
 /// The triggers of its users that are on: what is put back is no news to them.
