@@ -287,12 +287,46 @@ impl<'a> Traffic<'a> {
     }
 }
 
-/// Where the engine is killed, one after the other, in the course of one rollback.
-fn kills() -> impl Iterator<Item = String> {
-    let steps = ["flag_off", "cart_back", "checkout_back", "schema_down"];
-    // The outcome on disk and nothing after it is where the next step's intent is not yet.
+/// Where the engine is killed, one after the other, in the course of one rollback: in each window of
+/// each of these steps. The outcome on disk and nothing after it is where the next step's intent is
+/// not yet.
+fn kills(steps: &[&str]) -> Vec<String> {
     let windows = ["before-intent", "after-intent", "after-effect"];
-    steps.into_iter().flat_map(move |step| windows.map(|window| format!("{window}:{step}")))
+    steps.iter().flat_map(|step| windows.map(|window| format!("{window}:{step}"))).collect()
+}
+
+/// How often it may stop for a person between two kills.
+const STOPS_MAX: usize = 4;
+
+/// Goes back by a runbook, killed at each of these points, and then to the end; says yes wherever it
+/// asks.
+fn walk(shop: &Shop, runbook: &str, more: &[&str], points: &[String]) {
+    let mut said: Option<Said> = None;
+    let mut go_on = |point: &str| -> i32 {
+        let now = match &said {
+            None => shop.run(runbook, more, point),
+            Some(_) => shop.backout(&["resume", "latest", "--no-wait"], point),
+        };
+        let code = now.code;
+        if code == 4 {
+            shop.approve();
+        }
+        said = Some(now);
+        code
+    };
+    for point in points {
+        let stops = (0..STOPS_MAX).map(|_| go_on(point)).take_while(|code| *code == 4).count();
+        let state = shop.env.status("latest");
+        assert_eq!(state["state"], "interrupted", "not killed at {point} after {stops} stops");
+    }
+    let code = (0..STOPS_MAX).map(|_| go_on("")).find(|code| *code != 4);
+    assert_eq!(code, Some(0), "{}", said.map(|said| said.err).unwrap_or_default());
+}
+
+/// The orders that were taken are all there.
+fn nothing_is_lost(shop: &Shop, good: u64) {
+    let written = shop.orders("2025.11.3") + shop.orders("2025.11.4");
+    assert!(written >= good, "{good} orders were taken, {written} are there");
 }
 
 #[test]
@@ -303,34 +337,13 @@ fn the_checkout_goes_back_under_traffic_killed_in_every_window() {
     let shop = Shop::new("kill", BESIDE, 2);
     let traffic = Traffic::begin(&shop);
     let project = format!("project={}", shop.project);
-    let more = [project.as_str()];
-    let mut killed = 0;
-    let mut said: Option<Said> = None;
-    for point in kills() {
-        let now = match &said {
-            None => shop.run("checkout.ron", &more, &point),
-            Some(_) => shop.backout(&["resume", "latest", "--no-wait"], &point),
-        };
-        println!("{point}: exit {}", now.code);
-        killed += u32::from(now.code == -1);
-        if now.code == 4 {
-            shop.approve();
-        }
-        said = Some(now);
-    }
-    let mut last = shop.backout(&["resume", "latest", "--no-wait"], "");
-    if last.code == 4 {
-        shop.approve();
-        last = shop.backout(&["resume", "latest", "--no-wait"], "");
-    }
-    last.exits(0);
+    let points = kills(&["flag_off", "cart_back", "checkout_back", "schema_down"]);
+    walk(&shop, "checkout.ron", &[&project], &points);
     shop.is_rolled_back("version 2");
     let (good, bad, log) = traffic.end();
-    println!("killed {killed} times; {good} orders taken, {bad} failed");
-    assert!(killed >= 6, "it was killed {killed} times only");
+    println!("killed {} times; {good} orders taken, {bad} failed", points.len());
     nobody_was_left_out(good, bad, &log);
-    let written = shop.orders("2025.11.3") + shop.orders("2025.11.4");
-    assert!(written >= good, "{good} orders were taken, {written} are there");
+    nothing_is_lost(&shop, good);
 }
 
 #[test]
@@ -354,29 +367,17 @@ fn nobody_was_left_out(good: u64, bad: u64, log: &str) {
     assert!(bad * 100 <= good, "{bad} of {good} orders failed\n{log}");
 }
 
-#[test]
-fn a_release_that_needs_the_older_schema_goes_dark_and_comes_back() {
+/// Killed at these steps on the way; the service goes dark, and it comes back.
+fn goes_dark_and_comes_back(name: &str, steps: &[&str]) {
     if !is_possible() {
         return;
     }
-    let shop = Shop::new("dark", INSTEAD, 2);
+    let shop = Shop::new(name, INSTEAD, 2);
     let traffic = Traffic::begin(&shop);
     let names = SERVICES.map(|service| format!("{service}={}", shop.name(service)));
     let more: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut said = shop.run("checkout_schema_first.ron", &more, "after-effect:schema_down");
-    let mut killed = u32::from(said.code == -1);
-    for _ in 0..8 {
-        if said.code == 0 {
-            break;
-        }
-        if said.code == 4 {
-            shop.approve();
-        }
-        said = shop.backout(&["resume", "latest", "--no-wait"], "after-effect:schema_down");
-        killed += u32::from(said.code == -1);
-    }
-    said.exits(0);
-    assert_eq!(killed, 1, "killed once, and the migration was not made again");
+    let points = kills(steps);
+    walk(&shop, "checkout_schema_first.ron", &more, &points);
     shop.is_rolled_back("version 2");
     let before = shop.orders("2025.11.3");
     wait_until(WELL_WITHIN, || match shop.orders("2025.11.3") {
@@ -385,8 +386,20 @@ fn a_release_that_needs_the_older_schema_goes_dark_and_comes_back() {
     })
     .unwrap();
     let (good, bad, log) = traffic.end();
-    println!("{good} orders taken, {bad} failed while it was dark");
+    println!("killed {} times; {good} orders taken, {bad} failed while it was dark", points.len());
     assert!(bad > 0, "it cannot have been dark without anybody seeing it");
     let failed: Vec<&str> = log.lines().filter(|line| line.starts_with("FAIL")).collect();
     println!("dark from {:?} to {:?}", failed.first(), failed.last());
+    nothing_is_lost(&shop, good);
+}
+
+/// What goes beside them, the checkout, is at any point of its own when the engine dies.
+#[test]
+fn schema_first_under_traffic_killed_in_every_window_of_one_service() {
+    goes_dark_and_comes_back("dark", &["flag_off", "cart_out", "schema_down", "cart_back"]);
+}
+
+#[test]
+fn schema_first_under_traffic_killed_in_every_window_of_the_other_service() {
+    goes_dark_and_comes_back("night", &["checkout_out", "checkout_back"]);
 }

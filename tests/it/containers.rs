@@ -44,7 +44,7 @@ fn a_service_of_two_replicas_is_rolled_back_by_the_runbook() {
         docker.docker(&args).unwrap();
     }
     for name in ["shop-web-1", "shop-web-2"] {
-        wait_until(std::time::Duration::from_secs(30), || {
+        wait_until(std::time::Duration::from_mins(1), || {
             let format = ["inspect", name, "--format", "{{.State.Health.Status}}"];
             let said = docker.docker(&format).unwrap();
             if said == "healthy" { Ok(()) } else { Err(said) }
