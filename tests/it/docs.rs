@@ -236,16 +236,6 @@ fn every_action_stands_on_the_page_of_guarantees() {
     }
 }
 
-#[test]
-fn the_page_of_guarantees_shows_what_the_crash_test_found() {
-    let found = fs::read_to_string(root().join("tests/it/expected/crash-matrix.md")).unwrap();
-    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
-    let shown = page.split("<!-- table: crash-matrix -->").nth(1).unwrap();
-    let shown = shown.split("<!-- end -->").next().unwrap();
-    let table = found.split_once("-->").unwrap().1;
-    assert_eq!(shown.trim(), table.trim(), "copy tests/it/expected/crash-matrix.md to the page");
-}
-
 /// Runs an example with parameters.
 fn run(env: &TestEnv, example: &str, params: &[(&str, &str)]) -> Said {
     let file = root().join("runbooks").join(example).display().to_string();

@@ -24,18 +24,22 @@ use crate::{
 };
 
 mod checks;
+mod found;
 #[cfg(test)]
 mod own;
 mod records;
 
+pub use found::{Cut, Cuts, FOUND_FILE, Found, Suite};
+
 /// How long one verb may take in a check.
-pub const VERB_TIMEOUT: Duration = Duration::from_secs(20);
+pub const VERB_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a verb may take against a target that does not answer.
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one check may take in all: some verbs in a row, each within its time.
-pub const CHECK_TIMEOUT: Duration = Duration::from_secs(90);
-/// How much longer than its timeout a verb may take until it gives its answer.
-pub const LATE: Duration = Duration::from_secs(3);
+pub const CHECK_TIMEOUT: Duration = Duration::from_mins(5);
+/// How much longer than its timeout a verb may take until it gives its answer, on a machine on which
+/// everything else is tested at the same time.
+pub const LATE: Duration = Duration::from_secs(8);
 
 /// One fresh target and one input for it. Dropping it removes the target.
 #[async_trait]
@@ -84,9 +88,19 @@ pub trait Case: Send + Sync {
         None
     }
 
-    /// An input for a target that takes the request and never answers, or a command that never
-    /// ends.
+    /// An input for a target that takes the request and never answers, as one does at the other end
+    /// of a half-open connection, or a command that never ends.
     fn silent(&self) -> Option<Value> {
+        None
+    }
+
+    /// An input for a target that answers byte by byte, and never comes to an end.
+    fn slow(&self) -> Option<Value> {
+        None
+    }
+
+    /// An input with credentials that the target refuses.
+    fn denied(&self) -> Option<Value> {
         None
     }
 }
@@ -135,6 +149,14 @@ impl Report {
     pub fn assert_kept(&self) {
         let broken = self.lines.iter().any(|line| matches!(line.verdict, Verdict::Broken { .. }));
         assert!(!broken, "{self}");
+    }
+
+    /// The same, and the report is the one that is kept beside the crate's tests under the name of
+    /// the target; `BACKOUT_BLESS=1` keeps it anew.
+    #[track_caller]
+    pub fn assert_kept_on(&self, target: &str) {
+        self.assert_kept();
+        found::assert_same(Suite { target: target.to_owned(), report: self.clone() });
     }
 
     /// What became of the check whose sentence holds this text.

@@ -218,6 +218,56 @@ impl Rig for Http {
     }
 }
 
+/// `notify.send`: the receiver's record of what people saw.
+pub(super) struct Notify {
+    server: Server,
+    channel: &'static str,
+}
+
+impl Notify {
+    /// Of a chat, or of a webhook whose receiver remembers what it had.
+    pub(super) fn rig(env: &TestEnv, channel: &'static str) -> Box<dyn Rig> {
+        let server = Server::new(channel == "hook");
+        let secret = |name: &str, value: &str| env.write(name, value).display().to_string();
+        let (url, key) = (secret("slack-url", &server.url("/chat")), secret("hook-key", "k3y"));
+        let text = format!(
+            r#"Channels(format: 1, channels: {{
+    "chat": Slack(url: "file:{url}"),
+    "hook": Webhook(url: "{}", key: "file:{key}", remembers: "1h"),
+}})"#,
+            server.url("/hook")
+        );
+        env.write("config/backout/channels.ron", &text);
+        Box::new(Self { server, channel })
+    }
+}
+
+impl Rig for Notify {
+    fn step(&self) -> String {
+        format!(
+            r#"action: "notify.send", with: (channel: "{}", kind: "update", title: "back",
+        text: "The flag is off.")"#,
+            self.channel
+        )
+    }
+
+    fn made(&self, _: &TestEnv) -> usize {
+        self.server.made()
+    }
+
+    fn hold(&mut self) {
+        self.server.hold();
+    }
+
+    fn is_held(&self, _: &TestEnv) -> bool {
+        self.server.received().iter().any(|request| request.method == "POST")
+    }
+
+    fn release(&mut self) {
+        self.server.release();
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) enum FlagVerb {
     Off,

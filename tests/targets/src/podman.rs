@@ -1,6 +1,7 @@
 //! Podman's compatible service, in a folder and a network namespace of its own: its rules for the
 //! packet filter and its bridges go with the namespace. So its published ports are not to be
-//! reached from the tests, and no registry of theirs from it; its socket is.
+//! reached from the tests, and no registry of theirs from it; its socket is. A registry in the same
+//! namespace is its own.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,6 +14,11 @@ const KEEPER: &str = include_str!("podman/keeper.sh");
 /// Limits that every machine allows, and a runtime that needs no newer kernel feature.
 const CONFIG: &str = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \
                       \"nproc=32768:32768\"]\n[engine]\nruntime = \"runc\"\n";
+
+/// What stands before the name of each image of the registry that this Podman alone reaches: the
+/// namespace is its own, so the port is free.
+pub const REGISTRY: &str = "127.0.0.1:5000";
+const REGISTRIES: &str = "[[registry]]\nlocation = \"127.0.0.1:5000\"\ninsecure = true\n";
 
 /// A Podman service that belongs to a test.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ impl Podman {
     /// # Errors
     /// It does not start.
     pub fn start() -> io::Result<Option<Self>> {
-        for name in ["podman", "docker", "runc", "unshare", "go"] {
+        for name in ["podman", "docker", "docker-registry", "runc", "unshare", "go"] {
             if program(name).is_none() {
                 missing(name, "run tests/setup/containers.sh as root");
                 return Ok(None);
@@ -41,7 +47,13 @@ impl Podman {
         }
         let folder = keep(tempfile::Builder::new().prefix("backout-podman-").tempdir()?);
         std::fs::write(folder.join("containers.conf"), CONFIG)?;
-        std::fs::write(folder.join("registries.conf"), "")?;
+        std::fs::write(folder.join("registries.conf"), REGISTRIES)?;
+        let registry = format!(
+            "version: 0.1\nlog: {{level: warn}}\nhttp: {{addr: '{REGISTRY}'}}\nstorage:\n  \
+             filesystem: {{rootdirectory: '{}'}}\n",
+            folder.join("images").display()
+        );
+        std::fs::write(folder.join("registry.yml"), registry)?;
         let mut command = Command::new("unshare");
         command.args(["--net", "bash", "-c", KEEPER, "keeper"]).arg(&folder);
         let log = folder.with_extension("log");

@@ -1,7 +1,7 @@
 //! A small web server whose answers a test changes as it goes, and ports that do not answer.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -134,6 +134,57 @@ impl Silent {
     /// Its host and port.
     pub fn address(&self) -> String {
         self.0.local_addr().map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// A port that answers byte by byte and never comes to an end. It ends with the test's process.
+#[derive(Debug)]
+pub struct Trickle(String);
+
+/// Between two bytes: well within any timeout of a single read.
+const BETWEEN_BYTES: Duration = Duration::from_millis(100);
+/// How long it waits for the other side to speak first.
+const SPEAK_FIRST: Duration = Duration::from_millis(100);
+
+impl Trickle {
+    /// A new one, which begins each answer with this.
+    ///
+    /// # Errors
+    /// No port is to be had.
+    pub fn start(begin: &'static [u8]) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?.to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that went away is no failure of the server.
+                std::thread::spawn(move || drop(trickle(stream, begin)));
+            }
+        });
+        Ok(Self(address))
+    }
+
+    /// One that begins as a web server does.
+    ///
+    /// # Errors
+    /// No port is to be had.
+    pub fn web() -> io::Result<Self> {
+        Self::start(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n[")
+    }
+
+    /// Its host and port.
+    pub fn address(&self) -> String {
+        self.0.clone()
+    }
+}
+
+fn trickle(mut stream: TcpStream, begin: &[u8]) -> io::Result<()> {
+    stream.set_read_timeout(Some(SPEAK_FIRST))?;
+    // Whatever is asked, if anything is: the answer is the same.
+    drop(stream.read(&mut [0; 4096]));
+    stream.write_all(begin)?;
+    loop {
+        std::thread::sleep(BETWEEN_BYTES);
+        stream.write_all(b" ")?;
     }
 }
 

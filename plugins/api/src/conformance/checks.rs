@@ -41,6 +41,12 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("a target that does not answer: a clear answer within the timeout", |b| {
         Box::pin(silence_ends_in_time(b))
     }),
+    ("a target that answers byte by byte: a clear answer within the timeout", |b| {
+        Box::pin(slowness_ends_in_time(b))
+    }),
+    ("credentials that are refused: a clear answer, and nothing done", |b| {
+        Box::pin(denial_is_clear(b))
+    }),
     ("cancel ends it early", |b| Box::pin(cancel_ends_early(b))),
     ("every record is read back the same", |b| Box::pin(records::round_trip(b))),
     ("no record holds a secret", |b| Box::pin(records::hold_no_secret(b))),
@@ -339,38 +345,74 @@ async fn unreachable_is_clear(bench: &Bench<'_>) -> Checked {
         return not_applicable("the case has no target that cannot be reached");
     };
     let before = bench.case.observe().await;
-    let said = answer_in_time(bench, &input).await?;
+    let said = answer_in_time(bench, &input).await?.without_effect()?;
     expect(!said.is_empty(), || "it gives no reason".to_owned())?;
     expect(before == bench.case.observe().await, || "the target changed".to_owned())
+}
+
+async fn denial_is_clear(bench: &Bench<'_>) -> Checked {
+    let Some(input) = bench.case.denied() else {
+        return not_applicable("the case has no target that asks for credentials");
+    };
+    let before = bench.case.observe().await;
+    let said = match answer_in_time(bench, &input).await? {
+        // The target itself said no, so that is known.
+        Answer { outcome: Outcome::Failed { reason, .. }, .. } => reason,
+        answer => answer.without_effect()?,
+    };
+    expect(!said.is_empty(), || "it gives no reason".to_owned())?;
+    expect(before == bench.case.observe().await, || "the target changed".to_owned())
+}
+
+async fn slowness_ends_in_time(bench: &Bench<'_>) -> Checked {
+    let Some(input) = bench.case.slow() else {
+        return not_applicable("the case has no target that is slow");
+    };
+    let said = answer_in_time(bench, &input).await?.without_effect()?;
+    expect(!said.is_empty(), || "it gives no reason".to_owned())
 }
 
 async fn silence_ends_in_time(bench: &Bench<'_>) -> Checked {
     let Some(input) = bench.case.silent() else {
         return not_applicable("the case has no target that is silent");
     };
-    let said = answer_in_time(bench, &input).await?;
+    let said = answer_in_time(bench, &input).await?.without_effect()?;
     expect(!said.is_empty(), || "it gives no reason".to_owned())
 }
 
-/// Why an input comes to nothing, said in time by prepare or by apply.
-async fn answer_in_time(bench: &Bench<'_>, input: &serde_json::Value) -> Result<String, Stop> {
+/// What came of an input that can come to nothing.
+struct Answer {
+    outcome: Outcome,
+    only_looks: bool,
+}
+
+impl Answer {
+    /// The reason, where it says that nothing was done, or that it is not known.
+    fn without_effect(self) -> Result<String, Stop> {
+        match self.outcome {
+            Outcome::Refused { reason } | Outcome::Unclear { reason } => Ok(reason),
+            Outcome::Failed { reason, .. } if self.only_looks => Ok(reason),
+            other => Err(Stop::Broken(format!("apply gave {other:?}"))),
+        }
+    }
+}
+
+/// What is said in time by prepare or, where that sees nothing wrong, by apply.
+async fn answer_in_time(bench: &Bench<'_>, input: &serde_json::Value) -> Result<Answer, Stop> {
     let action = bench.case.action();
     let ctx = bench.context(SILENT_TIMEOUT);
     let prepared = match in_time(action.prepare(&ctx, input)).await? {
         Ok(prepared) => std::sync::Arc::new(prepared),
-        Err(failure) => return Ok(reason(&failure).to_owned()),
+        Err(failure) => {
+            let outcome = Outcome::Refused { reason: reason(&failure).to_owned() };
+            return Ok(Answer { outcome, only_looks: true });
+        }
     };
     let call = calls(&prepared, input, 1, 1).into_iter().next();
     let call = call.ok_or_else(|| "prepare says that there is nothing to do".to_owned())?;
-    match in_time(action.apply(&ctx, &call)).await? {
-        Outcome::Refused { reason } | Outcome::Unclear { reason } => Ok(reason),
-        Outcome::Failed { reason, .. }
-            if prepared.guarantee == Guarantee::ReadOnly || is_a_look(&call) =>
-        {
-            Ok(reason)
-        }
-        other => Err(Stop::Broken(format!("apply gave {other:?}"))),
-    }
+    let outcome = in_time(action.apply(&ctx, &call)).await?;
+    let only_looks = prepared.guarantee == Guarantee::ReadOnly || is_a_look(&call);
+    Ok(Answer { outcome, only_looks })
 }
 
 async fn in_time<T>(verb: impl Future<Output = T>) -> Result<T, Stop> {

@@ -31,6 +31,7 @@ enum Fault {
     NeverTidy,
     TellsSecret,
     Hangs,
+    LetsAnybodyIn,
 }
 
 /// A target in memory: a value with a version, the keys that were written, and the seals.
@@ -150,6 +151,10 @@ impl Action for Register {
             }
             return Outcome::Unclear { reason: "no answer".to_owned() };
         }
+        if call.input["value"] == json!("denied") && self.fault != Fault::LetsAnybodyIn {
+            let reason = "401".to_owned();
+            return Outcome::Failed { reason, output: Value::Null };
+        }
         if self.fault == Fault::TellsSecret {
             (ctx.emit)(Emit::Progress("with hunter2".to_owned()));
         }
@@ -223,6 +228,14 @@ impl Case for Register {
     fn silent(&self) -> Option<Value> {
         Some(json!({"value": "silence"}))
     }
+
+    fn slow(&self) -> Option<Value> {
+        self.silent()
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(json!({"value": "denied"}))
+    }
 }
 
 async fn broken_by(fault: Fault) -> Vec<String> {
@@ -252,6 +265,8 @@ async fn each_fault_is_found_by_its_check() {
         (Fault::NeverTidy, "tidy leaves"),
         (Fault::TellsSecret, "holds a secret"),
         (Fault::Hangs, "does not answer"),
+        (Fault::Hangs, "byte by byte"),
+        (Fault::LetsAnybodyIn, "credentials"),
     ] {
         let broken = broken_by(fault).await;
         assert!(broken.iter().any(|check| check.contains(part)), "{part}: {broken:?}");

@@ -20,7 +20,7 @@ use backout_plugin_api::{
     SecretSource, StepId,
 };
 use backout_plugin_backups::BackupsCheck;
-use backout_test_targets::web::{Silent, Web, closed};
+use backout_test_targets::web::{Silent, Trickle, Web, closed};
 use serde_json::{Value, json};
 
 const CHECK: Gate<BackupsCheck> = Gate(BackupsCheck);
@@ -44,7 +44,7 @@ fn context() -> Context {
         step: StepId::new("s"),
         attempt: 1,
         epoch: 1,
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(30),
         cancel: CancellationToken::new(),
         emit: Arc::new(|_| ()),
         secrets: Arc::new(Token),
@@ -134,6 +134,9 @@ async fn a_web_server_is_asked() {
 struct BackupCase {
     dir: tempfile::TempDir,
     silent: Silent,
+    slow: Trickle,
+    /// It knows nobody.
+    strict: Web,
 }
 
 #[async_trait]
@@ -171,18 +174,31 @@ impl Case for BackupCase {
         let at = format!("http://{}/a.dump", self.silent.address());
         Some(json!({"at": at, "younger_than": "1h", "bearer": "env:TOKEN"}))
     }
+
+    /// A list of a folder: of one backup the head alone is read.
+    fn slow(&self) -> Option<Value> {
+        let at = format!("http://{}/shop/", self.slow.address());
+        Some(json!({"at": at, "name": "*.dump", "younger_than": "1h", "bearer": "env:TOKEN"}))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        let at = self.strict.url("/a.dump");
+        Some(json!({"at": at, "younger_than": "1h", "bearer": "env:TOKEN"}))
+    }
 }
 
 #[tokio::test]
 async fn assert_conforms() {
     check(async || {
-        let case =
-            BackupCase { dir: tempfile::tempdir().unwrap(), silent: Silent::start().unwrap() };
+        let strict = Web::start().unwrap();
+        strict.say(401, "who are you?");
+        let (silent, slow) = (Silent::start().unwrap(), Trickle::web().unwrap());
+        let case = BackupCase { dir: tempfile::tempdir().unwrap(), silent, slow, strict };
         backup(case.dir.path(), "a.dump", 1, "abcd");
         case
     })
     .await
-    .assert_kept();
+    .assert_kept_on("files and a web server");
 }
 
 #[test]

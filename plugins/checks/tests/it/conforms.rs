@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, SecretSource};
 use backout_plugin_checks::{Gate, HttpCheck, TcpCheck};
-use backout_test_targets::web::{Silent, Web, closed};
+use backout_test_targets::postgres::GUARDED;
+use backout_test_targets::web::{Silent, Trickle, Web, closed};
 use serde_json::{Value, json};
 
 use super::{Secrets, grpc, prometheus, sql};
@@ -19,6 +20,8 @@ struct Look {
     input: Value,
     unreachable: Value,
     silent: Value,
+    slow: Value,
+    denied: Option<Value>,
     secrets: Arc<Secrets>,
     folder: tempfile::TempDir,
     observe: Box<dyn Fn() -> Value + Send + Sync>,
@@ -58,6 +61,14 @@ impl Case for Look {
     fn silent(&self) -> Option<Value> {
         Some(self.silent.clone())
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.slow.clone())
+    }
+
+    fn denied(&self) -> Option<Value> {
+        self.denied.clone()
+    }
 }
 
 impl Look {
@@ -79,11 +90,23 @@ impl Look {
             input: input.clone(),
             unreachable: put(at(&closed().unwrap())),
             silent: put(at(&silent.address())),
+            slow: put(at(&Trickle::web().unwrap().address())),
+            denied: None,
             secrets: Secrets::of("env:SECRET", SECRET),
             folder: tempfile::tempdir().unwrap(),
             observe: Box::new(|| Value::Null),
             _silent: silent,
         }
+    }
+
+    /// The same, and there is a server that lets nobody in.
+    fn guarded(mut self, field: &str) -> Self {
+        let strict = Web::start().unwrap();
+        strict.say(401, "who are you?");
+        let mut input = self.input.clone();
+        input[field] = json!(strict.url("/"));
+        self.denied = Some(input);
+        self
     }
 }
 
@@ -94,9 +117,10 @@ async fn http_conforms() {
         web.say(200, "fine");
         let input = json!({"url": web.url("/"), "bearer": "env:SECRET", "contains": "fine"});
         Look::new(Arc::new(Gate(HttpCheck)), &input, "url", |at| format!("http://{at}/"))
+            .guarded("url")
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a web server");
 }
 
 #[tokio::test]
@@ -105,10 +129,13 @@ async fn tcp_conforms() {
         let web = Web::start().unwrap();
         let input = json!({"address": web.address(), "send": "GET / HTTP/1.0\r\n\r\n",
             "expect": "HTTP/1.1"});
-        Look::new(Arc::new(Gate(TcpCheck)), &input, "address", str::to_owned)
+        let mut look = Look::new(Arc::new(Gate(TcpCheck)), &input, "address", str::to_owned);
+        // What is expected would be there at once.
+        look.slow["address"] = json!(Trickle::start(b"220 ").unwrap().address());
+        look
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a port");
 }
 
 #[tokio::test]
@@ -116,10 +143,10 @@ async fn grpc_conforms() {
     check(async || {
         let (_, url) = grpc::server().await;
         let input = json!({"url": url, "service": "shop.Cart", "bearer": "env:SECRET"});
-        Look::new(Arc::new(grpc::CHECK), &input, "url", |at| format!("http://{at}"))
+        Look::new(Arc::new(grpc::CHECK), &input, "url", |at| format!("http://{at}")).guarded("url")
     })
     .await
-    .assert_kept();
+    .assert_kept_on("tonic's health service");
 }
 
 #[tokio::test]
@@ -131,19 +158,26 @@ async fn sql_conforms() {
         let input = json!({"url": "env:URL", "query": "SELECT count(*) FROM t", "equals": 1});
         let mut look = Look::new(Arc::new(sql::CHECK), &input, "url", str::to_owned);
         let url = |at: &Value| format!("postgres://shop:{SECRET}@{}/shop", at.as_str().unwrap());
+        let wrong = format!("postgres://{GUARDED}:{SECRET}@127.0.0.1:{}/{database}", server.port());
         let urls = [
             ("env:URL", server.url(&database)),
             ("env:CLOSED", url(&look.unreachable["url"])),
             ("env:SILENT", url(&look.silent["url"])),
+            ("env:SLOW", url(&look.slow["url"])),
+            ("env:WRONG", wrong),
         ];
         look.secrets.0.lock().unwrap().extend(urls.map(|(name, url)| (name.to_owned(), url)));
         look.unreachable["url"] = json!("env:CLOSED");
         look.silent["url"] = json!("env:SILENT");
+        look.slow["url"] = json!("env:SLOW");
+        let mut denied = look.input.clone();
+        denied["url"] = json!("env:WRONG");
+        look.denied = Some(denied);
         look.observe = Box::new(move || json!(server.psql(&database, "SELECT * FROM t").unwrap()));
         look
     })
     .await
-    .assert_kept();
+    .assert_kept_on("PostgreSQL");
 }
 
 #[tokio::test]
@@ -153,7 +187,8 @@ async fn prometheus_conforms() {
         let input = json!({"url": shop.server.url(), "query": "vector(1)", "at_most": 1,
             "bearer": "env:SECRET"});
         Look::new(Arc::new(prometheus::CHECK), &input, "url", |at| format!("http://{at}"))
+            .guarded("url")
     })
     .await
-    .assert_kept();
+    .assert_kept_on("Prometheus");
 }

@@ -45,7 +45,7 @@ async fn what_does_not_speak_it_is_unknown() {
         .unknown("no connection");
     let silent = Silent::start().unwrap();
     let input = json!({"url": format!("http://{}", silent.address())});
-    let wait = Duration::from_millis(600);
+    let wait = Duration::from_secs(2);
     let said = look_with(&CHECK, &input, Arc::new(Secrets::default()), wait).await;
     said.unknown("no answer within");
     let web = Web::start().unwrap();

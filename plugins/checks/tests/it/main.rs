@@ -90,7 +90,7 @@ impl Says {
 }
 
 async fn look(action: &dyn Action, input: &Value) -> Says {
-    look_with(action, input, Arc::new(Secrets::default()), Duration::from_secs(10)).await
+    look_with(action, input, Arc::new(Secrets::default()), Duration::from_secs(30)).await
 }
 
 async fn look_with(

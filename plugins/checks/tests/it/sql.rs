@@ -30,7 +30,7 @@ async fn ask(url: &str, query: &str, bound: Value) -> Says {
     let mut input = bound;
     input["url"] = json!("env:URL");
     input["query"] = json!(query);
-    look_with(&CHECK, &input, Secrets::of("env:URL", url), Duration::from_secs(10)).await
+    look_with(&CHECK, &input, Secrets::of("env:URL", url), Duration::from_secs(30)).await
 }
 
 /// What holds on every database that has a table `orders` of three rows, one of them stuck.
@@ -121,7 +121,7 @@ async fn who_does_not_answer_is_unknown_and_no_password_is_told() {
     for scheme in ["postgres", "mysql"] {
         let url = format!("{scheme}://shop:hunter2@{}/shop", silent.address());
         let input = json!({"url": "env:URL", "query": "SELECT 1", "at_most": 1});
-        let wait = Duration::from_millis(600);
+        let wait = Duration::from_secs(2);
         let said = look_with(&CHECK, &input, Secrets::of("env:URL", &url), wait).await;
         if scheme == "postgres" {
             said.unknown("no connection within");
@@ -144,7 +144,7 @@ async fn a_slow_query_ends_in_time() {
     let input = json!({"url": "env:URL", "query": "SELECT pg_sleep(30)", "equals": ""});
     let begun = std::time::Instant::now();
     let secrets: Arc<Secrets> = Secrets::of("env:URL", &url);
-    let said = look_with(&CHECK, &input, secrets, Duration::from_millis(900)).await;
+    let said = look_with(&CHECK, &input, secrets, Duration::from_secs(2)).await;
     said.unknown("");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

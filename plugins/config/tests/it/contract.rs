@@ -9,7 +9,7 @@ use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::files::sha256_hex;
 use backout_plugin_api::{Action, Secret, SecretError, SecretRef, SecretSource};
 use backout_plugin_config::ConfigRestore;
-use backout_test_targets::web::{Silent, Web, closed};
+use backout_test_targets::web::{Silent, Trickle, Web, closed};
 use serde_json::{Value, json};
 
 use super::{NEW, OLD, Place};
@@ -28,12 +28,18 @@ struct ConfigCase {
     place: Place,
     input: Value,
     silent: Silent,
+    slow: Trickle,
+    /// It knows nobody.
+    strict: Web,
     action: ConfigRestore,
 }
 
 impl ConfigCase {
     fn new(place: Place, input: Value) -> Self {
-        Self { place, input, silent: Silent::start().unwrap(), action: ConfigRestore::default() }
+        let strict = Web::start().unwrap();
+        strict.say(401, "who are you?");
+        let (silent, slow) = (Silent::start().unwrap(), Trickle::web().unwrap());
+        Self { place, input, silent, slow, strict, action: ConfigRestore::default() }
     }
 
     fn store_at(&self, address: &str) -> Value {
@@ -91,6 +97,14 @@ impl Case for ConfigCase {
     fn silent(&self) -> Option<Value> {
         Some(self.store_at(&self.silent.address()))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.store_at(&self.slow.address()))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(self.store_at(&self.strict.address()))
+    }
 }
 
 #[tokio::test]
@@ -101,7 +115,7 @@ async fn a_file_from_a_file_conforms() {
         ConfigCase::new(place, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a file from a file");
 }
 
 #[tokio::test]
@@ -112,7 +126,7 @@ async fn a_file_that_is_made_conforms() {
         ConfigCase::new(place, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a file that is made");
 }
 
 #[tokio::test]
@@ -123,7 +137,7 @@ async fn a_file_that_is_taken_away_conforms() {
         ConfigCase::new(place, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a file that is taken away");
 }
 
 #[tokio::test]
@@ -139,5 +153,5 @@ async fn a_folder_from_a_store_conforms() {
         ConfigCase::new(place, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a folder from a web store");
 }

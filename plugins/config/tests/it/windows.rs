@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::files::Point;
 use backout_plugin_api::{Action, Call, Outcome, Settled};
 use backout_plugin_config::ConfigRestore;
@@ -57,12 +58,13 @@ async fn child_that_kills_itself() {
 #[tokio::test]
 async fn each_window_is_settled_after_sigkill() {
     type Input = fn(&Place) -> serde_json::Value;
-    let ways: [(Input, Ends); 3] = [
-        (Place::folder, (Some(NEW), Some(OLD))),
-        (Place::missing, (None, Some(OLD))),
-        (Place::absent, (Some(NEW), None)),
+    let ways: [(Input, Ends, &str); 3] = [
+        (Place::folder, (Some(NEW), Some(OLD)), "a folder"),
+        (Place::missing, (None, Some(OLD)), "a file that is made"),
+        (Place::absent, (Some(NEW), None), "a file that is taken away"),
     ];
-    for (input, ends) in ways {
+    for (input, ends, target) in ways {
+        let mut cuts = Cuts::new("config.restore", target, "SIGKILL");
         for (at, point) in Point::ALL.into_iter().enumerate() {
             let place = Place::new();
             let input = input(&place);
@@ -76,7 +78,9 @@ async fn each_window_is_settled_after_sigkill() {
                 .unwrap();
             assert_eq!(status.signal(), Some(9), "{point:?}");
             check_settled(&place, &call(&input, prepared, 1), point, ends).await;
+            cuts.add(&point, Cuts::ONCE);
         }
+        cuts.assert_kept();
     }
 }
 

@@ -121,7 +121,7 @@ async fn an_engine_that_does_not_answer_ends_in_time_with_a_reason() {
         let failure = ContainersRollback::default().prepare(&ctx, &input).await.unwrap_err();
         let PrepareFailure::Unreachable { reason } = failure else { panic!("{failure:?}") };
         assert!(reason.contains(why), "{reason}");
-        assert!(begun.elapsed() < Duration::from_secs(3));
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }
 

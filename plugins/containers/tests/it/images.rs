@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::shop::{Shop, docker};
 use super::{call, context, done, prepare};
 
-struct Fixed(&'static str);
+pub(crate) struct Fixed(pub(crate) &'static str);
 
 impl SecretSource for Fixed {
     fn resolve(&self, _: &SecretRef) -> Result<Secret, SecretError> {

@@ -5,9 +5,13 @@ use backout_plugin_containers::ContainersRollback;
 use serde_json::{Value, json};
 
 use backout_test_targets::docker::Engine;
+use backout_test_targets::wait_until;
 
 use super::shop::{Shop, TOKEN, docker};
 use super::{at_once, call, context, done, made, make, prepare};
+
+/// How long a policy may take to start a container again on a busy machine.
+const RESTARTED_WITHIN: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A container's settings as the engine shows them, without what every container has for itself.
 fn settings(shop: &Shop, name: &str) -> Value {
@@ -243,18 +247,24 @@ async fn a_group_rolls_in_waves_and_each_replica_keeps_its_name() {
     assert!(prepare(&action, &input).await.unwrap().is_satisfied());
 }
 
-/// One that was started again since the look is refused; an engine with `retry` looks afresh, as here.
-async fn stop_between_two_starts(input: &Value) {
-    const TRIES: usize = 20;
+/// Stops one that was looked at while it waited for its policy, and that its policy started since.
+async fn stop_after_the_start_that_it_waited_for(shop: &Shop, name: &str) {
     let stop = backout_plugin_containers::ContainersPower::stop();
-    for _ in 0..TRIES {
-        let prepared = prepare(&stop, input).await.unwrap();
-        match stop.apply(&context(), &call(input, &prepared, 0, 1)).await {
-            Outcome::Refused { reason } if reason.contains("was started again") => {}
-            outcome => return drop(done(outcome)),
+    let input = json!({"container": name, "engine": shop.host()});
+    let prepared = loop {
+        let prepared = prepare(&stop, &input).await.unwrap();
+        if prepared.effects[0].data["was_restarting"] == json!(true) {
+            break prepared;
         }
-    }
-    panic!("it was started again between each look and its end");
+    };
+    wait_until(RESTARTED_WITHIN, || {
+        let now = shop.docker(&["inspect", name, "--format", "{{.State.StartedAt}}"]);
+        let now = chrono::DateTime::parse_from_rfc3339(&now).unwrap().to_utc().to_rfc3339();
+        let is_same = prepared.effects[0].data["started_at"] == json!(now);
+        if is_same { Err("not started since".to_owned()) } else { Ok(()) }
+    })
+    .unwrap();
+    done(stop.apply(&context(), &call(&input, &prepared, 0, 1)).await);
 }
 
 /// The bad release at three in the morning: it ends again and again.
@@ -263,7 +273,7 @@ async fn one_that_ends_again_and_again_is_replaced_or_stopped_for_good() {
     let Some(engine) = docker() else { return };
     let shop = Shop::new(engine);
     let restarts = |name: &str| {
-        backout_test_targets::wait_until(std::time::Duration::from_secs(20), || {
+        wait_until(RESTARTED_WITHIN, || {
             match shop.docker(&["inspect", name, "--format", "{{.RestartCount}}"]).as_str() {
                 "0" => Err("not started again yet".to_owned()),
                 _ => Ok(()),
@@ -281,11 +291,13 @@ async fn one_that_ends_again_and_again_is_replaced_or_stopped_for_good() {
         "container": shop.name, "image": shop.image("1"), "engine": shop.host(), "drain": "0s",
     });
     make(&action, &input).await;
-    let ended = json!({"container": other, "engine": shop.host()});
-    stop_between_two_starts(&ended).await;
+    stop_after_the_start_that_it_waited_for(&shop, &other).await;
     let (up, down) = shop.names();
     assert_eq!((up, down.len()), (vec![shop.name.clone()], 2));
     let policies = shop.record().join("\n");
     assert_eq!(policies.matches(" exited ").count(), 2, "{policies}");
     assert_eq!(policies.matches(" no ").count(), 2, "{policies}");
+    // A person's start begins the count anew: so it is told from a start by its policy.
+    shop.docker(&["start", &other]);
+    assert_eq!(shop.docker(&["inspect", &other, "--format", "{{.RestartCount}}"]), "0");
 }

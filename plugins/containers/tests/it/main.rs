@@ -27,7 +27,7 @@ use backout_plugin_api::{
 use serde_json::Value;
 
 /// How long one verb may take here.
-const VERB_TIMEOUT: Duration = Duration::from_secs(40);
+const VERB_TIMEOUT: Duration = Duration::from_mins(2);
 
 fn context() -> Context {
     Context {

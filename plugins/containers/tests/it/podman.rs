@@ -1,7 +1,8 @@
 //! The same on Podman, and where it differs.
 
-use backout_plugin_api::{Action, Reverted};
+use backout_plugin_api::{Action, Outcome, Reverted};
 use backout_plugin_containers::{ContainersAssert, ContainersPower, ContainersRollback};
+use backout_test_targets::podman::REGISTRY;
 use serde_json::json;
 
 use super::shop::{Shop, TOKEN, podman};
@@ -61,6 +62,42 @@ async fn it_is_rolled_back_undone_stopped_and_started() {
     make(&ContainersPower::restart(), &input).await;
     make(&ContainersAssert, &input).await;
     assert_eq!(shop.names().0, [shop.name.as_str()]);
+}
+
+/// Podman has no way to ask a registry without pulling, so `apply` is the first to know.
+#[tokio::test]
+async fn an_image_by_digest_is_pulled_when_applied() {
+    let Some(engine) = podman() else { return };
+    let shop = Shop::new(engine);
+    // An image of this test's own, so that it can be gone from the machine.
+    let version = format!("9{}", std::process::id());
+    let (tag, pushed) = (format!("shop:{version}"), format!("{REGISTRY}/web:1.4"));
+    shop.image(&version);
+    shop.docker(&["tag", &tag, &pushed]);
+    let said = shop.docker(&["push", &pushed]);
+    let digest = said.split("digest: ").nth(1).and_then(|rest| rest.split(' ').next());
+    let wanted = format!("{REGISTRY}/web@{}", digest.unwrap_or_else(|| panic!("{said}")));
+    shop.docker(&["rmi", "-f", &tag, &pushed]);
+    assert!(shop.engine.docker(&["image", "inspect", &wanted]).is_err(), "it is still here");
+    shop.run(&shop.name, "2", &[]);
+
+    let action = ContainersRollback::default();
+    let missing = format!("{REGISTRY}/web@sha256:{}", "0".repeat(64));
+    let mut input = json!({
+        "container": shop.name, "image": missing, "engine": shop.host(), "drain": "0s",
+    });
+    let prepared = prepare(&action, &input).await.unwrap();
+    let outcome = action.apply(&context(), &call(&input, &prepared, 0, 1)).await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert!(shop.serving(&shop.name).as_str().unwrap().contains("true"), "the old one serves on");
+
+    input["image"] = json!(wanted);
+    let prepared = prepare(&action, &input).await.unwrap();
+    let mut sent = call(&input, &prepared, 0, 1);
+    sent.key = backout_plugin_api::EffectKey::from_text("0123456789/s/2/0");
+    let output = done(action.apply(&context(), &sent).await);
+    assert_eq!(output["image"], json!(wanted));
+    assert!(prepare(&action, &input).await.unwrap().is_satisfied());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// A secret in a container's environment: nothing may ever show it.
 pub(crate) const TOKEN: &str = "tok-4be1-in-the-environment";
 const LABEL: &str = "io.backout.test";
-const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
+const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
 /// One engine for all tests of this process.
 pub(crate) fn docker() -> Option<&'static dyn Engine> {

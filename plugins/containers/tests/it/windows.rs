@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Action, Call, Outcome, Reverted, Settled};
 use backout_plugin_containers::Point::{
     self, Attached, Awaited, Joined, Kept, Looked, Marked, Named, Pulled, Quieted, Revived,
@@ -97,12 +98,23 @@ async fn check_rollback(engine: &'static dyn Engine, more: &[&str], point: Point
     assert_eq!(shop.names(), alone, "{point:?}");
 }
 
+/// All of these were passed, each with the effect made once.
+#[track_caller]
+fn found(action: &str, target: &str, points: &[Point]) {
+    let mut cuts = Cuts::new(action, target, "SIGKILL");
+    for point in points {
+        cuts.add(point, Cuts::ONCE);
+    }
+    cuts.assert_kept();
+}
+
 #[test]
 fn each_window_side_by_side_is_gone_on_from_after_sigkill() {
     let Some(engine) = docker() else { return };
     let more = ["--network-alias", "shop", "--restart", "always"];
     let points = [Looked, Pulled, Marked, Started, Awaited, Joined, Quieted, Kept, Named, Stopped];
     at_once(&points, async |point| check_rollback(engine, &more, point).await);
+    found("containers.rollback", "Docker, side by side", &points);
 }
 
 #[test]
@@ -111,6 +123,7 @@ fn each_window_one_after_the_other_is_gone_on_from_after_sigkill() {
     let more = ["-p", "PORT", "--restart", "always"];
     let points = [Looked, Pulled, Marked, Started, Awaited, Quieted, Kept, Named, Stopped];
     at_once(&points, async |point| check_rollback(engine, &more, point).await);
+    found("containers.rollback", "Docker, one after the other", &points);
 }
 
 /// The undo puts the very container back, through the same windows.
@@ -143,6 +156,7 @@ fn each_window_of_an_undo_is_gone_on_from_after_sigkill() {
         Looked, Marked, Attached, Started, Awaited, Joined, Revived, Quieted, Kept, Named, Stopped,
     ];
     at_once(&points, async |point| check_undo(engine, point).await);
+    found("containers.rollback", "Docker, an undo", &points);
 }
 
 async fn check_power(engine: &'static dyn Engine, verb: &str, point: Point) {
@@ -183,4 +197,8 @@ fn each_window_of_stop_start_and_restart_is_gone_on_from_after_sigkill() {
         ("restart", Awaited),
     ];
     at_once(&windows, async |(verb, point)| check_power(engine, verb, point).await);
+    for verb in ["stop", "start", "restart"] {
+        let of_verb = windows.iter().filter(|window| window.0 == verb).map(|window| window.1);
+        found(&format!("containers.{verb}"), "Docker", &of_verb.collect::<Vec<_>>());
+    }
 }

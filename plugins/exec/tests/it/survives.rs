@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{CancellationToken, Outcome, Settled};
 use serde_json::{Value, json};
 
@@ -65,6 +66,9 @@ async fn an_engine_killed_at_any_moment_makes_it_once() {
             other => panic!("at moment {moment}: {other:?}"),
         }
     }
+    let mut cuts = Cuts::new("exec.run", "a command", "SIGKILL of the engine");
+    cuts.add(&format_args!("{KILLS} moments of its sending"), Cuts::ONCE);
+    cuts.assert_kept();
 }
 
 #[tokio::test]
@@ -83,6 +87,10 @@ async fn a_killed_shim_leaves_its_command_to_the_probe() {
     world.write("go");
     assert!(matches!(world.apply(&input, 2).await, Outcome::Done { .. }));
     assert_eq!(world.read("log").lines().count(), 1);
+    let mut cuts =
+        Cuts::new("exec.run", "a command with `settle`", "SIGKILL of engine, shim, command");
+    cuts.add(&format_args!("begun"), Cuts::ONCE);
+    cuts.assert_kept();
 }
 
 #[tokio::test]
@@ -96,6 +104,9 @@ async fn a_killed_shim_without_a_probe_is_in_doubt() {
     kill(pid.parse().unwrap());
     let settled = world.settle_to_the_end(&input, 1).await;
     assert!(matches!(&settled, Settled::Unknown { .. }), "{settled:?}");
+    let mut cuts = Cuts::new("exec.run", "a command", "SIGKILL of engine, shim, command");
+    cuts.add(&format_args!("begun"), Cuts::IN_DOUBT);
+    cuts.assert_kept();
 }
 
 #[tokio::test]
@@ -129,7 +140,7 @@ async fn a_timeout_ends_the_whole_group_politely_then_firmly() {
     let text = "(trap 'echo asked > asked' TERM; echo $$ > deaf; while :; do sleep 0.02; done) & \
                 echo $! > child; wait";
     let input = world.sh(text);
-    let outcome = world.apply_within(&input, 1, Duration::from_millis(500)).await;
+    let outcome = world.apply_within(&input, 1, Duration::from_secs(3)).await;
     assert!(matches!(&outcome, Outcome::Unclear { reason } if reason.contains("too long")));
     assert_eq!(world.read("asked"), "asked\n");
     let child = world.read("child");
@@ -141,7 +152,7 @@ async fn a_timeout_ends_the_whole_group_politely_then_firmly() {
 async fn a_timeout_is_kept_without_an_engine() {
     let world = World::new();
     let input = world.sh(SLOW);
-    let mut engine = engine::start(&world.scratch(), &input, Duration::from_secs(1));
+    let mut engine = engine::start(&world.scratch(), &input, Duration::from_secs(5));
     let pid = world.wait_for_line("begun").await;
     engine.kill().unwrap();
     engine.wait().unwrap();

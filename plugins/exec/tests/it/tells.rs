@@ -102,7 +102,7 @@ async fn a_failure_is_told_as_such_and_the_probe_decides_where_there_is_one() {
 #[tokio::test]
 async fn the_probe_speaks_in_the_plan() {
     let world = World::new();
-    let ctx = world.context(Duration::from_millis(500));
+    let ctx = world.context(Duration::from_secs(3));
     for (probe, expected) in [("exit 0", Satisfied::Yes), ("exit 1", Satisfied::No)] {
         let mut input = world.sh("exit 0");
         input["settle"] = json!(["sh", "-c", probe]);

@@ -87,7 +87,7 @@ async fn off_on_yaml_conforms() {
         FileCase::new(folder, FlagsForce::off(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a YAML file");
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn set_on_json_conforms() {
         FileCase::new(folder, FlagsForce::set(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a JSON file");
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn off_on_toml_conforms() {
         FileCase::new(folder, FlagsForce::off(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a TOML file");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn restore_conforms() {
         FileCase::new(folder, FlagsRestore::default(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a YAML file");
 }
 
 #[tokio::test]
@@ -133,5 +133,5 @@ async fn assert_conforms() {
         FileCase::new(folder, FlagsAssert, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a YAML file");
 }

@@ -56,6 +56,11 @@ impl Fake {
         Self::start(|_| (0, Value::Null)).await
     }
 
+    /// One that lets nobody in.
+    pub(crate) async fn strict() -> Self {
+        Self::start(|_| (401, serde_json::json!({"message": "who are you?"}))).await
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }

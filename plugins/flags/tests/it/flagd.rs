@@ -127,5 +127,5 @@ async fn off_in_a_flagd_file_conforms() {
         off: FlagsForce::off(),
         restore: FlagsRestore::default(),
     };
-    check(case).await.assert_kept();
+    check(case).await.assert_kept_on("a file of flagd");
 }

@@ -10,6 +10,7 @@ use backout_plugin_api::{
     SecretError, SecretRef, SecretSource, Settled,
 };
 use backout_plugin_flags::{FlagsForce, FlagsRestore, ServerPoint};
+use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
 use super::fake::{Answer, Fake, Request};
@@ -99,7 +100,11 @@ impl Service {
     fn by_somebody(&mut self, part: &str, value: Value) {
         self.environment[part] = value;
         self.environment["version"] = json!(self.environment["version"].as_i64().unwrap() + 1);
-        self.audit.insert(0, json!({"comment": "mine", "kind": "flag"}));
+        self.audit.insert(
+            0,
+            json!({"comment": "mine", "kind": "flag", "titleVerb": "changed the targeting of",
+                "member": {"email": "alice@shop.example"}}),
+        );
     }
 }
 
@@ -207,7 +212,7 @@ async fn a_lost_reply_a_late_one_and_a_strangers_change_are_told_apart() {
     let world = World::new().await;
     let (off, input) = (FlagsForce::off(), world.off());
     let mut ctx = world.context();
-    ctx.timeout = std::time::Duration::from_millis(800);
+    ctx.timeout = std::time::Duration::from_secs(3);
     let made = call(&input, off.prepare(&ctx, &input).await.unwrap(), 1);
     world.service.lock().unwrap().loses_reply = true;
     let outcome = off.apply(&ctx, &made).await;
@@ -226,6 +231,9 @@ async fn a_lost_reply_a_late_one_and_a_strangers_change_are_told_apart() {
     // Somebody's change moves the version: ours is refused for ever, at once.
     world.service.lock().unwrap().by_somebody("offVariation", json!(0));
     assert_eq!(off.settle(&ctx, &made).await, Settled::NotDone);
+    let by = off.prepare(&ctx, &input).await.unwrap();
+    let by = by.changed_by().unwrap().to_owned();
+    assert_eq!(by, "alice@shop.example (changed the targeting of)");
     world.service.lock().unwrap().by_somebody("on", json!(false));
     let settled = off.settle(&later, &made).await;
     assert!(matches!(settled, Settled::Unknown { .. }), "{settled:?}");
@@ -283,6 +291,8 @@ struct DarklyCase {
     off: FlagsForce,
     restore: FlagsRestore,
     silent: Fake,
+    slow: Trickle,
+    strict: Fake,
 }
 
 impl DarklyCase {
@@ -342,6 +352,14 @@ impl Case for DarklyCase {
     fn silent(&self) -> Option<Value> {
         Some(self.at(&self.silent.url))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.at(&format!("http://{}", self.slow.address())))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(self.at(&self.strict.url))
+    }
 }
 
 #[tokio::test]
@@ -351,7 +369,9 @@ async fn off_on_launchdarkly_conforms() {
         off: FlagsForce::off(),
         restore: FlagsRestore::default(),
         silent: Fake::silent().await,
+        slow: Trickle::web().unwrap(),
+        strict: Fake::strict().await,
     })
     .await
-    .assert_kept();
+    .assert_kept_on("LaunchDarkly, by its documentation");
 }

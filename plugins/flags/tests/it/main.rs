@@ -170,7 +170,7 @@ fn context(scratch: &Path) -> Context {
         step: StepId::new("s"),
         attempt: 1,
         epoch: 1,
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(30),
         cancel: CancellationToken::new(),
         emit: Arc::new(|_| ()),
         secrets: Arc::new(SystemSecrets::default()),

@@ -11,6 +11,7 @@ use backout_plugin_api::{
 };
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore};
 use backout_test_targets::flags::{Evaluator, Relay, RelayOptions};
+use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
 use super::fake::Fake;
@@ -284,7 +285,7 @@ async fn a_silent_endpoint_ends_within_the_time() {
     let begun = std::time::Instant::now();
     let (_, outcomes) = make(&FlagsAssert, &ctx, &input, "0123456789").await;
     assert!(matches!(&outcomes[0], Outcome::Failed { .. }), "{outcomes:?}");
-    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     let settled = FlagsAssert
         .settle(&ctx, &call(&input, prepare(&FlagsAssert, &input).await.unwrap(), 1))
         .await;
@@ -354,6 +355,8 @@ struct ProvenCase<'a> {
     restore: FlagsRestore,
     input: Value,
     silent: Option<Fake>,
+    slow: Trickle,
+    strict: Fake,
 }
 
 impl<'a> ProvenCase<'a> {
@@ -371,7 +374,8 @@ impl<'a> ProvenCase<'a> {
         input["prove"] = prove(&[endpoint("relay-1", &relay.url(), true)]);
         let silent = Some(Fake::silent().await);
         let restore = FlagsRestore::default();
-        Self { folder, relay, action: Box::new(action), restore, input, silent }
+        let (slow, strict) = (Trickle::web().unwrap(), Fake::strict().await);
+        Self { folder, relay, action: Box::new(action), restore, input, silent, slow, strict }
     }
 
     fn with_url(&self, url: &str) -> Value {
@@ -424,6 +428,14 @@ impl Case for ProvenCase<'_> {
     fn silent(&self) -> Option<Value> {
         self.silent.as_ref().map(|silent| self.with_url(&silent.url))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.with_url(&format!("http://{}", self.slow.address())))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(self.with_url(&self.strict.url))
+    }
 }
 
 #[tokio::test]
@@ -431,7 +443,7 @@ async fn off_with_its_proof_conforms() {
     if Relay::is_here() {
         let served = Served::new();
         let case = async || ProvenCase::new(&served, FlagsForce::off(), &json!({})).await;
-        check(case).await.assert_kept();
+        check(case).await.assert_kept_on("a file, proven by a relay");
     }
 }
 
@@ -440,7 +452,9 @@ async fn assert_by_evaluation_conforms() {
     if Relay::is_here() {
         let served = Served::new();
         let more = json!({"variation": "on"});
-        check(async || ProvenCase::new(&served, FlagsAssert, &more).await).await.assert_kept();
+        check(async || ProvenCase::new(&served, FlagsAssert, &more).await)
+            .await
+            .assert_kept_on("a relay, by evaluation");
     }
 }
 

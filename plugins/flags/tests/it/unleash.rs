@@ -248,6 +248,23 @@ async fn a_flag_that_somebody_turned_on_again_is_left_to_a_person() {
     assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
 }
 
+/// What a watch of the step tells: who turned it on again, here and not elsewhere.
+#[tokio::test]
+async fn who_changed_it_last_is_said_where_it_is_not_as_wanted() {
+    let Some(server) = server() else { return };
+    let flag = Flag::new(&server.url()).await;
+    let (ctx, input, off) = (flag.context(), flag.off(), FlagsForce::off());
+    let made = call(&input, off.prepare(&ctx, &input).await.unwrap(), 1);
+    assert!(matches!(off.apply(&ctx, &made).await, Outcome::Done { .. }));
+    assert_eq!(off.prepare(&ctx, &input).await.unwrap().changed_by(), None);
+    flag.by_alice("POST", "/on", None).await;
+    let elsewhere = flag.at("/on").replace(ENVIRONMENT, "production");
+    send("POST", &elsewhere, OUR_TOKEN, None).await;
+    let prepared = off.prepare(&ctx, &input).await.unwrap();
+    let by = prepared.changed_by().unwrap();
+    assert!(by.starts_with("alice (feature-environment-enabled at 2"), "{by}");
+}
+
 #[tokio::test]
 async fn somebody_else_is_seen_and_nothing_of_theirs_is_lost() {
     let Some(server) = server() else { return };

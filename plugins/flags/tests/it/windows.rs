@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::files::{Method, Point};
 use backout_plugin_api::{Action, Outcome, Settled};
 use backout_plugin_flags::FlagsForce;
@@ -88,6 +89,7 @@ async fn child_that_kills_itself() {
 
 #[tokio::test]
 async fn each_window_is_settled_after_sigkill() {
+    let mut cuts = Cuts::new("flags.off", "a YAML file", "SIGKILL");
     for (at, point) in Point::ALL.into_iter().enumerate() {
         let folder = Folder::new("flags.yaml", YAML);
         let input = folder.off();
@@ -101,7 +103,9 @@ async fn each_window_is_settled_after_sigkill() {
             .unwrap();
         assert_eq!(status.signal(), Some(9), "{point:?}");
         check_settled(&folder, &call(&input, prepared, 1), expected(point)).await;
+        cuts.add(&point, Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 #[tokio::test]

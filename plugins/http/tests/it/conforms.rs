@@ -72,12 +72,24 @@ impl Case for HttpCase {
         input["url"] = json!(self.world.server.url("/never"));
         Some(input)
     }
+
+    fn slow(&self) -> Option<Value> {
+        let mut input = self.input();
+        input["url"] = json!(self.world.server.url("/drip"));
+        Some(input)
+    }
+
+    fn denied(&self) -> Option<Value> {
+        let mut input = self.input();
+        input["url"] = json!(self.world.server.url("/401"));
+        Some(input)
+    }
 }
 
 async fn check(guarantee: Guarantee) -> conformance::Report {
     let fresh = async || HttpCase { world: World::new().await, guarantee };
     let report = conformance::check(fresh).await;
-    report.assert_kept();
+    report.assert_kept_on(&format!("a web server, {}", guarantee.word()));
     assert_eq!(report.guarantee, Some(guarantee));
     for part in ["no record", "does not answer", "cannot be reached", "restores", "cancel"] {
         assert_eq!(report.verdict(part), Some(&Verdict::Kept), "{report}");

@@ -95,6 +95,13 @@ async fn serve(stream: TcpStream, known: Arc<Mutex<Known>>) {
             stream.write_all(head.as_bytes()).await.unwrap_or_default();
             tokio::time::sleep(Duration::from_hours(1)).await;
         }
+        Answer::Drip => {
+            let head = "HTTP/1.1 200 OK\r\nx-slow: ";
+            stream.write_all(head.as_bytes()).await.unwrap_or_default();
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
         Answer::Busy => say(&mut stream, 429, "retry-after: 7\r\n", "busy").await,
         Answer::Redirect => say(&mut stream, 302, "location: /make\r\n", "").await,
     }
@@ -108,6 +115,8 @@ enum Answer {
     Never,
     /// The head comes, the body does not.
     Stall,
+    /// The head comes byte by byte: with its end the status would be the answer.
+    Drip,
     Busy,
     Redirect,
 }
@@ -140,6 +149,7 @@ fn answer(method: &str, path: &str, request: &Request, known: &Mutex<Known>) -> 
         }
         (_, "/never") => Answer::Never,
         (_, "/stall") => Answer::Stall,
+        (_, "/drip") => Answer::Drip,
         (_, "/busy") => Answer::Busy,
         (_, "/redirect") => Answer::Redirect,
         (_, "/echo") => status(200, &format!("{:?}", request.headers)),

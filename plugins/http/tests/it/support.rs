@@ -50,7 +50,7 @@ impl World {
             step: StepId::new("step"),
             attempt: 1,
             epoch: 1,
-            timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(5),
             cancel: CancellationToken::new(),
             emit: Arc::new(|_| {}),
             secrets: Arc::new(SystemSecrets::default()),

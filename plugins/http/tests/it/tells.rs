@@ -100,7 +100,7 @@ async fn silence_ends_with_the_timeout() {
     let input = json!({"method": "POST", "url": world.server.url("/never")});
     let outcome = world.apply(&input, 1).await;
     assert_eq!(outcome, Outcome::Unclear { reason: "no answer in time".into() });
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(begun.elapsed() < Duration::from_secs(15));
     // The status is the answer, also where the rest never comes.
     let input = json!({"method": "POST", "url": world.server.url("/stall")});
     let Outcome::Done { output } = world.apply(&input, 2).await else { panic!("not done") };

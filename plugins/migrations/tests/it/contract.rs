@@ -99,7 +99,7 @@ async fn down_conforms() {
         SqliteCase::new(world, MigrationsShift::down(), input).await
     })
     .await
-    .assert_kept();
+    .assert_kept_on("SQLite");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn up_conforms() {
         SqliteCase::new(world, MigrationsShift::up(), input).await
     })
     .await
-    .assert_kept();
+    .assert_kept_on("SQLite");
 }
 
 #[tokio::test]
@@ -122,5 +122,5 @@ async fn assert_conforms() {
         SqliteCase::new(world, MigrationsAssert, input).await
     })
     .await
-    .assert_kept();
+    .assert_kept_on("SQLite");
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::conformance::{Case, Cuts, check};
 use backout_plugin_api::{Action, ActionName, Call, EffectKey, Guarantee, Outcome, Settled};
 use backout_plugin_migrations::{MigrationsAssert, MigrationsShift, Point};
 use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::web::Trickle;
 use backout_test_targets::{missing, program, wait_until};
 use serde_json::{Value, json};
 
@@ -235,6 +236,7 @@ async fn child_that_kills_itself() {
 async fn each_window_is_settled_after_sigkill() {
     use std::os::unix::process::ExitStatusExt;
     let Some(server) = server() else { return };
+    let mut cuts = Cuts::new("migrations.down", "MariaDB", "SIGKILL");
     for (at, point) in points().enumerate() {
         let world = World::new(server);
         let made = first(&world).await;
@@ -247,7 +249,10 @@ async fn each_window_is_settled_after_sigkill() {
             .unwrap();
         assert_eq!(status.signal(), Some(9), "{point:?}");
         check_window(&world, &made, point).await;
+        let is_whole = matches!(point, Point::Begun | Point::Recorded | Point::Committed);
+        cuts.add(&point, if is_whole { Cuts::ONCE } else { Cuts::IN_PART });
     }
+    cuts.assert_kept();
 }
 
 async fn down_apply(call: &Call) -> Outcome {
@@ -287,24 +292,24 @@ async fn a_sending_at_work_is_running_and_its_lock_named() {
     let world = World::new(server);
     world.write(
         "00004_vip.sql",
-        "-- +goose Up\n-- +goose Down\nSELECT sleep(3);\nALTER TABLE users DROP COLUMN vip;\n",
+        "-- +goose Up\n-- +goose Down\nSELECT sleep(12);\nALTER TABLE users DROP COLUMN vip;\n",
     );
     let made = first(&world).await;
     let sent = made.clone();
     let sending = tokio::spawn(async move { down_apply(&sent).await });
-    wait_until(Duration::from_secs(20), || {
+    wait_until(Duration::from_mins(1), || {
         let sleeper = "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT \
-                       sleep(3)'";
+                       sleep(12)'";
         if world.rows(sleeper) == ["1"] { Ok(()) } else { Err("nobody sleeps".to_owned()) }
     })
     .unwrap();
     let settled = MigrationsShift::down().settle(&context(), &made).await;
     let Settled::Running { evidence } = settled else { panic!("{settled:?}") };
-    assert!(evidence.contains("sleep(3)") && evidence.contains("root"), "{evidence}");
+    assert!(evidence.contains("sleep(12)") && evidence.contains("root"), "{evidence}");
     let mut other = made.clone();
     other.key = EffectKey::from_text("9999999999/s/1/0");
     let mut short = context();
-    short.timeout = Duration::from_secs(2);
+    short.timeout = Duration::from_secs(5);
     let outcome = MigrationsShift::down().apply(&short, &other).await;
     let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("a lock of migrations is held by"), "{reason}");
@@ -324,7 +329,7 @@ async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up() {
         sqlx::raw_sql(sql).execute(&mut report).await.unwrap();
     }
     let mut short = context();
-    short.timeout = Duration::from_secs(4);
+    short.timeout = Duration::from_secs(8);
     let outcome = MigrationsShift::down().apply(&short, &made).await;
     let Outcome::Failed { output, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(output["statements"], 1, "rows were changed, the column waits");
@@ -337,18 +342,21 @@ struct MariadbCase {
     others: [MigrationsShift; 2],
     input: Value,
     silent: TcpListener,
+    slow: Trickle,
 }
 
 impl MariadbCase {
     fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let others = [MigrationsShift::down(), MigrationsShift::up()];
-        Self { world, action: Box::new(action), others, input, silent }
+        // A greeting whose end does not come.
+        let slow = Trickle::start(b"\xff\0\0\0\x0a").unwrap();
+        Self { world, action: Box::new(action), others, input, silent, slow }
     }
 
-    fn elsewhere(&self, port: u16) -> Value {
+    fn elsewhere(&self, at: &str) -> Value {
         let file = self.world.dir.path().join("elsewhere");
-        std::fs::write(&file, format!("mysql://nobody:x@127.0.0.1:{port}/none")).unwrap();
+        std::fs::write(&file, format!("mysql://nobody:x@{at}/none")).unwrap();
         let mut input = self.input.clone();
         input["database"] = json!(format!("file:{}", file.display()));
         input
@@ -388,11 +396,22 @@ impl Case for MariadbCase {
     }
 
     fn unreachable(&self) -> Option<Value> {
-        Some(self.elsewhere(1))
+        Some(self.elsewhere("127.0.0.1:1"))
     }
 
     fn silent(&self) -> Option<Value> {
-        Some(self.elsewhere(self.silent.local_addr().unwrap().port()))
+        Some(self.elsewhere(&self.silent.local_addr().unwrap().to_string()))
+    }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.elsewhere(&self.slow.address()))
+    }
+
+    /// The server knows no such user.
+    fn denied(&self) -> Option<Value> {
+        let url = self.world.server.url(&self.world.database);
+        let host = url.split('@').nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        Some(self.elsewhere(host))
     }
 }
 
@@ -405,7 +424,7 @@ async fn down_conforms() {
         MariadbCase::new(world, MigrationsShift::down(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("MariaDB");
 }
 
 #[tokio::test]
@@ -418,7 +437,7 @@ async fn up_conforms() {
         MariadbCase::new(world, MigrationsShift::up(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("MariaDB");
 }
 
 #[tokio::test]
@@ -430,7 +449,7 @@ async fn assert_conforms() {
         MariadbCase::new(world, MigrationsAssert, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("MariaDB");
 }
 
 /// Runs the real goose on a world; nothing where it is missing and that is no failure.

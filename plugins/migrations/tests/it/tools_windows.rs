@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Action, MadeEffect, Outcome, Reverted, Settled};
 use backout_plugin_migrations::{MigrationsShift, Point};
 use serde_json::Value;
@@ -11,7 +12,9 @@ use super::peers_common::{Layout, World};
 use super::peers_layouts::{Dbmate, Diesel, GolangMigrate, SqlMigrate, Sqlx};
 use super::{call, context, shift, tools_worlds};
 
-async fn each_window_is_settled(layout: &impl Layout, world: impl AsyncFn() -> World) {
+async fn each_window_is_settled(tool: &str, layout: &impl Layout, world: impl AsyncFn() -> World) {
+    let target = format!("SQLite, {tool}");
+    let mut cuts = Cuts::new("migrations.down", &target, "a stop in the same process");
     for point in Point::ALL {
         let world = world().await;
         let before = (world.ledger(layout).await, world.schema(layout).await);
@@ -32,12 +35,14 @@ async fn each_window_is_settled(layout: &impl Layout, world: impl AsyncFn() -> W
             assert_eq!(settled, Settled::NotDone, "{point:?}");
             assert_eq!(after, before, "{point:?}");
         }
+        cuts.add(&point, Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 /// A rollback of a dropped connection takes a moment.
 async fn settle(down: &MigrationsShift, made: &backout_plugin_api::Call) -> Settled {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         let settled = down.settle(&context(), made).await;
         if !matches!(settled, Settled::Running { .. }) || std::time::Instant::now() > deadline {
@@ -48,27 +53,27 @@ async fn settle(down: &MigrationsShift, made: &backout_plugin_api::Call) -> Sett
 
 #[tokio::test]
 async fn sql_migrate() {
-    each_window_is_settled(&SqlMigrate, tools_worlds::sql_migrate).await;
+    each_window_is_settled("sql-migrate", &SqlMigrate, tools_worlds::sql_migrate).await;
 }
 
 #[tokio::test]
 async fn golang_migrate_with_one_row() {
-    each_window_is_settled(&GolangMigrate, tools_worlds::golang_migrate).await;
+    each_window_is_settled("golang-migrate", &GolangMigrate, tools_worlds::golang_migrate).await;
 }
 
 #[tokio::test]
 async fn dbmate() {
-    each_window_is_settled(&Dbmate, tools_worlds::dbmate).await;
+    each_window_is_settled("dbmate", &Dbmate, tools_worlds::dbmate).await;
 }
 
 #[tokio::test]
 async fn sqlx() {
-    each_window_is_settled(&Sqlx, tools_worlds::sqlx).await;
+    each_window_is_settled("sqlx", &Sqlx, tools_worlds::sqlx).await;
 }
 
 #[tokio::test]
 async fn diesel() {
-    each_window_is_settled(&Diesel, tools_worlds::diesel).await;
+    each_window_is_settled("diesel", &Diesel, tools_worlds::diesel).await;
 }
 
 /// An undo names the version before as the tool's ledger has it, and that is understood.

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Action, Call, EffectKey, LockToken, Outcome, Prepared, Settled};
 use backout_plugin_migrations::{MigrationsShift, Point};
 use serde_json::Value;
@@ -18,7 +19,7 @@ async fn prepared(world: &World) -> (Value, Arc<Prepared>) {
 
 /// Settles; a rollback of a dropped connection takes a moment.
 async fn settle(made: &Call) -> Settled {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         let settled = MigrationsShift::down().settle(&context(), made).await;
         if !matches!(settled, Settled::Running { .. }) || std::time::Instant::now() > deadline {
@@ -90,6 +91,8 @@ async fn child_that_kills_itself() {
 #[tokio::test]
 async fn each_window_is_settled_after_sigkill() {
     for journal in ["delete", "wal"] {
+        let target = format!("SQLite, journal mode {journal}");
+        let mut cuts = Cuts::new("migrations.down", &target, "SIGKILL");
         for (at, point) in Point::ALL.into_iter().enumerate() {
             let world = World::new().await;
             world.run(&format!("PRAGMA journal_mode = {journal}")).await;
@@ -103,7 +106,9 @@ async fn each_window_is_settled_after_sigkill() {
                 .unwrap();
             assert_eq!(status.signal(), Some(9), "{point:?}");
             check_settled(&world, &call(&input, &prepared, 0, 1), point).await;
+            cuts.add(&point, Cuts::ONCE);
         }
+        cuts.assert_kept();
     }
 }
 
@@ -132,7 +137,7 @@ async fn while_a_writer_works_it_runs_and_apply_is_refused() {
     let settled = MigrationsShift::down().settle(&context(), &made).await;
     assert!(matches!(settled, Settled::Running { .. }), "{settled:?}");
     let mut short = context();
-    short.timeout = std::time::Duration::from_millis(400);
+    short.timeout = std::time::Duration::from_secs(2);
     let outcome = MigrationsShift::down().apply(&short, &made).await;
     let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("another connection"), "{reason}");

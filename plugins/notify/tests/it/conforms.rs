@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use backout_plugin_api::conformance::{self, Case, Verdict};
 use backout_plugin_api::{Action, Guarantee};
+use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,6 +16,7 @@ struct NotifyCase {
     server: Server,
     world: World,
     channel: &'static str,
+    _slow: Trickle,
     _dir: TempDir,
 }
 
@@ -29,14 +31,18 @@ impl NotifyCase {
             format!("\"{name}\": Slack(url: \"{url}\"), ")
         };
         let (chat, silent) = (slack("slack", "/chat"), slack("silent", "/chat/silent"));
+        let trickle = Trickle::start(b"HTTP/1.1 200 OK\r\nx-slow: ").unwrap();
+        let slow = secret(&dir, "slow", &format!("http://{}/", trickle.address()));
+        let wrong = secret(&dir, "wrong", "r0uting-k3y-of-another");
         let nowhere = secret(&dir, "nowhere", "http://127.0.0.1:1/");
         let (pager, url) = (server.url("/pager"), server.url("/hook"));
         let channels = format!(
-            r#"{chat}{silent}"nowhere": Slack(url: "{nowhere}"),
+            r#"{chat}{silent}"nowhere": Slack(url: "{nowhere}"), "slow": Slack(url: "{slow}"),
+               "denied": PagerDuty(routing_key: "{wrong}", url: "{pager}"),
                "pager": PagerDuty(routing_key: "{routing}", url: "{pager}"),
                "hook": Webhook(url: "{url}", key: "{hook}", remembers: "24h")"#
         );
-        Self { server, world: World::new(&channels), channel, _dir: dir }
+        Self { server, world: World::new(&channels), channel, _slow: trickle, _dir: dir }
     }
 }
 
@@ -74,15 +80,25 @@ impl Case for NotifyCase {
     fn silent(&self) -> Option<Value> {
         Some(message("silent", "update"))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(message("slow", "update"))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(message("denied", "update"))
+    }
 }
 
 #[tokio::test]
 async fn each_kind_of_channel_conforms() {
-    for (channel, guarantee) in
-        [("slack", Guarantee::Manual), ("pager", Guarantee::Keyed), ("hook", Guarantee::Keyed)]
-    {
+    for (channel, guarantee, target) in [
+        ("slack", Guarantee::Manual, "a chat"),
+        ("pager", Guarantee::Keyed, "PagerDuty, by its documentation"),
+        ("hook", Guarantee::Keyed, "a webhook with `remembers`"),
+    ] {
         let report = conformance::check(async || NotifyCase::new(channel).await).await;
-        report.assert_kept();
+        report.assert_kept_on(target);
         assert_eq!(report.guarantee, Some(guarantee));
         let parts =
             ["never happened", "lost after", "one key", "no record", "does not answer", "cancel"];

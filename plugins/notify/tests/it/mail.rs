@@ -175,7 +175,7 @@ async fn a_silent_server_ends_in_time() {
     }
     let mailer = Mailer::start("starttls");
     let mut world = mailer.world("Starttls");
-    world.timeout = std::time::Duration::from_secs(3);
+    world.timeout = std::time::Duration::from_secs(6);
     let outcome = world.apply(&to("silent@example.org"), 1).await;
     assert!(matches!(outcome, Outcome::Unclear { .. }), "{outcome:?}");
 }

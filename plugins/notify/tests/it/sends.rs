@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Guarantee, Outcome, PrepareFailure, Settled};
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
@@ -154,6 +155,11 @@ async fn after_a_crash_a_message_is_not_doubled() {
         let input = message(channel, "alarm");
         assert!(matches!(world.settle(&input, 1).await, Settled::Failed { .. }), "{channel}");
         assert_eq!(server.count(), 0);
+        let target = if channel == "slack" { "a chat" } else { "a webhook" };
+        let mut cuts = Cuts::new("notify.send", target, "an engine that was killed");
+        cuts.add(&format_args!("claimed, a reminder"), "may be lost, never twice; nobody waits");
+        cuts.add(&format_args!("claimed, an alarm"), "may be lost, never twice; the step says so");
+        cuts.assert_kept();
     }
     let (server, world, _dir) = world("/pager").await;
     let input = message("pager", "reminder");
@@ -162,6 +168,9 @@ async fn after_a_crash_a_message_is_not_doubled() {
     assert!(matches!(world.apply(&input, 2).await, Outcome::Done { .. }));
     assert!(matches!(world.apply(&input, 3).await, Outcome::Done { .. }));
     assert_eq!(server.count(), 1, "its answer was kept");
+    let mut cuts = Cuts::new("notify.send", "PagerDuty", "an engine that was killed");
+    cuts.add(&format_args!("claimed"), Cuts::ONCE);
+    cuts.assert_kept();
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl World {
         let file = dir.path().join("channels.ron");
         std::fs::write(&file, format!("Channels(format: 1, channels: {{{channels}}})")).unwrap();
         let action = NotifySend::with_channels(file);
-        Self { action, timeout: Duration::from_secs(5), dir }
+        Self { action, timeout: Duration::from_secs(20), dir }
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

@@ -55,5 +55,5 @@ impl Case for LinkCase {
 async fn activate_conforms() {
     check(async || LinkCase { root: Root::new(), action: ReleasesActivate::default() })
         .await
-        .assert_kept();
+        .assert_kept_on("a folder");
 }

@@ -78,7 +78,7 @@ fn context() -> Context {
         step: StepId::new("s"),
         attempt: 1,
         epoch: 1,
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(30),
         cancel: CancellationToken::new(),
         emit: Arc::new(|_| ()),
         secrets: Arc::new(SystemSecrets::default()),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::conformance::{Case, Cuts, check};
 use backout_plugin_api::{
     Action, Call, CancellationToken, Context, Outcome, Prepared, Satisfied, Settled,
 };
@@ -221,6 +221,8 @@ async fn a_process_younger_than_the_link_is_left_alone() {
 
 #[tokio::test]
 async fn each_window_is_settled_honestly() {
+    let by = "a stop in the same process";
+    let mut cuts = Cuts::new("releases.restart", "a process, by a command", by);
     for point in RestartPoint::ALL {
         let service = Service::by_command();
         let made = service.call(1).await;
@@ -250,7 +252,10 @@ async fn each_window_is_settled_honestly() {
         assert!(!matches!(late, Outcome::Done { .. }), "late: {late:?}");
         let starts = if point == RestartPoint::Claimed { 1 } else { 2 };
         assert_eq!(service.all_starts(), starts, "{point:?}");
+        let is_lost = point == RestartPoint::Claimed;
+        cuts.add(&point, if is_lost { Cuts::IN_DOUBT } else { Cuts::ONCE });
     }
+    cuts.assert_kept();
 }
 
 #[tokio::test]
@@ -268,7 +273,7 @@ async fn a_command_that_fails_says_why_and_one_that_hangs_is_ended() {
     let mut made = service.call(2).await;
     made.fence.dispatch = 2;
     let ctx = Context {
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(3),
         cancel: CancellationToken::new(),
         ..service.context()
     };
@@ -326,5 +331,5 @@ async fn restart_conforms() {
         action: ReleasesRestart::default(),
     })
     .await
-    .assert_kept();
+    .assert_kept_on("a process, by a command");
 }

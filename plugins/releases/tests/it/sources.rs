@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use backout_plugin_api::conformance::{Case, check};
+use backout_plugin_api::conformance::{Case, Cuts, check};
 use backout_plugin_api::files::{Point, sha256_hex};
 use backout_plugin_api::{Action, Outcome};
 use backout_plugin_releases::ReleasesActivate;
-use backout_test_targets::web::{Silent, Web, closed};
+use backout_test_targets::web::{Silent, Trickle, Web, closed};
 use serde_json::{Value, json};
 
 use super::{Root, call, context, prepare};
@@ -164,6 +164,8 @@ async fn what_an_engine_that_died_left_is_cleared() {
 
 #[tokio::test]
 async fn each_window_is_passed_again_with_one_release() {
+    let by = "a stop in the same process";
+    let mut cuts = Cuts::new("releases.activate", "an archive", by);
     for point in Point::ALL {
         let root = Root::new();
         let (path, sha256) = kept(&root, &archive("1.3.0"));
@@ -179,13 +181,17 @@ async fn each_window_is_passed_again_with_one_release() {
         let outcome = activate.apply(&context(), &again).await;
         assert!(matches!(outcome, Outcome::Done { .. }), "{settled:?}, then {outcome:?}");
         assert_eq!(root.served(), "1.3.0");
+        cuts.add(&point, Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 struct StoreCase {
     root: Root,
     web: Web,
     silent: Silent,
+    slow: Trickle,
+    strict: Web,
     action: ReleasesActivate,
 }
 
@@ -193,8 +199,10 @@ impl StoreCase {
     fn new() -> Self {
         let web = Web::start().unwrap();
         web.put("/shop.tar.gz", &archive("1.3.0"));
-        let silent = Silent::start().unwrap();
-        Self { root: Root::new(), web, silent, action: ReleasesActivate::default() }
+        let strict = Web::start().unwrap();
+        strict.say(401, "who are you?");
+        let (silent, slow) = (Silent::start().unwrap(), Trickle::web().unwrap());
+        Self { root: Root::new(), web, silent, slow, strict, action: ReleasesActivate::default() }
     }
 
     fn at(&self, url: &str) -> Value {
@@ -237,9 +245,17 @@ impl Case for StoreCase {
     fn silent(&self) -> Option<Value> {
         Some(self.at(&format!("http://{}/shop.tar.gz", self.silent.address())))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.at(&format!("http://{}/shop.tar.gz", self.slow.address())))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        Some(self.at(&self.strict.url("/shop.tar.gz")))
+    }
 }
 
 #[tokio::test]
 async fn activate_from_a_store_conforms() {
-    check(async || StoreCase::new()).await.assert_kept();
+    check(async || StoreCase::new()).await.assert_kept_on("an archive in a web store");
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::files::{Method, Point};
 use backout_plugin_api::{Action, Call, Outcome, Settled};
 use backout_plugin_releases::ReleasesActivate;
@@ -70,6 +71,7 @@ async fn child_that_kills_itself() {
 
 #[tokio::test]
 async fn each_window_is_settled_after_sigkill() {
+    let mut cuts = Cuts::new("releases.activate", "a folder", "SIGKILL");
     for (at, point) in Point::ALL.into_iter().enumerate() {
         let root = Root::new();
         let input = root.input();
@@ -83,7 +85,9 @@ async fn each_window_is_settled_after_sigkill() {
             .unwrap();
         assert_eq!(status.signal(), Some(9), "{point:?}");
         check_settled(&root, &call(&input, prepared, 1), point).await;
+        cuts.add(&point, Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, ActionName, SecretSource};
 use backout_plugin_flags::{FlagsForce, FlagsRestore};
 use backout_test_targets::flags::OUR_TOKEN;
+use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
 use super::{Flag, Tokens, server, strategy};
@@ -19,13 +20,15 @@ struct UnleashCase {
     restore: FlagsRestore,
     input: Value,
     silent: Fake,
+    slow: Trickle,
 }
 
 impl UnleashCase {
     async fn new(action: impl Action + 'static, input: impl AsyncFnOnce(&Flag) -> Value) -> Self {
         let flag = Flag::new(&server().unwrap().url()).await;
         let (silent, input) = (Fake::silent().await, input(&flag).await);
-        Self { flag, action: Box::new(action), restore: FlagsRestore::default(), input, silent }
+        let (action, restore) = (Box::new(action), FlagsRestore::default());
+        Self { flag, action, restore, input, silent, slow: Trickle::web().unwrap() }
     }
 
     fn at(&self, url: &str) -> Value {
@@ -77,13 +80,23 @@ impl Case for UnleashCase {
     fn silent(&self) -> Option<Value> {
         Some(self.at(&self.silent.url))
     }
+
+    fn slow(&self) -> Option<Value> {
+        Some(self.at(&format!("http://{}", self.slow.address())))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        let mut input = self.input.clone();
+        input["server"]["token"] = json!("env:WRONG");
+        Some(input)
+    }
 }
 
 #[tokio::test]
 async fn off_on_unleash_conforms() {
     if server().is_some() {
         let case = async || UnleashCase::new(FlagsForce::off(), async |flag| flag.off()).await;
-        check(case).await.assert_kept();
+        check(case).await.assert_kept_on("Unleash");
     }
 }
 
@@ -91,7 +104,9 @@ async fn off_on_unleash_conforms() {
 async fn set_on_unleash_conforms() {
     if server().is_some() {
         let input = async |flag: &Flag| flag.input(&json!({"flag": flag.name, "variation": "on"}));
-        check(async || UnleashCase::new(FlagsForce::set(), input).await).await.assert_kept();
+        check(async || UnleashCase::new(FlagsForce::set(), input).await)
+            .await
+            .assert_kept_on("Unleash");
     }
 }
 
@@ -109,5 +124,7 @@ async fn restore_on_unleash_conforms() {
         let state = json!({"enabled": false, "strategies": strategies});
         flag.input(&json!({"states": {flag.name.clone(): state}}))
     };
-    check(async || UnleashCase::new(FlagsRestore::default(), input).await).await.assert_kept();
+    check(async || UnleashCase::new(FlagsRestore::default(), input).await)
+        .await
+        .assert_kept_on("Unleash");
 }

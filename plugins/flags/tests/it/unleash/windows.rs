@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Action, Context, Outcome, Prepared, Settled};
 use backout_plugin_flags::{FlagsForce, FlagsRestore, ServerPoint};
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ async fn disturbed(flag: &Flag) -> Value {
 #[tokio::test]
 async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
     let Some(server) = server() else { return };
+    let mut cuts = Cuts::new("flags.restore", "Unleash", "SIGKILL");
     for (at, rest) in (0..=4_u32).zip([4_usize, 3, 2, 1, 0]) {
         let flag = Flag::new(&server.url()).await;
         let before = flag.state().await;
@@ -61,12 +63,15 @@ async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
         assert_eq!(flag.events().await.len() - events, rest, "{at}: each request once");
         let settled = restore.settle(&later, &again).await;
         assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
+        cuts.add(&stop_at(at), Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 #[tokio::test]
 async fn each_window_of_off_is_settled() {
     let Some(server) = server() else { return };
+    let mut cuts = Cuts::new("flags.off", "Unleash", "a stop in the same process");
     for stop in [ServerPoint::Claimed, ServerPoint::Written(1)] {
         let flag = Flag::new(&server.url()).await;
         let off = FlagsForce::off().with_server_fault(move |point| point == stop);
@@ -83,7 +88,9 @@ async fn each_window_of_off_is_settled() {
         } else {
             assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
         }
+        cuts.add(&stop, Cuts::ONCE);
     }
+    cuts.assert_kept();
 }
 
 /// Not a test of its own: the process that is killed.

@@ -8,6 +8,7 @@ use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, ActionName};
 use backout_plugin_migrations::{MigrationsAssert, MigrationsShift};
 use backout_test_targets::postgres::{GUARDED, PASSWORD};
+use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
 use super::{World, server, shift};
@@ -19,6 +20,7 @@ struct PostgresCase {
     input: Value,
     /// Takes connections and never answers.
     silent: TcpListener,
+    slow: Trickle,
 }
 
 impl PostgresCase {
@@ -34,7 +36,9 @@ impl PostgresCase {
         world.write_url(&url);
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let others = [MigrationsShift::down(), MigrationsShift::up()];
-        Self { world, action: Box::new(action), others, input, silent }
+        // "Prove who you are", and then no word is whole.
+        let slow = Trickle::start(b"R\0\0\x10").unwrap();
+        Self { world, action: Box::new(action), others, input, silent, slow }
     }
 
     fn elsewhere(&self, url: &str) -> Value {
@@ -97,6 +101,16 @@ impl Case for PostgresCase {
         let port = self.silent.local_addr().unwrap().port();
         Some(self.elsewhere(&format!("postgres://nobody:x@127.0.0.1:{port}/none?sslmode=disable")))
     }
+
+    fn slow(&self) -> Option<Value> {
+        let at = self.slow.address();
+        Some(self.elsewhere(&format!("postgres://nobody:x@{at}/none?sslmode=disable")))
+    }
+
+    fn denied(&self) -> Option<Value> {
+        let (port, database) = (self.world.server.port(), &self.world.database);
+        Some(self.elsewhere(&format!("postgres://{GUARDED}:wrong@127.0.0.1:{port}/{database}")))
+    }
 }
 
 #[tokio::test]
@@ -108,7 +122,7 @@ async fn down_conforms() {
         PostgresCase::new(world, MigrationsShift::down(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("PostgreSQL");
 }
 
 #[tokio::test]
@@ -121,7 +135,7 @@ async fn up_conforms() {
         PostgresCase::new(world, MigrationsShift::up(), input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("PostgreSQL");
 }
 
 #[tokio::test]
@@ -133,5 +147,5 @@ async fn assert_conforms() {
         PostgresCase::new(world, MigrationsAssert, input)
     })
     .await
-    .assert_kept();
+    .assert_kept_on("PostgreSQL");
 }

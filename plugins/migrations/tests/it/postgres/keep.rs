@@ -83,6 +83,33 @@ async fn what_goes_is_kept_and_an_undo_puts_it_back() {
     assert_eq!(again, backout_plugin_api::Tidied::default());
 }
 
+/// A way up that brings rows of its own: what people made of them comes back, not those.
+#[tokio::test]
+async fn rows_that_the_way_up_brings_give_way_to_what_was_kept() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00005_gifts.sql",
+        "-- +goose Up\nCREATE TABLE kinds (id int PRIMARY KEY);\nINSERT INTO kinds VALUES (1), (2);\n\
+         CREATE TABLE gifts (id int PRIMARY KEY, kind int REFERENCES kinds, code text);\n\
+         INSERT INTO gifts VALUES (1, 1, 'spring'), (2, 2, 'autumn');\n\
+         -- +goose Down\nDROP TABLE gifts;\nDROP TABLE kinds;\n",
+    );
+    super::shift("migrations.up", &world.input("5"), "setup").await;
+    world.run("UPDATE gifts SET code = 'winter' WHERE id = 1");
+    world.run("DELETE FROM gifts WHERE id = 2");
+    world.run("INSERT INTO gifts VALUES (3, 2, 'by hand')");
+    let all = "SELECT id, kind, code FROM gifts ORDER BY id";
+    let before = world.rows(all);
+    let input = world.input("4");
+    let prepared = Arc::new(prepare("migrations.down", &input).await.unwrap());
+    let outcome = apply(&call(&input, &prepared, 0, 1)).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    undo(&made(&input, &prepared, 0)).await;
+    assert_eq!(world.rows(all), before);
+    assert_eq!(world.rows("SELECT id FROM kinds ORDER BY id"), ["1", "2"]);
+}
+
 #[tokio::test]
 async fn beyond_the_size_nothing_is_kept_and_that_is_said() {
     let Some(server) = server() else { return };

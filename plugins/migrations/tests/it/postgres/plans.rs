@@ -109,7 +109,7 @@ async fn the_tools_own_lock_is_waited_for_and_its_holder_named() {
     execute(&mut other, "SET application_name = 'ci of shop'").await;
     execute(&mut other, "SELECT pg_advisory_lock(4097083626)").await;
     let mut short = context();
-    short.timeout = std::time::Duration::from_secs(3);
+    short.timeout = std::time::Duration::from_secs(6);
     let outcome = MigrationsShift::down().apply(&short, &made).await;
     let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
     for part in ["goose's own lock", "pid ", "ci of shop", "from 127.0.0.1"] {
@@ -131,7 +131,7 @@ async fn gooses_lock_table_is_honoured() {
         .run("INSERT INTO goose_lock VALUES (1, true, now(), 'host-7', now() + interval '1 hour')");
     let made = first(&world).await;
     let mut short = context();
-    short.timeout = std::time::Duration::from_secs(3);
+    short.timeout = std::time::Duration::from_secs(6);
     let outcome = MigrationsShift::down().apply(&short, &made).await;
     let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("host-7"), "{reason}");
