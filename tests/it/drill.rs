@@ -1,5 +1,8 @@
 //! Exercises by the real binary: nothing is reached, and what is kept can be looked at.
 
+mod replays;
+mod tables;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -113,4 +116,30 @@ fn a_team_that_does_nothing_fails_the_drill() {
     let args = ["drill", &runbook, "--scenario", &scenario, "--auto", &none, "--record", &kept];
     let said = env.backout(args).exits(1);
     assert!(said.out.contains("missed"), "{}", said.out);
+}
+
+/// Talks a scenario through with these lines; the report.
+fn discussed(env: &TestEnv, name: &str, lines: &str) -> (Said, Value) {
+    let kept = env.path(name);
+    let lines = env.write(&format!("{name}.lines"), lines);
+    let scenario = exercise("engine_killed.ron");
+    let args = ["tabletop", &scenario, "--record", &kept.display().to_string()];
+    let said = Running::new(env.command(args).stdin(fs::File::open(lines).unwrap())).wait();
+    let report = fs::read_to_string(kept.join("report.json")).unwrap();
+    (said.exits(0), serde_json::from_str(&report).unwrap())
+}
+
+#[test]
+fn a_discussion_keeps_what_was_chosen_beside_what_the_plan_would_do() {
+    let env = TestEnv::new();
+    let (said, report) = discussed(&env, "talk", "3\nwe take the export elsewhere\n");
+    assert!(said.err.contains("the plan: schema_down runs migrations.down"), "{}", said.err);
+    assert!(said.err.contains("What went well?"), "{}", said.err);
+    let answers = &report["answers"];
+    assert_eq!(answers[0][1], "Start the engine and look at `backout status`");
+    assert!(answers[0][2].as_str().unwrap().contains("when it fails"), "{answers}");
+    assert_eq!(answers[1][1], "we take the export elsewhere");
+    let (_, report) = discussed(&env, "real", "1\nreal emergency\n3\n");
+    assert_eq!(report["answers"].as_array().unwrap().len(), 1);
+    assert!(report["ended"].as_str().unwrap().starts_with("REAL EMERGENCY, called by"), "{report}");
 }

@@ -18,24 +18,25 @@ use crate::support::{PATIENCE, Running, TestEnv, wait_until};
 
 /// A browser's window, and whether it is dark.
 #[derive(Clone, Copy)]
-struct Window {
+pub(crate) struct Window {
     name: &'static str,
     width: u32,
     height: u32,
     dark: bool,
 }
 
-const DESK: Window = Window { name: "desk", width: 1280, height: 900, dark: false };
+pub(crate) const DESK: Window = Window { name: "desk", width: 1280, height: 900, dark: false };
 const DESK_DARK: Window = Window { name: "desk-dark", width: 1280, height: 900, dark: true };
-const PHONE_DARK: Window = Window { name: "phone-dark", width: 500, height: 900, dark: true };
+pub(crate) const PHONE_DARK: Window =
+    Window { name: "phone-dark", width: 500, height: 900, dark: true };
 
 /// Keys as a browser's driver takes them.
 const ARROW_RIGHT: &str = "\u{e014}";
 const HOME: &str = "\u{e011}";
 
 /// Chromium behind its driver.
-struct Browser {
-    client: Client,
+pub(crate) struct Browser {
+    pub(crate) client: Client,
     window: Window,
     _driver: Daemon,
 }
@@ -47,7 +48,7 @@ fn axe() -> Option<PathBuf> {
     file.exists().then_some(file)
 }
 
-fn is_here() -> bool {
+pub(crate) fn is_here() -> bool {
     let how = "tests/setup/page.sh installs it";
     (program("chromium").is_some() && program("chromedriver").is_some()
         || missing("Chromium with its driver", how))
@@ -55,7 +56,7 @@ fn is_here() -> bool {
 }
 
 impl Browser {
-    async fn open(env: &TestEnv, window: Window) -> Self {
+    pub(crate) async fn open(env: &TestEnv, window: Window) -> Self {
         let port = free_port().unwrap();
         let mut command = Command::new(program("chromedriver").unwrap());
         command.arg(format!("--port={port}"));
@@ -103,19 +104,19 @@ impl Browser {
         }
     }
 
-    async fn sees(&self, part: &str) {
+    pub(crate) async fn sees(&self, part: &str) {
         self.until(&format!("the page says `{part}`"), |text| text.contains(part)).await;
     }
 
     /// Waits until the sign at the top is of a kind.
-    async fn line_is(&self, kind: &str) {
+    pub(crate) async fn line_is(&self, kind: &str) {
         let wait = self.client.wait().at_most(PATIENCE);
         wait.for_element(Locator::Css(&format!("#line.{kind}"))).await.unwrap();
     }
 
     /// Clicks, away from what stays at the top while a page is scrolled. What is live is drawn anew at
     /// any moment, so an element may be gone between two words with the browser.
-    async fn click(&self, css: &str) {
+    pub(crate) async fn click(&self, css: &str) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.try_click(css).await {
             assert!(Instant::now() < deadline, "{css}: {error}");
@@ -130,7 +131,7 @@ impl Browser {
         element.click().await
     }
 
-    async fn write(&self, css: &str, text: &str) {
+    pub(crate) async fn write(&self, css: &str, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.try_write(css, text).await {
             assert!(Instant::now() < deadline, "{css}: {error}");
@@ -158,7 +159,7 @@ impl Browser {
     }
 
     /// Keeps a picture.
-    async fn shoot(&self, name: &str) {
+    pub(crate) async fn shoot(&self, name: &str) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
         std::fs::create_dir_all(&folder).unwrap();
         let picture = self.client.screenshot().await.unwrap();
@@ -181,13 +182,13 @@ impl Browser {
         all.iter().filter(serious).map(line).collect()
     }
 
-    async fn is_open_to_all(&self) {
+    pub(crate) async fn is_open_to_all(&self) {
         let found = self.serious().await;
         assert!(found.is_empty(), "{}: {}", self.window.name, found.join("\n"));
     }
 
     /// Nothing stands beside the window.
-    async fn fits(&self) {
+    pub(crate) async fn fits(&self) {
         let wide = "return document.documentElement.scrollWidth - window.innerWidth";
         let over = self.client.execute(wide, Vec::new()).await.unwrap();
         assert!(over.as_i64().unwrap() <= 0, "{}: {over} pixels too wide", self.window.name);
@@ -204,7 +205,7 @@ impl Browser {
         self.sees(&format!("Event {at} of ")).await;
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.client.close().await.unwrap();
     }
 }

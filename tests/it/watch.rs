@@ -8,13 +8,13 @@ use backout_test_targets::{free_port, missing, program};
 use crate::support::{Running, TestEnv, wait_until};
 
 /// A terminal of 80 by 24 of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     socket: String,
 }
 
 impl Terminal {
     /// Runs a command in it, on the store of the environment.
-    fn open(env: &TestEnv, name: &str, command: &str) -> Self {
+    pub(crate) fn open(env: &TestEnv, name: &str, command: &str) -> Self {
         let socket = env.path(name).display().to_string();
         let terminal = Self { socket };
         let store = format!("BACKOUT_STORE={}", env.store().display());
@@ -33,13 +33,13 @@ impl Terminal {
     }
 
     /// What stands on the screen.
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         let out = self.tmux().args(["capture-pane", "-p"]).output().unwrap();
         String::from_utf8(out.stdout).unwrap()
     }
 
     #[track_caller]
-    fn shows(&self, part: &str) {
+    pub(crate) fn shows(&self, part: &str) {
         let mut last = String::new();
         let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until(&format!("the screen shows `{part}`"), || {
@@ -50,12 +50,12 @@ impl Terminal {
         assert!(said.is_ok(), "no `{part}` on the screen:\n{last}");
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         assert!(self.tmux().arg("send-keys").args(keys).status().unwrap().success());
     }
 
     /// Types a text as it is.
-    fn types(&self, text: &str) {
+    pub(crate) fn types(&self, text: &str) {
         assert!(self.tmux().args(["send-keys", "-l", text]).status().unwrap().success());
     }
 }
@@ -67,7 +67,7 @@ impl Drop for Terminal {
     }
 }
 
-fn is_here() -> bool {
+pub(crate) fn is_here() -> bool {
     program("tmux").is_some() || missing("tmux", "tests/setup/page.sh installs it")
 }
 
@@ -97,12 +97,12 @@ fn waiting(env: &TestEnv) -> (Running, String) {
     (serve(env, &listen), listen)
 }
 
-fn backout() -> &'static str {
+pub(crate) fn backout() -> &'static str {
     env!("CARGO_BIN_EXE_backout")
 }
 
 /// The screen of the terminal program is kept, for people to look at.
-fn keep(name: &str, screen: &str) {
+pub(crate) fn keep(name: &str, screen: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("watch");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("{name}.txt")), screen).unwrap();

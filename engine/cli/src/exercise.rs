@@ -1,6 +1,9 @@
 //! What the commands of exercises share: the scenario's file, the runbook that it is about, and the
 //! folder in which an exercise is kept, apart from the real runs.
 
+mod desk;
+mod table;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use backout_core::id::{RunId, Timestamp};
 use backout_runbook::{GivenParam, Problem, Source, Style, render};
 use backout_runtime::survey::best_guarantee;
 use backout_server::view::{counted, sentence};
+use backout_store::EmbeddedStore;
 use backout_tabletop::decisions::{self, Decisions};
 use backout_tabletop::drill::{Drill, Setup};
 use backout_tabletop::log::Exercise;
@@ -17,6 +21,9 @@ use backout_tabletop::record::Recorder;
 use backout_tabletop::report::{Report, blocks, report, without_names};
 use backout_tabletop::rng::digest;
 use backout_tabletop::scenario::{self, Scenario};
+
+pub(crate) use desk::DrillDesk;
+pub(crate) use table::{TICK, Table};
 
 use crate::app::App;
 use crate::exit::Failure;
@@ -170,11 +177,17 @@ impl Kept {
     pub(crate) fn record(&mut self, drill: &Drill) -> Result<(), Failure> {
         let Some(state) = drill.state() else { return Ok(()) };
         if self.recorder.is_none() {
-            let (store, _, _) = reading::own(&self.folder.join(STORE))?;
+            let (store, _) = self.own()?;
             self.recorder = Some(Recorder::new(Arc::clone(&store) as _, state.run.clone()));
         }
         let Some(recorder) = &mut self.recorder else { return Ok(()) };
         recorder.write(drill.journal()).map_err(|why| Failure::file("writing the record", why))
+    }
+
+    /// Opens the exercise's own store; also since when, RFC 3339.
+    pub(crate) fn own(&self) -> Result<(Arc<EmbeddedStore>, String), Failure> {
+        let (store, _, since) = reading::own(&self.store())?;
+        Ok((store, since))
     }
 
     /// Writes the record of what was done, and the report in its three forms.

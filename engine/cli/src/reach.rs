@@ -277,6 +277,6 @@ impl Here {
             .store
             .read(run, from, EVENTS_PAGE_MAX)
             .map_err(|error| ClientError::Problem(error.into()))?;
-        Ok(EventsPage { events, driven: self.engine.driven().contains(run) })
+        Ok(EventsPage { events, driven: self.engine.driven().contains(run), now: None })
     }
 }

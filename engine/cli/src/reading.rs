@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use backout_core::event::{Event, Recorded};
 use backout_core::evolve;
+use backout_core::exercise::is_drill;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::redact::{Rule, Taken};
@@ -16,6 +17,7 @@ use backout_core::state::{RunState, RunStatus};
 use backout_runtime::herald::is_message;
 use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
+use backout_server::client::Client;
 use backout_server::view::{
     EARLIER_RUNS_MAX, Earlier, RunFacts, RunView, add_earlier, circle, rfc3339, run_view,
     time_view, waits_for,
@@ -189,7 +191,7 @@ impl Reading {
         let best = |step: &PlanStep| Some(best_guarantee(&self.host, step)?.word().to_owned());
         let facts = RunFacts {
             now: Timestamp(now_ms),
-            driven: state.attached && self.is_owner(&state.engine),
+            driven: state.attached && self.drives(&state),
             head: None,
             best_guarantee: &best,
         };
@@ -245,6 +247,28 @@ impl Reading {
         let waits =
             |run: &RunId| self.state(run).map(|state| waits_for(&state)).unwrap_or_default();
         if own.is_empty() { None } else { circle(&state.run, &own, &waits) }
+    }
+
+    /// Whether the owner drives a run. A drill's store has no other owner than the drill.
+    fn drives(&self, state: &RunState) -> bool {
+        if is_drill(&state.plan) { self.owner.is_some() } else { self.is_owner(&state.engine) }
+    }
+
+    /// The time by which a run's ages are told. An exercise has a clock of its own: that of the drill
+    /// that goes on, else its last moment.
+    pub(crate) fn now_ms(&self, app: &App, run: &RunId) -> i64 {
+        let drilled = self.state(run).ok().filter(|state| is_drill(&state.plan));
+        let Some(state) = drilled else { return app.now_ms() };
+        let asked = async {
+            let found = Client::find(&self.folder).await?;
+            Ok(match found {
+                Some((client, _)) => Some(client.exercise().await?.now),
+                None => None,
+            })
+        };
+        let now = self.owner.as_ref().and_then(|_| app.block_on(asked).ok().flatten());
+        let now = now.and_then(|now| chrono::DateTime::parse_from_rfc3339(&now).ok());
+        now.map_or(state.last.0, |now| now.timestamp_millis())
     }
 
     /// Whether the engine that took a run up is the process that owns the store: one that died may

@@ -6,6 +6,7 @@
 
 mod assets;
 mod book;
+mod exercise;
 mod form;
 mod given;
 mod guard;

@@ -8,6 +8,7 @@ use axum::{Router, middleware};
 use backout_core::command::Ask;
 use backout_core::event::{Cause, Recorded};
 use backout_core::id::{RunId, Seq};
+use backout_server::desk::Exercise;
 use backout_server::problem::Problem;
 use backout_server::wire::By;
 use backout_server::{Face, Sender};
@@ -19,7 +20,7 @@ use crate::form::{FORM_BYTES_MAX, Sent};
 use crate::given::Given;
 use crate::show::list::Filter;
 use crate::show::{self, Frame};
-use crate::{assets, guard, locks, start};
+use crate::{assets, exercise, guard, locks, start};
 
 /// Events after a form was shown, in which it is looked for: a second click comes within moments.
 const TWICE_EVENTS_MAX: usize = 1_000;
@@ -41,7 +42,9 @@ pub fn router(face: Face, given: Given) -> Router {
         .route("/runs/{run}", get(run))
         .route("/runs/{run}/ask", post(ask))
         .route("/locks", get(locks::page).post(locks::send))
-        .route("/start", get(start::page).post(start::send));
+        .route("/start", get(start::page).post(start::send))
+        .route("/exercise", get(exercise::page).post(exercise::send))
+        .route("/exercise/emergency", post(exercise::emergency));
     dressed(routes, page)
 }
 
@@ -109,10 +112,9 @@ impl Page {
         let by = By { actor: self.given.person.clone(), reason: looks, ..By::default() };
         let actor = sender.cause(&by)?.actor;
         let command = self.given.name().map_err(failed)?;
-        Ok((
-            Frame { sender, actor, token, command, now: self.given.now(), alone: self.alone },
-            is_new,
-        ))
+        let exercise = self.book.face.exercise().map(Exercise::view);
+        let (now, alone) = (self.given.now(), self.alone);
+        Ok((Frame { sender, actor, token, command, now, alone, exercise }, is_new))
     }
 }
 
@@ -183,7 +185,8 @@ fn replay_page(
     at: u64,
 ) -> Result<Markup, Problem> {
     let (state, view) = page.book.face.view_at(id, at)?;
-    let frame = Frame { now: state.last, ..frame };
+    // What those who take part are told now was not known then.
+    let frame = Frame { now: state.last, exercise: None, ..frame };
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let (state, view, lines) = (&*state, &view, &lines[..]);
     let (now, holders, messages) = (frame.now, Vec::new(), Vec::new());

@@ -8,6 +8,7 @@ use backout_core::adopt::{Adoption, compare};
 use backout_core::command::Ask;
 use backout_core::drive::{Run, TurnError};
 use backout_core::event::Cause;
+use backout_core::exercise::{DRILL_LABEL, is_drill};
 use backout_core::id::{ActionName, CommandId, RunId, Seq, StepId, Timestamp};
 use backout_core::plan::Plan;
 use backout_core::state::RunState;
@@ -195,6 +196,7 @@ impl Engine {
     /// The earlier run cannot be superseded, or what [`Engine::start`] says.
     pub async fn begin(&self, run: RunId, start: Start, cause: Cause) -> Result<(), EngineError> {
         let Start { plan, text, part, continues } = start;
+        is_real(&plan)?;
         let adopt = match continues {
             Some(old) => Some(Box::new(self.adopt(&old, &run, &plan, &cause).await?)),
             None => None,
@@ -273,8 +275,9 @@ impl Engine {
         }
         let epoch = self.store.next_epoch(id)?;
         let run = load(self.store.as_ref(), id, epoch)?;
-        if run.state.is_none() {
-            return Err(StoreError::NoSuchRun(id.clone()).into());
+        match &run.state {
+            None => return Err(StoreError::NoSuchRun(id.clone()).into()),
+            Some(state) => is_real(&state.plan)?,
         }
         unchanged(id, run.seq(), seen)?;
         self.drive(id.clone(), run, first).await
@@ -455,8 +458,11 @@ impl Engine {
         };
         match self.store.append(append).await {
             AppendResult::Committed { last, .. } => {
-                let (_, ended) = watch::channel(Some(Ok(())));
-                self.follow(id, before.seq, &ended);
+                // Nobody outside hears of an exercise.
+                if !is_drill(&before.plan) {
+                    let (_, ended) = watch::channel(Some(Ok(())));
+                    self.follow(id, before.seq, &ended);
+                }
                 Ok(Answer { seq: last, driven: false })
             }
             AppendResult::Conflict { .. } => Err(EngineError::Rejected {
@@ -562,6 +568,17 @@ impl Engine {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, Driven>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An engine reaches real targets: it does nothing for the run of an exercise, whose plan names them.
+fn is_real(plan: &Plan) -> Result<(), EngineError> {
+    if !is_drill(plan) {
+        return Ok(());
+    }
+    Err(EngineError::Rejected {
+        message: format!("this is the record of a drill (its label `{DRILL_LABEL}` says so)"),
+        help: Some("nothing real is done for it; `backout replay RUN` walks through it".to_owned()),
+    })
 }
 
 fn first_plan(first: Option<&(Cause, Command)>) -> Option<&Plan> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::desk::ExerciseView;
 use crate::problem::Problem;
 use crate::socket::SocketPath;
 use crate::wire::{
@@ -74,6 +75,11 @@ impl Client {
     /// Who owns the store.
     pub async fn owner(&self) -> Result<Owner, ClientError> {
         self.get("/api/v1/owner").await
+    }
+
+    /// The exercise that is led there.
+    pub async fn exercise(&self) -> Result<ExerciseView, ClientError> {
+        self.get("/api/v1/exercise").await
     }
 
     /// The newest runs.

@@ -32,5 +32,8 @@ mod witness;
 pub use caller::{Door, Sender};
 pub use face::{Face, Heads, Outputs};
 pub use once::IDEMPOTENCY_KEY;
-pub use routes::{BODY_BYTES_MAX, PlanAnswer, StartBookRequest, openapi, router};
+pub use routes::{
+    BODY_BYTES_MAX, EmergencyRequest, LineReply, LineRequest, PlanAnswer, StartBookRequest,
+    openapi, router,
+};
 pub use witness::{Told, Witness};

@@ -2,7 +2,7 @@
 
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause, Recorded};
-use backout_core::id::{CommandId, RunId, StepId, TargetId};
+use backout_core::id::{CommandId, RunId, StepId, TargetId, Timestamp};
 use backout_core::plan::Plan;
 use backout_runtime::Start;
 use schemars::JsonSchema;
@@ -274,6 +274,9 @@ pub struct EventsPage {
     pub events: Vec<Recorded>,
     /// Whether the engine drives the run.
     pub driven: bool,
+    /// The time by the clock of whoever drives, which is an exercise's own in an exercise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<Timestamp>,
 }
 
 /// Events in one page: a page stays below a few megabytes.

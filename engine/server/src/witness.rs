@@ -50,6 +50,11 @@ impl Witness {
         self.seen.count.subscribe()
     }
 
+    /// Wakes whoever waits for [`Self::changes`]: something changed that no run's events say.
+    pub fn stir(&self) {
+        self.seen.count.send_modify(|count| *count += 1);
+    }
+
     /// Tells somebody of every append from now on.
     pub fn tell(&self, told: Arc<Told>) {
         locked(&self.seen.told).push(told);

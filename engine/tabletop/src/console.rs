@@ -67,7 +67,7 @@ decide     approve STEP, reject STEP, retry STEP, skip STEP, settle STEP done|no
            pause, resume, abort, undo, note TEXT (an update); NAME: before it says who
 facilitate inject ID, say TEXT, say FROM -> TO: TEXT, stop, go, jump 10m, step, speed N,
            plan, world, end
-evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DUE
+evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DATE
 look       status, help
 at once    REAL EMERGENCY ends it on every screen";
 
@@ -147,10 +147,17 @@ fn rate(rest: &str) -> Result<Typed, String> {
 
 fn improve(rest: &str) -> Result<Typed, String> {
     let parts: Vec<String> = rest.split('|').map(|part| part.trim().to_owned()).collect();
-    let parts = <[String; 4]>::try_from(parts);
+    let parts = <[String; 4]>::try_from(parts).ok().filter(|[.., due]| is_date(due));
     parts
         .map(Typed::Improve)
-        .map_err(|_| "write `improve CAPABILITY | ACTION | OWNER | DUE`".to_owned())
+        .ok_or_else(|| "write `improve CAPABILITY | ACTION | OWNER | YYYY-MM-DD`".to_owned())
+}
+
+/// Whether a text has the shape of a day.
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let digits = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.iter().all(digits) && parts.iter().map(|part| part.len()).eq([4, 2, 2])
 }
 
 fn decision(word: &str, rest: &str, who: &str) -> Result<Decision, String> {

@@ -134,6 +134,12 @@ impl Screen {
 
     fn title(&self, look: Look, room: usize) -> Line<'static> {
         let view = self.followed.as_ref().and_then(|followed| followed.view.as_ref());
+        if let Some(drill) = view.and_then(|view| view.drill.as_ref())
+            && drill.emergency.is_some()
+        {
+            let style = look.state("failed").add_modifier(Modifier::REVERSED);
+            return Line::styled(format!(" {} ", drill.line()), style);
+        }
         let Some(view) = view else {
             let what = match &self.followed {
                 Some(followed) => format!("run {}", followed.run),
@@ -141,14 +147,19 @@ impl Screen {
             };
             return Line::from(vec![Span::styled("backout ", look.bold()), Span::raw(what)]);
         };
-        let mut spans = vec![
+        let mut spans = Vec::new();
+        if view.drill.is_some() {
+            let style = look.state("waiting").add_modifier(Modifier::REVERSED);
+            spans.extend([Span::styled(" DRILL ", style), Span::raw(" ")]);
+        }
+        spans.extend([
             Span::styled(format!("{} ", view.run), look.bold()),
             Span::raw(format!("{} ", view.runbook)),
             Span::styled(
                 format!("{} {}", look.sign(&view.state), plain(&view.state)),
                 look.state(&view.state),
             ),
-        ];
+        ]);
         if view.undoing {
             spans.push(Span::raw(" UNDOING"));
         }

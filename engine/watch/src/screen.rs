@@ -24,6 +24,8 @@ pub enum News {
     Runs(Vec<Listed>),
     /// Events of the run that is followed, and whether an engine drives it.
     Events(RunId, Vec<Recorded>, bool),
+    /// The time by the engine's clock.
+    Time(Timestamp),
     /// Nothing came: why.
     Silent(String),
     /// A command was recorded.
@@ -259,6 +261,7 @@ impl Screen {
         }
         match news {
             News::Runs(runs) => self.list(runs),
+            News::Time(now) => self.tick(now),
             News::Events(run, events, driven) => self.events(&run, events, driven),
             News::Silent(why) => self.silent = Some(why),
             News::Recorded { seq: 0, .. } => self.said = Some((true, "it goes on".to_owned())),

@@ -135,6 +135,7 @@ async fn show(
         screen.follow(run.clone());
     }
     let mut tick = tokio::time::interval(TICK);
+    let mut clock = Ahead::default();
     loop {
         draw(terminal, &screen, setting.look)?;
         let wish = tokio::select! {
@@ -143,16 +144,19 @@ async fn show(
                 None => Some(Wish::Quit),
             },
             Some(news) = line.news.recv() => {
-                screen.tick((setting.now)());
-                screen.news(news);
+                let local = (setting.now)();
                 // What came meanwhile is drawn together.
-                while let Ok(news) = line.news.try_recv() {
+                let mut came = Some(news);
+                while let Some(news) = came {
+                    clock.hear(&news, local);
+                    screen.tick(clock.now(local));
                     screen.news(news);
+                    came = line.news.try_recv().ok();
                 }
                 None
             }
             _ = tick.tick() => {
-                screen.tick((setting.now)());
+                screen.tick(clock.now((setting.now)()));
                 None
             }
         };
@@ -163,6 +167,22 @@ async fn show(
             // The line lives as long as the screen.
             Some(Wish::Ask(ask)) => drop(line.asks.send(*ask)),
         }
+    }
+}
+
+/// How far the engine's clock is ahead of this machine's: an exercise has a clock of its own.
+#[derive(Default)]
+struct Ahead(i64);
+
+impl Ahead {
+    fn hear(&mut self, news: &News, local: Timestamp) {
+        if let News::Time(at) = news {
+            self.0 = at.0 - local.0;
+        }
+    }
+
+    fn now(&self, local: Timestamp) -> Timestamp {
+        Timestamp(local.0 + self.0)
     }
 }
 
@@ -211,6 +231,11 @@ async fn read_run(source: &dyn Source, run: &RunId, news: &Sender<News>) {
         let came = match source.events(run, from, EVENTS_WAIT_MS).await {
             Ok(page) => {
                 from = page.events.last().map_or(from, |last| last.seq.0 + 1);
+                if let Some(now) = page.now
+                    && news.send(News::Time(now)).await.is_err()
+                {
+                    return;
+                }
                 News::Events(run.clone(), page.events, page.driven)
             }
             Err(error) => News::Silent(error.to_string()),

@@ -2,7 +2,10 @@
 //! manifests and checks say of the runbook's inputs.
 
 mod console;
+mod hotwash;
+mod join;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -14,6 +17,7 @@ use backout_tabletop::report::{Report, handout};
 use backout_tabletop::scenario::{csv, msel, table};
 use clap::ValueEnum;
 
+use crate::access::AccessArgs;
 use crate::app::App;
 use crate::exercise::{self, Kept};
 use crate::exit::{Exit, Failure};
@@ -46,6 +50,11 @@ pub(crate) struct Args {
     /// How much faster than real time the clock goes, where people decide
     #[arg(long, value_name = "X", default_value_t = 1)]
     speed: u32,
+    /// Let people join on a page and over the API, here; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["auto", "explore", "explored"])]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Print the master scenario events list and end
     #[arg(long, value_name = "FORM", value_enum)]
     msel: Option<Msel>,
@@ -109,9 +118,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     if let Some(seed) = args.explored {
         return again(app, args, &setup, seed);
     }
-    let mut kept = exercise::keep(app, args.record.as_deref(), &setup.scenario.name)?;
-    let drill = console::play(app, Drill::begin(setup).map_err(broken)?, &mut kept, args.speed)?;
-    finish(app, args, &drill, &mut kept)
+    let kept = exercise::keep(app, args.record.as_deref(), &setup.scenario.name)?;
+    let table = join::play(app, args, setup, &kept)?;
+    table.look(|drill, _| finish(app, args, drill, &kept))
 }
 
 fn print_handout(app: &App, setup: &Setup, form: Handout) -> Result<Exit, Failure> {
@@ -143,18 +152,19 @@ fn play(app: &App, args: &Args, setup: Setup) -> Result<Exit, Failure> {
     let mut drill = Drill::begin(setup).map_err(broken)?;
     drill.play().map_err(broken)?;
     let mut kept = exercise::keep(app, args.record.as_deref(), &drill.scenario().name)?;
-    finish(app, args, &drill, &mut kept)
+    kept.record(&drill)?;
+    finish(app, args, &drill, &kept)
 }
 
 fn again(app: &App, args: &Args, setup: &Setup, seed: u64) -> Result<Exit, Failure> {
     let drill = play_seed(setup, seed).map_err(broken)?;
     let mut kept = exercise::keep(app, args.record.as_deref(), &drill.scenario().name)?;
-    finish(app, args, &drill, &mut kept)
+    kept.record(&drill)?;
+    finish(app, args, &drill, &kept)
 }
 
-/// Keeps the record, shows the report in short, and says by the exit code whether all was met.
-fn finish(app: &App, args: &Args, drill: &Drill, kept: &mut Kept) -> Result<Exit, Failure> {
-    kept.record(drill)?;
+/// Keeps the report, shows the report in short, and says by the exit code whether all was met.
+fn finish(app: &App, args: &Args, drill: &Drill, kept: &Kept) -> Result<Exit, Failure> {
     let report = exercise::reported(drill, args.no_names);
     kept.write(&drill.exercise(), &report)?;
     if args.json {

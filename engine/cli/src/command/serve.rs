@@ -55,7 +55,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
             }
         };
         let mut signals = Signals::new()?;
-        let (scheme, port) = (door.scheme, serve(&here, listener, door)?);
+        let (scheme, port) = (door.scheme, serve(here.face(), listener, door)?);
         app.ui.data(&format!("serving {} on {scheme}://{}", folder.display(), port.address()))?;
         if !args.no_resume {
             take_up(app, &here).await?;
@@ -80,9 +80,15 @@ fn books(args: &Args) -> Result<Books, Failure> {
     Ok(Books::of(absolute))
 }
 
-fn serve(here: &Here, listener: TcpListener, door: access::Door) -> Result<ServedPort, Failure> {
-    let page = backout_page::router(here.face().clone(), Given::by_system(people::user()));
-    let routes = router(here.face().clone(), Door::Port).merge(page);
+/// Serves the API and the page of a face on a port.
+pub(super) fn serve(
+    face: &Face,
+    listener: TcpListener,
+    door: access::Door,
+) -> Result<ServedPort, Failure> {
+    let given = Given { clock: face.engine.clock(), ..Given::by_system(people::user()) };
+    let page = backout_page::router(face.clone(), given);
+    let routes = router(face.clone(), Door::Port).merge(page);
     let app = guarded(backout_access::guard(routes, door.guard));
     port::serve(listener, app, door.handshake).map_err(|error| Failure::file("the port", error))
 }

@@ -54,7 +54,8 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
 
 fn one(app: &App, args: &Args, reading: &Reading, name: &str) -> Result<Exit, Failure> {
     let run = reading.find(name)?;
-    let mut view = reading.view_with_times(&run, app.now_ms())?;
+    let now_ms = reading.now_ms(app, &run);
+    let mut view = reading.view_with_times(&run, now_ms)?;
     view.head = reading.head(&run);
     if args.json {
         app.ui.json(&view)?;
@@ -63,12 +64,12 @@ fn one(app: &App, args: &Args, reading: &Reading, name: &str) -> Result<Exit, Fa
     if name == LATEST && reading.names().len() > 1 {
         app.ui.say(&format!("the latest of {} runs in {}", reading.names().len(), reading.place()));
     }
-    app.ui.data(&shown(&view, args.steps, app))?;
+    app.ui.data(&shown(&view, args.steps, app, now_ms))?;
     Ok(Exit::Done)
 }
 
-fn shown(view: &RunView, steps: bool, app: &App) -> String {
-    let mut text = view::status::run(view, app.now_ms(), app.ui.width);
+fn shown(view: &RunView, steps: bool, app: &App, now_ms: i64) -> String {
+    let mut text = view::status::run(view, now_ms, app.ui.width);
     if steps {
         text.push_str(&view::status::steps(view, app.ui.width));
     }
@@ -76,10 +77,13 @@ fn shown(view: &RunView, steps: bool, app: &App) -> String {
 }
 
 fn all(app: &App, args: &Args, reading: &Reading) -> Result<Exit, Failure> {
+    // A drill's store holds one run, and its clock.
+    let now_ms =
+        reading.names().first().map_or_else(|| app.now_ms(), |run| reading.now_ms(app, run));
     let mut runs = Vec::new();
     let mut unreadable = Vec::new();
     for run in reading.names() {
-        match reading.view(run, app.now_ms()) {
+        match reading.view(run, now_ms) {
             Ok(view) => runs.push(view.listed()),
             Err(failure) => {
                 unreadable.push(Unreadable { run: run.to_string(), why: failure.to_string() });
@@ -101,7 +105,7 @@ fn all(app: &App, args: &Args, reading: &Reading) -> Result<Exit, Failure> {
     if runs.is_empty() && unreadable.is_empty() {
         app.ui.say("no runs yet; `backout run FILE` starts one");
     }
-    app.ui.data(&view::status::list(&runs, app.now_ms()))?;
+    app.ui.data(&view::status::list(&runs, now_ms))?;
     if unsent > 0 && !args.messages {
         app.ui.warn(&format!("{unsent} not sent yet: backout status --messages"));
     }

@@ -121,7 +121,7 @@ impl Local<'_> {
         let reading = Reading::open(self.app).map_err(silent)?;
         let (events, _) = reading.readable(run).map_err(silent)?;
         let new = events.into_iter().filter(|recorded| recorded.seq.0 >= from);
-        Ok(EventsPage { events: new.take(EVENTS_PAGE_MAX).collect(), driven: false })
+        Ok(EventsPage { events: new.take(EVENTS_PAGE_MAX).collect(), driven: false, now: None })
     }
 
     fn list(&self) -> Result<Vec<Listed>, SourceError> {

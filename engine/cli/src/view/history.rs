@@ -1,6 +1,7 @@
 //! A run's events for people.
 
 use backout_core::event::Recorded;
+use backout_core::exercise::is_drilled;
 use backout_server::view::{rfc3339, sentence};
 
 use super::style::{BOLD, DIM, DOUBT, GOOD, TROUBLE, WARN, paint};
@@ -9,6 +10,8 @@ use anstyle::Style;
 
 /// Columns of a step's name; a longer one is cut, `--step` and `--json` have it whole.
 const STEP_COLUMNS: usize = 16;
+/// The mark of an exercise: it stands on each line.
+const DRILL: &str = "DRILL ";
 /// Columns before a line's own words: position, time and step, with the space between them.
 const HEAD_COLUMNS: usize = 5 + 2 + 12 + 2 + STEP_COLUMNS + 2;
 
@@ -24,13 +27,16 @@ pub(crate) fn day(recorded: &Recorded, before: Option<&Recorded>) -> String {
 
 /// One event in one line, or more where words or a person's reason need them.
 pub(crate) fn line(recorded: &Recorded, width: usize) -> String {
+    let drill = if is_drilled(recorded) { DRILL } else { "" };
+    let head = HEAD_COLUMNS + drill.len();
     let (step, words) = sentence(&recorded.event);
     let at = rfc3339(recorded.at);
     let time = paint(DIM, at.get(11..23).unwrap_or(&at));
     let step = padded(&cut(step.as_deref().unwrap_or("-"), STEP_COLUMNS), STEP_COLUMNS);
-    let words = wrapped(&words, HEAD_COLUMNS, width);
+    let words = wrapped(&words, head, width);
     let words = paint(style(recorded), words.trim());
-    format!("{:>5}  {time}  {}  {words}\n{}", recorded.seq.0, paint(BOLD, &step), by_whom(recorded))
+    let (seq, step, drill) = (recorded.seq.0, paint(BOLD, &step), paint(WARN, drill));
+    format!("{drill}{seq:>5}  {time}  {step}  {words}\n{}", by_whom(recorded))
 }
 
 fn by_whom(recorded: &Recorded) -> String {
@@ -41,7 +47,13 @@ fn by_whom(recorded: &Recorded) -> String {
     let unverified = if cause.actor.verified { "" } else { " (unverified)" };
     let reason = cause.reason.as_ref().map(|reason| format!(": {}", cut(reason, 200)));
     let mark = if cause.break_glass { paint(WARN, " BREAK-GLASS") } else { String::new() };
-    format!("{:21}by {}{unverified}{}{mark}\n", "", cause.actor.name, reason.unwrap_or_default())
+    let drill = if is_drilled(recorded) { paint(WARN, DRILL) } else { String::new() };
+    format!(
+        "{drill}{:21}by {}{unverified}{}{mark}\n",
+        "",
+        cause.actor.name,
+        reason.unwrap_or_default()
+    )
 }
 
 /// The colour of an event.

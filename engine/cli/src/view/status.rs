@@ -71,6 +71,10 @@ fn head(view: &RunView, now_ms: i64, width: usize) -> String {
 
 fn marks(view: &RunView, width: usize) -> String {
     let mut out = String::new();
+    if let Some(drill) = &view.drill {
+        let style = if drill.emergency.is_some() { TROUBLE } else { WARN };
+        out.push_str(&paint(style, &wrapped(&drill.line(), 0, width)));
+    }
     if view.break_glass {
         let _ = writeln!(
             out,
@@ -318,11 +322,12 @@ pub(crate) fn list(runs: &[Listed], now_ms: i64) -> String {
     let line = |run: &Listed| {
         let state = paint(of_state(&run.state), &padded(&run.state, 11));
         let name = padded(&cut(&run.runbook, names), names);
+        let drill = if run.drill { paint(WARN, "  DRILL") } else { String::new() };
         let old = if run.stale { paint(WARN, "  stale") } else { String::new() };
         let mark = if run.break_glass { paint(WARN, "  BREAK-GLASS") } else { String::new() };
         let done = format!("{}/{}", run.done, run.steps);
         format!(
-            "{}  {name}  {state}  {done:>9} steps  {}{old}{mark}\n",
+            "{}  {name}  {state}  {done:>9} steps  {}{drill}{old}{mark}\n",
             paint(BOLD, &run.run),
             ago(&run.last, now_ms)
         )

@@ -79,6 +79,16 @@
     return dag ? [dag.scrollLeft, dag.scrollTop] : null;
   };
 
+  // The clock of an exercise goes on between two loads, as fast as it was said to.
+  const turnClocks = () => {
+    for (const clock of document.querySelectorAll("[data-clock]")) {
+      if (clock.since === undefined) clock.since = Date.now();
+      const ms = Number(clock.dataset.clock) + (Date.now() - clock.since) * Number(clock.dataset.speed);
+      const two = (n) => String(Math.floor(n)).padStart(2, "0");
+      clock.textContent = "+" + two(ms / 60000) + ":" + two(ms / 1000 % 60);
+    }
+  };
+
   const put = (next) => {
     const open = openIds();
     const focused = document.activeElement && document.activeElement.id;
@@ -294,5 +304,6 @@
   showChosen();
   heard = Date.now();
   listen();
+  setInterval(turnClocks, 1000);
   setInterval(watch, AGAIN_MS);
 })();

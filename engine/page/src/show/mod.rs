@@ -2,6 +2,7 @@
 
 mod command;
 mod dag;
+pub(crate) mod exercise;
 pub(crate) mod list;
 pub(crate) mod locks;
 mod messages;
@@ -17,6 +18,7 @@ mod words;
 use backout_core::event::Actor;
 use backout_core::id::Timestamp;
 use backout_server::Sender;
+use backout_server::desk::ExerciseView;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::assets::{ICON, SCRIPT, STYLE};
@@ -35,6 +37,8 @@ pub(crate) struct Frame {
     pub(crate) now: Timestamp,
     /// Whether there is one record and no engine: a replay of a file.
     pub(crate) alone: bool,
+    /// The exercise that is led here.
+    pub(crate) exercise: Option<ExerciseView>,
 }
 
 /// A run as it is shown: now, or after one of its events.
@@ -82,10 +86,14 @@ fn whole(frame: &Frame, title: &str, live: Option<&str>, main: &Markup) -> Marku
                     a.brand href="/" { "Backout" }
                     @if frame.alone { p.alone { "One record, replayed: there is no engine here" } }
                     @else {
-                        nav aria-label="Pages" { a href="/" { "Runs" } " " a href="/start" { "Start a runbook" } " " a href="/locks" { "Locks" } }
+                        nav aria-label="Pages" { a href="/" { "Runs" } " "
+                            @if frame.exercise.is_some() { a href="/exercise" { "Lead the exercise" } }
+                            @else { a href="/start" { "Start a runbook" } }
+                            " " a href="/locks" { "Locks" } }
                         (line(frame, live.is_some()))
                     }
                 }
+                (exercise::banner(frame))
                 main id="main" tabindex="-1" { (main) }
             }
         }

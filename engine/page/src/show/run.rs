@@ -16,7 +16,9 @@ use serde_json::json;
 use super::command::{About, commands};
 use super::locks::Holder;
 use super::words::{ago, badge, plain, run_sign};
-use super::{Frame, Spot, dag, messages, now, problem, replay, step, timeline, whole};
+use super::{
+    Frame, Spot, dag, exercise, messages, now, problem, replay, step, timeline, whole,
+};
 use crate::form::Sent;
 use crate::routes::Chosen;
 
@@ -146,8 +148,12 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
         @if let Some(seq) = shown.chosen.said.filter(|_| refused.is_none()) {
             p.said role="status" id="said" { "Recorded as event " (seq) "." }
         }
+        @if let Some(drill) = view.drill.as_ref().filter(|_| frame.exercise.is_none()) {
+            (exercise::mark(drill))
+        }
         @if let Some(place) = &view.replay { (replay::replay(frame, shown, place)) }
         (head(frame, shown))
+        @if !shown.is_replay() { (exercise::told(frame)) }
         (now::now(frame, shown))
         div.columns {
             (steps(shown))
@@ -170,7 +176,8 @@ fn title(view: &RunView) -> String {
         count => format!("({count}) "),
     };
     let replay = view.replay.as_ref().map(|_| "Replay: ").unwrap_or_default();
-    format!("{replay}{asks}{} {} - Backout", plain(&view.state), view.runbook)
+    let drill = view.drill.as_ref().map(|_| "DRILL: ").unwrap_or_default();
+    format!("{drill}{replay}{asks}{} {} - Backout", plain(&view.state), view.runbook)
 }
 
 fn not_followed(refusal: &Refusal<'_>) -> Markup {

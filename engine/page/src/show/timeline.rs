@@ -1,6 +1,7 @@
 //! What happened, the newest first.
 
 use backout_core::event::Recorded;
+use backout_core::exercise::is_drilled;
 use backout_core::id::Seq;
 use backout_core::state::RunState;
 use backout_server::problem::Problem;
@@ -58,6 +59,7 @@ pub(super) fn line(spot: Spot<'_>, lines: &[Recorded], at: usize) -> Markup {
             a.then href=(spot.after(recorded.seq.0).with("")) title="what was known then" {
                 time datetime=(rfc3339(recorded.at)) { (clock(&rfc3339(recorded.at))) } } " "
             @if let Some(step) = step { a href=(spot.step(&step)) { (step) } " " }
+            @if is_drilled(recorded) { span.mark { "DRILL" } " " }
             span.what { (what) }
             @if by_person {
                 " " b.by { "by " (cause.actor.name) }

@@ -2,6 +2,7 @@
 
 mod books;
 mod commands;
+mod exercise;
 mod list;
 mod locks;
 mod own;
@@ -21,6 +22,7 @@ use crate::once::once;
 use crate::problem::Problem;
 
 pub use books::{PlanAnswer, StartBookRequest};
+pub use exercise::{EmergencyRequest, LineReply, LineRequest};
 
 /// Bytes of a request's body: a plan as large as an event may be, with its text.
 pub const BODY_BYTES_MAX: usize = EVENT_BYTES_MAX + RUNBOOK_BYTES_MAX;
@@ -56,6 +58,7 @@ fn operations() -> Vec<Operation> {
         runs::operations(),
         commands::operations(),
         books::operations(),
+        exercise::operations(),
     ]
     .into_iter()
     .flatten()

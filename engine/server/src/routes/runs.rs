@@ -108,8 +108,8 @@ async fn events(
     Named(run): Named,
     Wanted(query): Wanted<EventsQuery>,
 ) -> Result<Json<EventsPage>, Problem> {
-    let (events, driven) = page(face, run, query).await?;
-    Ok(Json(EventsPage { events, driven }))
+    let (events, driven) = page(face.clone(), run, query).await?;
+    Ok(Json(EventsPage { events, driven, now: Some(face.now()) }))
 }
 
 async fn page(

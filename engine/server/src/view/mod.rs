@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod circle;
+mod exercise;
 mod history;
 mod lock;
 mod message;
@@ -15,6 +16,7 @@ mod time;
 
 pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
+pub use exercise::{DrillView, EMERGENCY, drill_view};
 pub use history::{HistoryLine, history_line, sentence};
 pub use lock::LockView;
 pub use message::MessageView;

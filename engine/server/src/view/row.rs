@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use backout_core::event::Wait;
+use backout_core::exercise::is_drill;
 use backout_core::id::{RunId, Seq, TargetId, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 
@@ -62,6 +63,7 @@ impl Row {
             last: rfc3339(state.last),
             starter: state.starter.name.clone(),
             message_about: state.plan.labels.get(ABOUT_LABEL).cloned(),
+            drill: is_drill(&state.plan),
             done,
             steps: state.steps.len(),
             stale: false,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use backout_core::contract::Reversibility;
+use backout_core::exercise::is_drill;
 use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
@@ -11,6 +12,7 @@ use backout_runtime::herald::ABOUT_LABEL;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exercise::{DrillView, drill_view};
 use super::replay::ReplayView;
 use super::rfc3339;
 use super::step::{StepView, step_view};
@@ -104,6 +106,9 @@ pub struct Listed {
     /// The run that it is a message about, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_about: Option<String>,
+    /// Whether it is one of an exercise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
     /// Steps at rest that count as done, and all.
     pub done: usize,
     /// All steps.
@@ -125,6 +130,9 @@ pub struct RunView {
     /// One line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
+    /// The exercise that it is of; absent where it is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillView>,
     /// `running`, `waiting`, `paused`, `succeeded`, `failed`, `aborted`, `undone`, `superseded`, or `interrupted`:
     /// unfinished, and no engine drives it.
     pub state: String,
@@ -235,6 +243,7 @@ impl RunView {
             last: self.last.clone(),
             starter: self.starter.clone(),
             message_about: self.message_about.clone(),
+            drill: self.drill.is_some(),
             done: self.steps.iter().filter(|step| is_done(&step.state)).count(),
             steps: self.steps.len(),
             stale: self.stale,
@@ -256,6 +265,7 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         run: state.run.to_string(),
         runbook: state.plan.name.clone(),
         title: state.plan.title.clone(),
+        drill: drill_view(state),
         driven: facts.driven,
         engine: state.engine.clone(),
         undoing: matches!(state.phase, Phase::Undoing(_)),
@@ -285,7 +295,8 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         locks: state.locks.keys().map(ToString::to_string).collect(),
         next: next(state),
         alarms: alarms(state),
-        go_on: go_on(state, word, &wants),
+        // What is left of a drill is a record: nothing goes on by it.
+        go_on: go_on(state, word, &wants).filter(|_| facts.driven || !is_drill(&state.plan)),
         comms: state.plan.comms.clone(),
         escalation: state.plan.escalation.clone(),
         notes: state.notes.iter().map(|note| format!("{}: {}", note.by.name, note.text)).collect(),

@@ -509,7 +509,8 @@ pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
         Logged::ClockStopped => ("clock", facilitator(), "stopped the clock".to_owned()),
         Logged::ClockWentOn => ("clock", facilitator(), "let the clock go on".to_owned()),
         Logged::Jumped { ms } => {
-            ("clock", facilitator(), format!("jumped {}s forward", ms / 1_000))
+            let by = crate::scenario::clock(*ms);
+            ("clock", facilitator(), format!("turned the clock by {by}"))
         }
         Logged::Emergency { by } => ("end", by.clone(), "REAL EMERGENCY".to_owned()),
         Logged::Ended { why } => ("end", "exercise".to_owned(), format!("over: {why}")),

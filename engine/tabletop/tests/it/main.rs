@@ -7,3 +7,4 @@ mod explores;
 mod replays;
 mod scenarios;
 mod support;
+mod tables;

@@ -34,6 +34,9 @@ pub(super) fn draw(screen: &Screen, frame: &mut Frame<'_>, area: Rect, look: Loo
             ),
             Span::raw(format!("  {done:>7}  {:8}  {}", clock(&listed.created), listed.runbook)),
         ];
+        if listed.drill {
+            spans.push(Span::styled(" DRILL", look.state("waiting")));
+        }
         if listed.stale {
             spans.push(Span::styled(" STALE", look.state("waiting")));
         }

@@ -1,10 +1,11 @@
 //! One run: what now, the steps as a tree, the chosen step, and the log.
 
 use backout_core::event::Recorded;
-use backout_server::view::{RunView, StepView, duration, rfc3339, sentence};
+use backout_core::exercise::is_drilled;
+use backout_server::view::{EMERGENCY, RunView, StepView, duration, rfc3339, sentence};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 
@@ -44,6 +45,14 @@ pub(super) fn draw(screen: &Screen, frame: &mut Frame<'_>, area: Rect, look: Loo
 
 /// What is in doubt, what waits for a person, what comes next: one line each.
 fn now(view: &RunView, look: Look) -> Vec<Line<'static>> {
+    // One who is called away needs nothing of the drill any more, and one screen is enough to see it.
+    if let Some(called) = view.drill.as_ref().and_then(|drill| drill.emergency.as_ref()) {
+        let loud = look.state("failed").add_modifier(Modifier::REVERSED);
+        return vec![
+            Line::styled(EMERGENCY, loud),
+            Line::styled(format!("Called by {called}"), loud),
+        ];
+    }
     let mut wants: Vec<_> = view.wants.iter().collect();
     wants.sort_by_key(|want| want.what != "in-doubt");
     let mut lines: Vec<Line<'static>> = wants
@@ -214,6 +223,9 @@ fn event(recorded: &Recorded, look: Look) -> Line<'static> {
     let cause = &recorded.cause;
     let at = rfc3339(recorded.at);
     let mut spans = vec![Span::styled(format!("{} ", clock(&at)), look.dim())];
+    if is_drilled(recorded) {
+        spans.push(Span::styled("DRILL ", look.dim()));
+    }
     if cause.actor.name != "engine" {
         let glass = if cause.break_glass { " BREAKING THE GLASS" } else { "" };
         spans.push(Span::styled(format!("{}{glass}: ", cause.actor.name), look.bold()));

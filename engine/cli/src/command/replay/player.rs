@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use backout_core::exercise::is_drilled;
 use backout_core::id::{Seq, Timestamp};
 use backout_server::view::{RunFacts, RunView, counted, run_view, sentence};
 use backout_tabletop::replay::Tape;
@@ -157,7 +158,8 @@ impl Player<'_> {
         let what = step.map_or(what.clone(), |step| format!("{step}: {what}"));
         let at = backout_server::view::rfc3339(recorded.at);
         let actor = &recorded.cause.actor.name;
-        let line = format!("{:>5}  {at}  {actor:<10} {what}", recorded.seq);
+        let drill = if is_drilled(recorded) { "DRILL " } else { "" };
+        let line = format!("{drill}{:>5}  {at}  {actor:<10} {what}", recorded.seq);
         let line = text::cut(&line, self.app.ui.told_width.min(400));
         let asks = view(&self.tape).map_or(0, |view| view.wants.len());
         let asks = if asks > 0 {
