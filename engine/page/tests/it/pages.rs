@@ -396,7 +396,7 @@ fn last_of(page: &str) -> u64 {
 #[tokio::test]
 async fn every_answer_is_guarded() {
     let world = World::new();
-    for path in ["/", "/runs/zzzzzzzzzz", "/runs/nonsense", "/page/nothing.js"] {
+    for path in ["/", "/runs/zzzzzzzzzz", "/runs/nonsense", "/exercise", "/page/nothing.js"] {
         let got = get(&world, path).await;
         let policy = got.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}");
@@ -404,6 +404,13 @@ async fn every_answer_is_guarded() {
         assert!(!got.text.contains(" onclick=") && !got.text.contains("<script>"), "{path}");
     }
     assert_eq!(get(&world, "/runs/zzzzzzzzzz").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(get(&world, "/exercise").await.status, StatusCode::NOT_FOUND, "none is led here");
+    for path in ["/exercise", "/exercise/emergency"] {
+        let form = Request::post(path).header(header::HOST, HOST);
+        let form = form.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let got = send(&world, form.body(Body::from("token=&line=end")).unwrap()).await;
+        assert_eq!(got.status, StatusCode::FORBIDDEN, "{path}");
+    }
     let foreign = Request::get("/").header(header::HOST, "evil.example:7070");
     let got = send(&world, foreign.body(Body::empty()).unwrap()).await;
     assert_eq!(got.status, StatusCode::MISDIRECTED_REQUEST);

@@ -134,3 +134,14 @@ async fn a_run_goes_on_for_one_that_was_superseded_by_nobody() {
     assert!(state.steps[0].adopted && state.steps[0].attempt == 0, "{:?}", state.steps[0]);
     engine.stop("test", 1_000).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_for_a_run_with_the_mark_of_a_drill() {
+    let store = store();
+    let engine = engine(store.clone(), TestClock::new());
+    let mut drilled = plan(vec![step("one", &[], "noop.run", json!({}))]);
+    drilled.labels.insert("drill".to_owned(), "shop-down".to_owned());
+    let refused = engine.start(run(), drilled, String::new(), ann()).await.unwrap_err();
+    assert!(refused.to_string().contains("record of a drill"), "{refused}");
+    assert!(store.list().unwrap().is_empty() && engine.driven().is_empty());
+}
