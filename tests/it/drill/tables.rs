@@ -189,7 +189,11 @@ fn people_join_from_elsewhere_under_their_own_names() {
     let lead = json!({ "line": "inject customer" });
     assert_eq!(exercise.post(&bea, "/api/v1/exercise", &lead).0, 403, "she does not lead it");
     assert_eq!(exercise.post(&fay, "/api/v1/exercise", &json!({ "line": "approve x" })).0, 422);
-    assert_eq!(exercise.post(&fay, "/exercise", &json!({ "line": "end" })).0, 415, "no form of ours");
+    assert_eq!(
+        exercise.post(&fay, "/exercise", &json!({ "line": "end" })).0,
+        415,
+        "no form of ours"
+    );
     let history: Vec<Value> = {
         let text = exercise.beside(&["history", "latest", "--json"]);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
