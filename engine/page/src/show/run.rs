@@ -16,9 +16,7 @@ use serde_json::json;
 use super::command::{About, commands};
 use super::locks::Holder;
 use super::words::{ago, badge, plain, run_sign};
-use super::{
-    Frame, Spot, dag, exercise, messages, now, problem, replay, step, timeline, whole,
-};
+use super::{Frame, Spot, dag, exercise, messages, now, problem, replay, step, timeline, whole};
 use crate::form::Sent;
 use crate::routes::Chosen;
 
