@@ -211,7 +211,7 @@ impl Writer {
                             waiting.push_front(Message::Append(request));
                             break;
                         }
-                        self.rotate();
+                        self.rotate(bytes + size);
                     }
                     self.admit(*request, size, &mut bytes);
                 }
@@ -228,14 +228,15 @@ impl Writer {
         self.segment.at + bytes <= self.segment.zeroed
     }
 
-    /// Goes on in the spare segment, if there is one; else, or where the disk gave that one less than
-    /// this one has left, in what room this one has.
-    fn rotate(&mut self) {
+    /// Goes on in the spare segment, if there is one; else in what room this one has left, and also
+    /// where the disk gave the spare one less than that and less than is promised.
+    fn rotate(&mut self, bytes: u64) {
         self.want_spare();
         self.shared.await_spare();
+        let promised = bytes + self.owed(0);
         let mut spare = locked(&self.shared.spare);
         match std::mem::take(&mut *spare) {
-            Spare::Ready(next) if next.room() >= self.segment.room() => {
+            Spare::Ready(next) if next.room() >= promised.min(self.segment.room()) => {
                 *spare = Spare::Coming;
                 drop(spare);
                 let full = std::mem::replace(&mut self.segment, next);
@@ -349,7 +350,12 @@ impl Writer {
         if may_use_reserve(append) {
             return 0;
         }
-        let in_flight = locked(&self.shared.ledger).in_flight() + u64::from(append.intends);
+        self.owed(append.intends)
+    }
+
+    /// Bytes for what becomes of all effects in flight and of so many more, and for the stop.
+    fn owed(&self, more: u32) -> u64 {
+        let in_flight = locked(&self.shared.ledger).in_flight() + u64::from(more);
         STOP_RESERVE + in_flight.saturating_mul(OUTCOME_RESERVE)
     }
 

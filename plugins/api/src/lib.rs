@@ -36,6 +36,7 @@ pub mod conformance;
 
 mod claim;
 pub mod files;
+mod kept;
 pub mod look;
 mod mask;
 mod secret;
@@ -46,6 +47,7 @@ pub mod words;
 pub use claim::{
     Claim, Claimant, Claimed, Take, create_dir_durably, folder_name, sync_dir, write_durably,
 };
+pub use kept::{Kept, Look};
 pub use mask::Masker;
 pub use secret::{Secret, SecretError, SecretRef, SecretSource};
 pub use system_secret::{SECRET_BYTES_MAX, SECRET_COMMAND_TIMEOUT, SystemSecrets, check_reference};

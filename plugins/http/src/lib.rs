@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use backout_plugin_api::{
-    Action, ActionName, ByHand, Call, Checked, Context, Emit, Guarantee, Image, MadeEffect,
+    Action, ActionName, ByHand, Call, Checked, Context, Emit, Guarantee, Image, Look, MadeEffect,
     Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted,
     Satisfied, Settled, Take, parse_input,
 };
@@ -19,7 +19,7 @@ mod wire;
 
 pub use input::{Input, Method, Probe, Revert};
 
-use record::{Came, Folder, Look};
+use record::{Came, folder};
 use wire::{Answer, Request, Sent};
 
 const NAME: &str = "http.request";
@@ -126,7 +126,7 @@ async fn send(ctx: &Context, call: &Call, input: &Input, request: Request) -> Ou
     let took_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
     let came = Came { at_ms: ctx.now_ms.saturating_add(took_ms), sent };
     // The engine records the outcome itself: this record only serves the one after a crash.
-    if let Err(error) = Folder::of(ctx, &call.key, call.fence.dispatch).keep(&came) {
+    if let Err(error) = folder(ctx, &call.key, call.fence.dispatch).keep(&came) {
         (ctx.emit)(Emit::Progress(format!("what came of it could not be kept: {error}")));
     }
     outcome(input, came.sent)
@@ -135,18 +135,18 @@ async fn send(ctx: &Context, call: &Call, input: &Input, request: Request) -> Ou
 /// Whether this sending may go out; else what stands in its way. Takes its claim.
 async fn may_send(ctx: &Context, call: &Call, input: &Input) -> std::io::Result<Option<Outcome>> {
     for dispatch in 1..call.fence.dispatch {
-        match Folder::of(ctx, &call.key, dispatch).look()? {
+        match folder(ctx, &call.key, dispatch).look()? {
             Look::Came(came) if is_done(input, &came.sent) => {
                 return Ok(Some(outcome(input, came.sent)));
             }
             Look::Came(_) | Look::Unclaimed | Look::Sealed | Look::Open => {}
         }
     }
-    let folder = Folder::of(ctx, &call.key, call.fence.dispatch);
-    if folder.claim(ctx).await? == Take::Ours {
+    let kept = folder(ctx, &call.key, call.fence.dispatch);
+    if kept.claim(ctx).await? == Take::Ours {
         return Ok(None);
     }
-    Ok(match folder.look()? {
+    Ok(match kept.look()? {
         Look::Sealed => Some(refused(SEALED)),
         Look::Came(came) => Some(outcome(input, came.sent)),
         // The target knows the key: it is the same request again.
@@ -197,15 +197,15 @@ fn is_final(input: &Input, status: u16) -> bool {
 
 /// What became of this sending: by its records, then by what the author promised.
 async fn settle_this(ctx: &Context, call: &Call, input: &Input) -> Settled {
-    let folder = Folder::of(ctx, &call.key, call.fence.dispatch);
-    let doubt = match folder.look_or_seal(ctx).await {
+    let kept = folder(ctx, &call.key, call.fence.dispatch);
+    let doubt = match kept.look_or_seal(ctx).await {
         Err(error) => return unreadable(&error),
         Ok(Look::Sealed) => return Settled::NotDone,
         Ok(Look::Came(came)) => match by_record(input, came) {
             Ok(settled) => return settled,
             Err(doubt) => doubt,
         },
-        Ok(Look::Open | Look::Unclaimed) => match folder.first_settled_ms(ctx).await {
+        Ok(Look::Open | Look::Unclaimed) => match kept.first_settled_ms(ctx).await {
             Err(error) => return unreadable(&error),
             Ok(over_ms) => {
                 Doubt { evidence: "it was sent, and no answer was kept".to_owned(), over_ms }
@@ -239,7 +239,7 @@ fn by_record(input: &Input, came: Came) -> Result<Settled, Doubt> {
 /// after the sending before was settled.
 fn settle_earlier(ctx: &Context, call: &Call, input: &Input) -> Settled {
     for dispatch in 1..call.fence.dispatch {
-        match Folder::of(ctx, &call.key, dispatch).look() {
+        match folder(ctx, &call.key, dispatch).look() {
             Err(error) => return unreadable(&error),
             Ok(Look::Came(came)) => match by_record(input, came) {
                 Ok(Settled::Done { output }) => return Settled::Done { output },

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backout_plugin_api::words::has_expression;
 use backout_plugin_api::{
-    Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, InputProblem, MadeEffect,
-    Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility, Reverted,
-    Satisfied, Settled, Take, parse_input,
+    Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, InputProblem, Look,
+    MadeEffect, Manifest, Outcome, PrepareFailure, Prepared, PreparedEffect, Reversibility,
+    Reverted, Satisfied, Settled, Take, parse_input,
 };
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub use channels::{CHANNELS_FORMAT, CHANNELS_VARIABLE, Channel, MailTls, place};
 pub use input::{Input, Kind, TEXT_BYTES_MAX, TITLE_CHARS_MAX};
 
 use message::Message;
-use record::{Folder, Look, Sent};
+use record::{Sent, folder};
 use web::Post;
 
 const NAME: &str = "notify.send";
@@ -129,7 +129,7 @@ impl Action for NotifySend {
         let message = Message::new(&input, &call.key);
         let until = Instant::now() + ctx.timeout.saturating_sub(LAST_WORD);
         let sent = send(ctx, &channel, &message, until).await;
-        let kept = Folder::of(ctx, &call.key, call.fence.dispatch).keep(&sent);
+        let kept = folder(ctx, &call.key, call.fence.dispatch).keep(&sent);
         // The engine records the outcome itself: this record only serves the one after a crash.
         drop(kept);
         outcome(sent)
@@ -137,7 +137,7 @@ impl Action for NotifySend {
 
     async fn settle(&self, ctx: &Context, call: &Call) -> Settled {
         let after = Unanswered::of(call);
-        match Folder::of(ctx, &call.key, call.fence.dispatch).look_or_seal(ctx).await {
+        match folder(ctx, &call.key, call.fence.dispatch).look_or_seal(ctx).await {
             Err(error) => Settled::Unreachable { reason: unreadable(&error) },
             Ok(Look::Sealed) => settle_earlier(ctx, call, after),
             Ok(Look::Came(sent)) => settled(sent, after),
@@ -180,16 +180,16 @@ fn prepared(input: &Input, channel: &Channel) -> Prepared {
 /// Nothing where this sending may go out; else what stands in its way. Takes its claim.
 async fn may_send(ctx: &Context, call: &Call) -> std::io::Result<Option<Outcome>> {
     for dispatch in 1..call.fence.dispatch {
-        let look = Folder::of(ctx, &call.key, dispatch).look()?;
+        let look = folder(ctx, &call.key, dispatch).look()?;
         if let Look::Came(sent @ Sent::Taken(_)) = look {
             return Ok(Some(outcome(sent)));
         }
     }
-    let folder = Folder::of(ctx, &call.key, call.fence.dispatch);
-    if folder.claim(ctx).await? == Take::Ours {
+    let kept = folder(ctx, &call.key, call.fence.dispatch);
+    if kept.claim(ctx).await? == Take::Ours {
         return Ok(None);
     }
-    Ok(match folder.look()? {
+    Ok(match kept.look()? {
         Look::Sealed => Some(Outcome::Refused { reason: SEALED.to_owned() }),
         Look::Came(sent) => Some(outcome(sent)),
         // The receiver knows the key: it is the same message again.
@@ -290,7 +290,7 @@ fn settled(sent: Sent, after: Unanswered) -> Settled {
 /// This sending was not made. An earlier one of the same key may have been.
 fn settle_earlier(ctx: &Context, call: &Call, after: Unanswered) -> Settled {
     for dispatch in 1..call.fence.dispatch {
-        match Folder::of(ctx, &call.key, dispatch).look() {
+        match folder(ctx, &call.key, dispatch).look() {
             Err(error) => return Settled::Unreachable { reason: unreadable(&error) },
             Ok(Look::Came(Sent::Not(_)) | Look::Unclaimed | Look::Sealed) => {}
             Ok(Look::Came(sent)) => return settled(sent, after),
