@@ -237,6 +237,7 @@ fn serve(env: &TestEnv, port: u16) -> Running {
 }
 
 fn book(env: &TestEnv, service: u16) {
+    let gate = env.path("gate").display().to_string();
     env.write(
         "books/shop.ron",
         &format!(
@@ -247,7 +248,8 @@ fn book(env: &TestEnv, service: u16) {
             with: (text: "is it quiet? ${{params.why}}")),
         (id: "order", title: "One order on the old release", action: "http.request",
             with: (method: POST, url: "http://127.0.0.1:{service}/order")),
-        (id: "side", title: "Beside it", needs: ["quiet"], action: "noop.run"),
+        (id: "side", title: "Beside it", needs: ["quiet"], action: "exec.run",
+            with: (command: ["sh", "-c", "echo begun; until [ -e {gate} ]; do sleep 0.1; done; echo so"])),
         (id: "over", title: "Say that it is over", needs: ["order", "side"], action: "noop.run"),
     ])"#
         ),
@@ -275,6 +277,7 @@ async fn incident() {
     let run = desk.client.current_url().await.unwrap().path().to_owned();
     approve(&desk).await;
     taken.recv_timeout(PATIENCE).unwrap();
+    printed(&env, &desk).await;
     desk.until("the order is under way", |text| text.contains("order (running)")).await;
     desk.shoot("3-under-way").await;
 
@@ -295,6 +298,7 @@ async fn incident() {
     desk.is_open_to_all().await;
     others_see_it(&env, &format!("{base}{run}")).await;
 
+    by_hand(&desk).await;
     settle(&desk).await;
     desk.sees("The run succeeded").await;
     desk.sees("the old shop has order 17").await;
@@ -407,6 +411,34 @@ async fn approve(desk: &Browser) {
     desk.click("#now details.do-approve button").await;
     desk.sees("Recorded as event").await;
     desk.sees("nobody buys now").await;
+}
+
+/// What a command prints is read while it works, and kept when it is over.
+async fn printed(env: &TestEnv, desk: &Browser) {
+    desk.click("#dag a[href*='step=side']").await;
+    desk.sees("What it prints").await;
+    desk.sees("begun").await;
+    desk.shoot("3-prints").await;
+    env.write("gate", "");
+    desk.sees("All that it printed (9 bytes)").await;
+    desk.click("#dag a[href*='step=order']").await;
+}
+
+/// A step that nobody planned, added and said to be done.
+async fn by_hand(desk: &Browser) {
+    desk.click("#whole details.do-insert > summary").await;
+    desk.write("#run-insert--name", "call_bank").await;
+    desk.write("#run-insert--does", "Call the bank").await;
+    desk.write("#run-insert--before", "over").await;
+    desk.write("#run-insert--reason", "they hold the payments").await;
+    desk.is_open_to_all().await;
+    desk.click("#whole details.do-insert button").await;
+    desk.sees("Waits for approval: call_bank").await;
+    desk.click("#now details.do-approve > summary").await;
+    desk.write("#now-approve-call_bank-reason", "they let go").await;
+    desk.shoot("5-by-hand").await;
+    desk.click("#now details.do-approve button").await;
+    desk.until("the bank is called", |text| !text.contains("Waits for approval: call_bank")).await;
 }
 
 async fn settle(desk: &Browser) {

@@ -14,7 +14,7 @@ use backout_server::socket::{self, Served};
 use backout_server::wire::{
     AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
 };
-use backout_server::{Face, Witness};
+use backout_server::{Face, Live, Witness};
 use backout_store::journal::{JournalStore, StoreError};
 use backout_store::{EmbeddedStore, Reader};
 
@@ -84,8 +84,9 @@ impl Reach {
             ui.warn(line);
         }
         let witness = Witness::over(store.clone());
-        let engine = engine(ui, &store, witness.clone(), host);
-        let face = dress(face(&store, engine.clone(), witness, since));
+        let printed = Arc::new(Live::default());
+        let engine = engine(ui, &store, witness.clone(), host, &printed);
+        let face = dress(face(&store, engine.clone(), witness, since).with_live(printed));
         // Without the socket the run goes on; only others cannot help with it.
         let served = socket::serve(folder, face.clone())
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
@@ -214,12 +215,18 @@ fn is_passing(failure: &Failure) -> bool {
     )
 }
 
-fn engine(ui: &Ui, store: &Arc<EmbeddedStore>, witness: Arc<Witness>, host: Arc<Host>) -> Engine {
+fn engine(
+    ui: &Ui,
+    store: &Arc<EmbeddedStore>,
+    witness: Arc<Witness>,
+    host: Arc<Host>,
+    printed: &Arc<Live>,
+) -> Engine {
     let (folders, outputs) = (store.clone(), store.clone());
     let options = Options {
         engine: people::here(),
         scratch: Arc::new(move |run| folders.scratch(run)),
-        observer: live::observer(ui),
+        observer: Some(printed.observer(live::observer(ui))),
         captures: Some(Arc::new(move |run, name| {
             outputs.capture(run, name, backout_core::limits::CAPTURE_BYTES_MAX)
         })),

@@ -7,11 +7,12 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use backout_core::command::Ask;
 use backout_core::event::{Cause, Recorded};
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{RunId, Seq, StepId};
 use backout_server::desk::Exercise;
 use backout_server::problem::Problem;
+use backout_server::view::StepView;
 use backout_server::wire::By;
-use backout_server::{Face, Sender};
+use backout_server::{Face, Piece, Sender};
 use maud::Markup;
 use serde::Deserialize;
 
@@ -154,6 +155,8 @@ pub(crate) struct Chosen {
     pub(crate) said: Option<u64>,
     /// It is shown as it was known after this event.
     pub(crate) at: Option<u64>,
+    /// Of the steps of a large plan those with this text.
+    pub(crate) find: Option<String>,
 }
 
 async fn run(
@@ -190,8 +193,16 @@ fn replay_page(
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let (state, view, lines) = (&*state, &view, &lines[..]);
     let (now, holders, messages) = (frame.now, Vec::new(), Vec::new());
-    let shown = show::run::Shown { state, view, lines, chosen, now, holders, messages };
+    let printed = None;
+    let shown = show::run::Shown { state, view, lines, chosen, now, holders, messages, printed };
     Ok(show::run::page(&frame, &shown, None))
+}
+
+/// What a step at work printed so far, as far as this process heard it.
+fn printed(page: &Page, run: &RunId, step: &StepView) -> Option<Piece> {
+    let works = matches!(step.state.as_str(), "preparing" | "running");
+    let since = || page.book.face.live().since(run, &StepId::from(step.id.as_str()), 0);
+    works.then(|| since().unwrap_or(Piece { text: String::new(), next: 0 }))
 }
 
 fn run_page(
@@ -216,8 +227,10 @@ fn run_page(
         now: frame.now,
         holders: Vec::new(),
         messages: page.book.face.messages(id)?,
+        printed: None,
     };
     let step = shown.chosen_step();
+    shown.printed = step.and_then(|step| printed(page, id, step));
     shown.holders = step.map(|step| locks::holders(page, &state, &step.id)).unwrap_or_default();
     let refused = refused.map(|(problem, sent)| show::run::Refusal {
         run: id.to_string(),

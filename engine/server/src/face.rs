@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::books::Books;
 use crate::desk::{Desk, Exercise};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::once::Once;
 use crate::problem::Problem;
@@ -42,6 +43,7 @@ pub struct Face {
     pub(crate) metrics: Arc<Metrics>,
     books: Arc<Books>,
     outputs: Option<Arc<Outputs>>,
+    live: Arc<Live>,
     heads: Option<Arc<Heads>>,
     clock: Arc<dyn Clock>,
 }
@@ -73,6 +75,7 @@ impl Face {
             once: Arc::default(),
             books: Arc::default(),
             outputs: None,
+            live: Arc::default(),
             heads: None,
             clock,
         }
@@ -97,6 +100,18 @@ impl Face {
     pub fn with_outputs(mut self, outputs: Arc<Outputs>) -> Self {
         self.outputs = Some(outputs);
         self
+    }
+
+    /// Lets what steps print be followed while they work.
+    #[must_use]
+    pub fn with_live(mut self, live: Arc<Live>) -> Self {
+        self.live = live;
+        self
+    }
+
+    /// What steps print while they work.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Lets the heads of runs' chains be shown.

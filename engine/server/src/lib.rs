@@ -14,6 +14,7 @@ pub mod graph;
 mod groups;
 pub mod guard;
 pub mod hands;
+mod live;
 mod metrics;
 mod moments;
 mod once;
@@ -31,6 +32,7 @@ mod witness;
 
 pub use caller::{Door, Sender};
 pub use face::{Face, Heads, Outputs};
+pub use live::{Live, Piece};
 pub use once::IDEMPOTENCY_KEY;
 pub use routes::{
     BODY_BYTES_MAX, EmergencyRequest, LineReply, LineRequest, PlanAnswer, StartBookRequest,

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use backout_core::event::Recorded;
-use backout_core::id::{RunId, Seq};
+use backout_core::id::{RunId, Seq, StepId};
 use backout_store::journal::{JournalStore, StoreError};
 use futures::stream::unfold;
 use serde_json::json;
@@ -32,6 +32,8 @@ const PAGE: usize = 64;
 const BEAT: Duration = Duration::from_secs(10);
 /// Milliseconds after which a client that lost its connection comes back.
 const RETRY_MS: u64 = 1_000;
+/// The shortest time between two pieces of what a step prints: faster than this nobody reads.
+const LIVE_EVERY: Duration = Duration::from_millis(150);
 /// The shortest time between two signs that some run changed: a list is read again for each.
 const CHANGES_EVERY: Duration = Duration::from_millis(500);
 
@@ -255,6 +257,36 @@ pub(crate) fn changes(face: &Face) -> Result<Response, Problem> {
             () = face.closing.cancelled() => return None,
         };
         Some((Ok::<_, std::convert::Infallible>(Bytes::from(sign)), (face, seen, permit)))
+    }))))
+}
+
+/// What a step prints, from a byte on, until the client goes or the process ends.
+pub(crate) fn live(face: &Face, run: RunId, step: StepId, from: u64) -> Result<Response, Problem> {
+    let permit = face.tails.permit()?;
+    let begin = (face.clone(), face.live().changes(), from, permit);
+    Ok(stream(Body::from_stream(unfold(begin, move |(face, mut changes, from, permit)| {
+        let (run, step) = (run.clone(), step.clone());
+        async move {
+            loop {
+                // Seen before it is read: what comes in between wakes again.
+                changes.borrow_and_update();
+                if let Some(piece) = face.live().since(&run, &step, from) {
+                    let data = json!({ "text": piece.text, "next": piece.next });
+                    let bytes = Bytes::from(format!("data: {data}\n\n"));
+                    tokio::time::sleep(LIVE_EVERY).await;
+                    let next = (face, changes, piece.next, permit);
+                    return Some((Ok::<_, std::convert::Infallible>(bytes), next));
+                }
+                tokio::select! {
+                    changed = changes.changed() => changed.ok()?,
+                    () = tokio::time::sleep(BEAT) => {
+                        let bytes = Bytes::from("event: beat\ndata: {}\n\n");
+                        return Some((Ok(bytes), (face, changes, from, permit)));
+                    }
+                    () = face.closing.cancelled() => return None,
+                }
+            }
+        }
     }))))
 }
 

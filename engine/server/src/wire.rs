@@ -212,6 +212,25 @@ pub struct StreamQuery {
     pub from: u64,
 }
 
+/// Of which step what it prints is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LiveQuery {
+    /// The step.
+    pub step: String,
+    /// From this byte on, of all that it printed.
+    pub from: u64,
+}
+
+/// A piece of what a step printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LivePiece {
+    /// The text.
+    pub text: String,
+    /// From where to ask on.
+    pub next: u64,
+}
+
 /// About what the offers are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

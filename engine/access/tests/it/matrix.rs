@@ -33,6 +33,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", ANYBODY),
     ("GET", "/api/v1/runs/{run}/offers", ANYBODY),
     ("GET", "/api/v1/runs/{run}/messages", ANYBODY),
+    ("GET", "/api/v1/runs/{run}/printed/stream", ANYBODY),
     ("GET", "/api/v1/me", ANYBODY),
     ("GET", "/api/v1/owner", ANYBODY),
     ("GET", "/api/v1/changes", ANYBODY),

@@ -109,6 +109,7 @@
     if (!changed) return;
     restoreDrafts();
     reopen(open);
+    followOutput();
     const dag = document.getElementById("dag");
     if (dag && at) [dag.scrollLeft, dag.scrollTop] = at;
     const field = focused && document.getElementById(focused);
@@ -164,6 +165,39 @@
     stream.addEventListener("error", () => {
       tell("stale", "the engine does not answer; last word at " + lastWord() + ", trying again");
     });
+  };
+
+  // What a step prints is appended as it comes; a page that is drawn anew brings what came until then.
+  const PRINTED_MAX = 65536; // characters that are shown: the end of it
+  let printing = null;
+  let printer = null;
+
+  const followOutput = () => {
+    const pre = document.getElementById("live-output");
+    if (pre === printer) return;
+    if (printing) printing.close();
+    printing = null;
+    printer = pre;
+    if (!pre || !window.EventSource) return;
+    pre.scrollTop = pre.scrollHeight;
+    let next = pre.dataset.next;
+    const open = () => {
+      const source = new EventSource(pre.dataset.follow + "&from=" + next);
+      source.addEventListener("message", (event) => {
+        const piece = JSON.parse(event.data);
+        const atEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 4;
+        pre.textContent = (pre.textContent + piece.text).slice(-PRINTED_MAX);
+        next = piece.next;
+        if (atEnd) pre.scrollTop = pre.scrollHeight;
+      });
+      // The browser would ask from the beginning again.
+      source.addEventListener("error", () => {
+        source.close();
+        if (pre === printer) setTimeout(() => { if (pre === printer) printing = open(); }, AGAIN_MS);
+      });
+      return source;
+    };
+    printing = open();
   };
 
   const lastWord = () => heard ? new Date(heard).toISOString().slice(11, 19) + " UTC" : "no time";
@@ -302,6 +336,7 @@
   forgetSent();
   restoreDrafts();
   showChosen();
+  followOutput();
   heard = Date.now();
   listen();
   setInterval(turnClocks, 1000);

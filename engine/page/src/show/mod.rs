@@ -1,5 +1,6 @@
 //! The pages themselves: pure functions from views to markup.
 
+mod big;
 mod command;
 mod dag;
 pub(crate) mod exercise;

@@ -221,5 +221,5 @@ fn ended(shown: &Shown<'_>) -> Markup {
         Some(false) => ", but not recovered",
         None => "",
     };
-    html! { p.next { b { "Nothing." } " The run " (shown.view.state) (recovered) "." } }
+    html! { p.next { @if !shown.is_replay() { b { "Nothing." } } " The run " (shown.view.state) (recovered) "." } }
 }

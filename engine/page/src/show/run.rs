@@ -4,6 +4,7 @@ use backout_core::command::Ask;
 use backout_core::event::{Cause, Recorded};
 use backout_core::id::{StepId, Timestamp};
 use backout_core::state::RunState;
+use backout_server::Piece;
 use backout_server::graph::{layout, state_sign};
 use backout_server::problem::Problem;
 use backout_server::view::{
@@ -16,18 +17,18 @@ use serde_json::json;
 use super::command::{About, commands};
 use super::locks::Holder;
 use super::words::{ago, badge, plain, run_sign};
-use super::{Frame, Spot, dag, exercise, messages, now, problem, replay, step, timeline, whole};
+use super::{
+    Frame, Spot, big, dag, exercise, messages, now, problem, replay, step, timeline, whole,
+};
 use crate::form::Sent;
 use crate::routes::Chosen;
 
 /// Events that are told to whom somebody else was faster.
 pub(crate) const SINCE_MAX: usize = 10;
-/// Steps of a plan that is drawn; a larger one is a list, which a person can still read.
+/// Steps of a plan that is drawn whole.
 const DRAWN_MAX: usize = 400;
 /// Steps of the longest chain that are named.
 const CHAIN_SHOWN_MAX: usize = 30;
-/// Steps of a list on one page.
-const STEPS_SHOWN_MAX: usize = 2_000;
 
 /// A run, and what of it is shown.
 pub(crate) struct Shown<'a> {
@@ -41,6 +42,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) holders: Vec<Holder>,
     /// The last messages to people outside.
     pub(crate) messages: Vec<MessageView>,
+    /// What the chosen step printed so far, where it is at work.
+    pub(crate) printed: Option<Piece>,
 }
 
 /// A command that was not followed.
@@ -154,7 +157,7 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
         @if !shown.is_replay() { (exercise::told(frame)) }
         (now::now(frame, shown))
         div.columns {
-            (steps(shown))
+            (steps(frame, shown))
             (step::step(frame, shown))
         }
         @if !shown.is_replay() {
@@ -303,21 +306,20 @@ fn facts(frame: &Frame, shown: &Shown<'_>) -> Markup {
     }
 }
 
-fn steps(shown: &Shown<'_>) -> Markup {
-    let view = shown.view;
+fn steps(frame: &Frame, shown: &Shown<'_>) -> Markup {
     let chosen = shown.chosen_step().map_or("", |step| step.id.as_str());
-    let is_drawn = view.steps.len() <= DRAWN_MAX;
     html! {
         section.steps id="steps" data-part="" aria-labelledby="steps-head" {
             h2 id="steps-head" { "Steps" }
-            @if is_drawn {
+            @if shown.view.steps.len() > DRAWN_MAX { (big::steps(frame, shown, chosen)) }
+            @else {
                 div.dag.fits[fits(shown.state)] id="dag" tabindex="0" role="region" aria-label="the steps, drawn" {
-                    (dag::dag(shown.spot(), shown.state, chosen))
+                    (dag::dag(shown, chosen))
                 }
-            }
-            details.list id="step-list" open[!is_drawn] {
-                summary { "As a list (" (view.steps.len()) ")" }
-                ol { @for step in view.steps.iter().take(STEPS_SHOWN_MAX) { (row(shown.spot(), step, chosen)) } }
+                details.list id="step-list" {
+                    summary { "As a list (" (shown.view.steps.len()) ")" }
+                    ol { @for step in &shown.view.steps { (row(shown.spot(), step, chosen)) } }
+                }
             }
         }
     }
@@ -330,7 +332,7 @@ fn fits(state: &RunState) -> bool {
     layout(&state.plan, &state.order).width <= FITS_WIDTH_MAX
 }
 
-fn row(spot: Spot<'_>, step: &StepView, chosen: &str) -> Markup {
+pub(super) fn row(spot: Spot<'_>, step: &StepView, chosen: &str) -> Markup {
     let current = (step.id == chosen).then_some("true");
     html! {
         li {

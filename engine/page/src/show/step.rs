@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::command::commands;
 use super::run::Shown;
 use super::words::{ago, badge, plain};
-use super::{Frame, locks};
+use super::{Frame, locks, query};
 
 /// Lines of a difference that are shown at once; the rest opens.
 const DIFFERENCE_SHOWN: usize = 12;
@@ -26,7 +26,9 @@ pub(super) fn step(frame: &Frame, shown: &Shown<'_>) -> Markup {
             @if let Some(trouble) = &view.trouble { div.card.is-failed { p { (trouble) } } }
             (proposed(view))
             (effects(view))
+            (printed(shown, view))
             (output(&view.output))
+            (captured(shown, view))
             (locks::of_step(frame, view, &shown.holders))
             @if !shown.is_replay() {
                 h3 { "What you can do" }
@@ -131,6 +133,32 @@ fn effect_sign(state: &str) -> &'static str {
         "again" => "\u{2026}",
         "refused" | "failed" => "\u{2717}",
         _ => "\u{25cb}",
+    }
+}
+
+/// What it prints while it works; the script goes on from `next`.
+fn printed(shown: &Shown<'_>, view: &StepView) -> Markup {
+    let run = shown.spot().run;
+    html! {
+        @if let Some(piece) = &shown.printed {
+            h3 { "What it prints" }
+            pre.output.live-output id="live-output" tabindex="0" role="log" aria-label="what the step prints"
+                data-next=(piece.next)
+                data-follow={ "/api/v1/runs/" (run) "/printed/stream?step=" (query(&view.id)) } { (piece.text) }
+        }
+    }
+}
+
+/// All that it printed, where that was kept.
+fn captured(shown: &Shown<'_>, view: &StepView) -> Markup {
+    let log = view.output.get("log");
+    let digest = log.and_then(|log| log.get("sha256")?.as_str());
+    let bytes = log.and_then(|log| log.get("bytes")?.as_u64());
+    html! {
+        @if let (Some(digest), Some(bytes)) = (digest, bytes) {
+            p { a href={ "/api/v1/runs/" (shown.spot().run) "/output/" (digest) } {
+                "All that it printed" } " (" (bytes) " bytes)" }
+        }
     }
 }
 

@@ -5,16 +5,17 @@ use std::process::Command;
 
 use backout_test_targets::program;
 
-use crate::world::{World, incident};
+use crate::world::{World, change, incident};
 
 /// Name, path, width and height in pixels, dark.
-const PICTURES: [(&str, &str, u32, u32, bool); 10] = [
+const PICTURES: [(&str, &str, u32, u32, bool); 11] = [
     ("list-wide", "/", 1280, 700, false),
     ("run-wide", "/runs/RUN", 1400, 2600, false),
     ("run-dark", "/runs/RUN?step=schema_down", 1400, 2600, true),
     ("run-phone", "/runs/RUN", 500, 5200, false),
     ("run-phone-dark", "/runs/RUN?step=cache_flush", 500, 5200, true),
     ("list-phone", "/", 500, 900, true),
+    ("big-wide", "/runs/b000000000", 1400, 1800, false),
     ("locks-wide", "/locks", 1280, 800, false),
     ("replay-wide", "/runs/RUN?at=24", 1400, 1000, false),
     ("replay-dark", "/runs/RUN?at=40&step=schema_down", 1400, 1000, true),
@@ -27,6 +28,14 @@ async fn pictures() {
     let Some(chromium) = program("chromium") else { return };
     let world = World::new();
     let run = incident(&world).await;
+    let many = (0..450).map(|at| {
+        let needs = format!("shard_{}", at / 3);
+        let needs: &[&str] = if at < 3 { &[] } else { &[&needs] };
+        let how = if at == 40 { "unclear" } else { "well" };
+        change(&format!("shard_{at}"), "Move a shard", needs, how, &["shard: new -> old"])
+    });
+    world.start("b000000000", "shards", many.collect()).await;
+    world.until("b000000000", "shard_40", "in-doubt").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = world.router.clone();

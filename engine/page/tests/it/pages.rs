@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
+use backout_core::state::RunState;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -283,6 +284,33 @@ async fn what_people_outside_were_told_stands_on_the_page() {
     let request = Request::get(format!("/api/v1/runs/{run}/messages")).header(header::HOST, HOST);
     let all = send(&world, request.body(Body::empty()).unwrap()).await;
     assert_eq!(all.text.matches("\"channel\":\"ops\"").count(), 3, "{}", all.text);
+}
+
+#[tokio::test]
+async fn a_plan_too_large_to_be_drawn_is_shown_by_what_must_be_looked_at() {
+    let world = World::new();
+    let run = "b000000000";
+    let mut steps: Vec<_> = (0..420)
+        .map(|at| change(&format!("move_{at}"), "Move a shard", &[], "well", &[]))
+        .collect();
+    steps.push(change("stuck", "The shard that will not", &["move_7"], "unclear", &[]));
+    steps.push(change("after", "Say so", &["stuck"], "well", &[]));
+    world.start(run, "shards", steps).await;
+    let moved = |state: &RunState| state.met == 420 && !state.asking.is_empty();
+    world.until_state(run, "420 shards are moved and one is stuck", moved).await;
+    let page = get(&world, &format!("/runs/{run}")).await.text;
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+    assert!(at("422 steps are too many") < at("id=\"group-in-doubt\" open"));
+    assert!(at("id=\"group-in-doubt\" open") < at("id=\"group-pending\">"));
+    assert!(at("id=\"group-pending\">") < at("id=\"group-succeeded\">"));
+    assert!(page.contains("and 220 more; find them by name"), "{page}");
+    let drawn = &page[at("<svg")..at("</svg>")];
+    for near in ["move_7", "stuck", "after"] {
+        assert!(drawn.contains(&format!(">{near}<")), "{near}: {drawn}");
+    }
+    assert!(!drawn.contains(">move_8<"));
+    let found = get(&world, &format!("/runs/{run}?find=MOVE_41")).await.text;
+    assert!(found.contains("11 with") && !found.contains("id=\"group-"), "{found}");
 }
 
 #[tokio::test]

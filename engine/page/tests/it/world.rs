@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use backout_core::event::{Actor, Cause};
-use backout_core::id::{CommandId, RunId};
+use backout_core::id::{CommandId, RunId, Seq};
 use backout_core::plan::Plan;
+use backout_core::state::RunState;
 use backout_page::Given;
 use backout_plugin_api::{
     Action, ActionName, ByHand, Call, Checked, Context, Guarantee, Image, MadeEffect, Manifest,
@@ -76,24 +77,36 @@ impl World {
 
     /// Waits until a step of a run is in a state.
     pub(crate) async fn until(&self, run: &str, step: &str, word: &str) {
+        let is_so = |state: &RunState| {
+            state.find(&step.into()).is_some_and(|found| found.2.state.word() == word)
+        };
+        self.until_state(run, &format!("{step} is {word}"), is_so).await;
+    }
+
+    /// Waits until a run is as wanted.
+    pub(crate) async fn until_state(
+        &self,
+        run: &str,
+        what: &str,
+        is_so: impl Fn(&RunState) -> bool,
+    ) {
         let run = RunId::from(run);
         let mut events = self.store.watch(&run);
+        let mut state = None;
         let wait = async {
             loop {
-                let events_now = self.store.read(&run, backout_core::id::Seq(1), 100_000).unwrap();
-                let mut state = None;
-                for recorded in &events_now {
+                let next = state.as_ref().map_or(Seq(1), |state: &RunState| state.seq.next());
+                for recorded in &self.store.read(&run, next, 100_000).unwrap() {
                     backout_core::evolve(&mut state, recorded).unwrap();
                 }
-                let state = state.unwrap();
-                if state.find(&step.into()).is_some_and(|found| found.2.state.word() == word) {
+                if state.as_ref().is_some_and(&is_so) {
                     return;
                 }
                 events.changed().await.unwrap();
             }
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(waited.is_ok(), "{step} of {run} is not {word}");
+        assert!(waited.is_ok(), "waited in vain until {what} in {run}");
     }
 
     /// A message to people outside about a run, which is sent as `how` says.
@@ -112,7 +125,7 @@ impl World {
     /// The page over the record of a run as it is now, without an engine.
     pub(crate) fn record(&self, run: &str) -> Router {
         let id = RunId::from(run);
-        let events = self.store.read(&id, backout_core::id::Seq(1), 100_000).unwrap();
+        let events = self.store.read(&id, Seq(1), 100_000).unwrap();
         let face = Face::of_record(id.clone(), events, self.engine.host().clone());
         backout_page::record_router(face, Given::by_system("nobody-here"), &id)
     }

@@ -24,7 +24,7 @@ use crate::view::{
 };
 use crate::wire::{
     Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EventsPage, EventsQuery, HistoryEntry,
-    HistoryPage, OffersQuery, OutputQuery, RunQuery, StreamQuery,
+    HistoryPage, LivePiece, LiveQuery, OffersQuery, OutputQuery, RunQuery, StreamQuery,
 };
 
 /// Bytes of captured output in one answer.
@@ -79,6 +79,14 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("graph", "/api/v1/runs/{run}/graph.svg", graph)
             .says("The steps of a run, drawn as they are now", "")
             .text("image/svg+xml"),
+        Operation::get("follow_output", "/api/v1/runs/{run}/printed/stream", live)
+            .says(
+                "What a step prints while it works",
+                "Only what this process heard, and of much only the end. All of it is kept with the \
+                 outcome. An event `beat` says now and then that the connection stands.",
+            )
+            .query::<LiveQuery>()
+            .events::<LivePiece>(),
         Operation::get("output", "/api/v1/runs/{run}/output/{sha256}", output)
             .says("What an effect printed, as the outcome names it", "At most 1 MiB at a time.")
             .query::<OutputQuery>()
@@ -139,6 +147,16 @@ async fn follow(
     let behind = last.and_then(|last| last.trim().parse::<u64>().ok());
     let from = behind.map_or(query.from, |last| last.saturating_add(1));
     stream::events(&face, &run, Seq(from)).await
+}
+
+async fn live(
+    State(face): State<Face>,
+    Named(run): Named,
+    Wanted(query): Wanted<LiveQuery>,
+) -> Result<Response, Problem> {
+    let (reader, id) = (face.clone(), run.clone());
+    blocking(move || known(&reader, &id)).await?;
+    stream::live(&face, run, StepId::from(query.step.as_str()), query.from)
 }
 
 async fn changes(State(face): State<Face>) -> Result<Response, Problem> {

@@ -488,8 +488,9 @@ mod tests {
                 Field::With => Some(("with".to_owned(), json!({}))),
                 Field::Name => Some(("name".to_owned(), json!("call_bank"))),
                 Field::Does => Some(("does".to_owned(), json!("call the bank"))),
-                Field::After | Field::Before => None,
-                Field::Consent | Field::Evidence | Field::Output => None,
+                Field::After | Field::Before | Field::Consent | Field::Evidence | Field::Output => {
+                    None
+                }
             }));
             let ask = ask_of(offered, step, more);
             assert!(ask.is_ok(), "{}: {ask:?}", offered.word);

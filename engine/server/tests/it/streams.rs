@@ -104,3 +104,28 @@ async fn a_list_hears_of_changes() {
     };
     tokio::join!(hears, starts);
 }
+
+#[tokio::test]
+async fn what_a_step_prints_is_followed() {
+    let world = World::new().await;
+    world.start("w000000000", "asking", json!([asks("gate", &[])])).await;
+    world.until("w000000000", "waiting").await;
+    let says = |text: &'static str| {
+        let said = backout_plugin_api::Emit::Output(text.as_bytes().into());
+        world.live.observer(None)(&"w000000000".into(), &"gate".into(), said);
+    };
+    says("one\n");
+    let path = "/api/v1/runs/w000000000/printed/stream?step=gate&from=0";
+    let said_more = std::cell::Cell::new(false);
+    let frames = take(world.get(path), |frames| {
+        if !frames.is_empty() && !said_more.replace(true) {
+            says("two\n");
+        }
+        frames.len() == 2
+    })
+    .await;
+    assert_eq!(frames[0].data, json!({ "text": "one\n", "next": 4 }));
+    assert_eq!(frames[1].data, json!({ "text": "two\n", "next": 8 }));
+    let none = "/api/v1/runs/n000000000/printed/stream?step=gate";
+    assert_eq!(world.get(none).send().await.unwrap().status(), 404);
+}

@@ -11,7 +11,7 @@ use backout_runtime::{Engine, Host, Options, SystemClock};
 use backout_server::books::Books;
 use backout_server::guard::guarded;
 use backout_server::port::{self, Plain, ServedPort};
-use backout_server::{Door, Face, Witness, router};
+use backout_server::{Door, Face, Live, Witness, router};
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -27,6 +27,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn JournalStore>,
     pub(crate) client: Client,
     pub(crate) port: ServedPort,
+    pub(crate) live: Arc<Live>,
 }
 
 impl World {
@@ -42,10 +43,11 @@ impl World {
 
     pub(crate) async fn with(door: Door, books: Books) -> Self {
         let witness = Witness::over(Arc::new(MemoryStore::new()));
+        let live = Arc::new(Live::default());
         let options = Options {
             engine: "process 7 on shop-1".to_owned(),
             scratch: Arc::new(|_| std::env::temp_dir()),
-            observer: None,
+            observer: Some(live.observer(None)),
             captures: None,
             crash: None,
         };
@@ -53,12 +55,15 @@ impl World {
         let clock = Arc::new(SystemClock);
         let engine = Engine::new(witness.clone(), Arc::new(host), clock, options);
         let since = "2026-11-23T03:00:00.000Z".to_owned();
-        let face = Face::new(engine.clone(), witness.clone(), since).with_books(books).counting();
+        let face = Face::new(engine.clone(), witness.clone(), since)
+            .with_books(books)
+            .with_live(live.clone())
+            .counting();
         let app = router(face.clone(), door);
         let app = guarded(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = port::serve(listener, app, Arc::new(Plain)).unwrap();
-        Self { engine, face, store: witness, client: Client::new(), port }
+        Self { engine, face, store: witness, client: Client::new(), port, live }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
