@@ -332,11 +332,11 @@ async fn replay(desk: &Browser) {
     desk.write("#scrub-at", ARROW_RIGHT).await;
     desk.stands_at(decided + 1).await;
     desk.write("#scrub-at", "n").await;
-    desk.until("the next decision", |text| text.contains("settled: it was made")).await;
+    desk.sees("inserted: call_bank, before over by").await;
     desk.write("#scrub-at", "p").await;
     desk.stands_at(decided).await;
     desk.client.back().await.unwrap();
-    desk.sees("settled: it was made").await;
+    desk.sees("inserted: call_bank").await;
     desk.write("#scrub-at", HOME).await;
     desk.stands_at(1).await;
     desk.click("#scrub-speed option[value='60']").await;
