@@ -9,6 +9,7 @@ use std::time::Duration;
 use backout_core::contract::{Guarantee, Settled};
 use backout_core::event::{Event, Recorded, RunEnd, Sending};
 use backout_core::evolve;
+use backout_core::exercise::is_drill;
 use backout_core::id::{ActionName, RunId, StepId};
 use backout_core::state::{Phase, RunState};
 use backout_plugin_api::{CancellationToken, Context, MadeEffect, Tidied};
@@ -21,9 +22,9 @@ use crate::{Clock, Host};
 const TIDY_MS: u64 = 30_000;
 
 /// Whether a run ended so that what it kept for an undo is of no more use: it succeeded, or it was
-/// undone. After any other end what was kept is the way back by hand.
+/// undone. After any other end what was kept is the way back by hand. A drill kept nothing at any target.
 pub fn ended_well(run: &RunState) -> bool {
-    matches!(run.phase, Phase::Ended(RunEnd::Succeeded | RunEnd::Undone))
+    !is_drill(&run.plan) && matches!(run.phase, Phase::Ended(RunEnd::Succeeded | RunEnd::Undone))
 }
 
 /// One key that was sent, whatever became of it.

@@ -71,7 +71,8 @@ impl Exercise {
 
     /// Begins it in a terminal.
     fn at_terminal(&self) -> Terminal {
-        let command = format!("{} {}", backout(), self.args().join(" "));
+        // What stands on the screen at the end stays there.
+        let command = format!("{} {}; cat", backout(), self.args().join(" "));
         let terminal = Terminal::open(&self.env, "leader", &command);
         terminal.shows("asks for a person: switch approval");
         terminal
@@ -230,8 +231,10 @@ fn a_real_emergency_is_on_every_screen() {
     leader.shows("REAL EMERGENCY: the drill is over, this is real now.");
     other.shows("REAL EMERGENCY: the drill is over, this is real now.");
     keep("drill-emergency", &other.screen());
+    wait_until("it is over", || exercise.kept().join("report.json").exists());
     let after = exercise.beside(&["status", "latest"]);
     assert!(after.contains("REAL EMERGENCY: the drill is over"), "{after}");
+    assert!(!after.contains("backout resume"), "nothing goes on: {after}");
     let said = exercise.env.backout(["--store", &exercise.store(), "resume", "latest"]).exits(2);
     assert!(said.err.contains("record of a drill"), "{}", said.err);
 }
@@ -297,7 +300,13 @@ fn a_drill_that_listens_opens_nothing_but_its_door_on_loopback() {
     let args = exercise.args();
     let inside = exercise.env.command(&args);
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+    command.args([
+        "--net",
+        "sh",
+        "-c",
+        "PATH=$PATH:/usr/sbin:/sbin ip link set lo up && exec \"$@\"",
+        "sh",
+    ]);
     command.arg(inside.get_program()).args(inside.get_args());
     command.current_dir(exercise.env.path("")).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,5 +1,6 @@
 //! `by-hand`: a run as commands a person can type, when no engine can be had.
 
+use backout_core::exercise::is_drill;
 use backout_server::view::ByHandView;
 
 use crate::app::App;
@@ -26,6 +27,10 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let state = fold(&run, &events)?;
     let host = app.host();
     let view = ByHandView::of(&state, &host, damage.as_ref().map(ToString::to_string));
+    if is_drill(&state.plan) {
+        app.ui
+            .warn("this is a drill, and these are the real commands: read them, do not type them");
+    }
     if args.json {
         app.ui.json(&view)?;
     } else {

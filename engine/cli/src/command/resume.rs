@@ -1,6 +1,7 @@
 //! `resume`: takes up one run, or every interrupted one that is not stale.
 
 use backout_core::command::Ask;
+use backout_core::exercise::is_drill;
 use backout_core::id::RunId;
 use backout_core::state::RunStatus;
 use backout_server::view::RunView;
@@ -126,6 +127,19 @@ fn take_over(run: &RunId) -> String {
     format!("once no other engine drives it: backout resume {run} --take-over --reason TEXT")
 }
 
+/// A drill goes on in the process that plays it, and nowhere else: here are real plugins.
+async fn drilled(app: &App, args: &Args, reach: &Reach, run: &RunId) -> Result<(), Failure> {
+    let Some(pid) = reach.other() else {
+        return Err(Failure::usage(
+            format!("run {run} is the record of a drill"),
+            format!("nothing real is done for it; `backout replay {run}` walks through it"),
+        ));
+    };
+    reach.resume(run, people::by(args.reason.clone(), false)?).await?;
+    app.ui.say(&format!("run {run} goes on in the drill of process {pid}"));
+    Ok(())
+}
+
 async fn all(
     app: &App,
     args: &Args,
@@ -139,6 +153,10 @@ async fn all(
         if matches!(state.status(), RunStatus::Succeeded | RunStatus::Undone) {
             // An approval may have been the last thing that it waited for.
             app.ui.say(&format!("run {run} is {} already", state.status().word()));
+            continue;
+        }
+        if is_drill(&state.plan) {
+            drilled(app, args, reach, run).await?;
             continue;
         }
         if args.take_over {

@@ -124,6 +124,9 @@ fn leave(app: &App, reading: &Reading, run: &RunId) -> Option<String> {
         Ok(view) => view,
         Err(failure) => return Some(format!("run {run} cannot be read: {failure}")),
     };
+    if view.drill.is_some() {
+        return Some(format!("run {run} is the record of a drill: nothing real is done for it"));
+    }
     if view.stale {
         return Some(stale(&view, app.now_ms()));
     }

@@ -82,9 +82,9 @@ fn emergency(frame: &Frame) -> Markup {
 pub(super) fn told(frame: &Frame) -> Markup {
     let Some(exercise) = &frame.exercise else { return html! {} };
     html! {
-        section.told id="told" data-part="" aria-labelledby="told-head" {
-            h2 id="told-head" { "What you are told" }
-            ol.messages reversed {
+        section.briefing id="briefing" data-part="" aria-labelledby="briefing-head" {
+            h2 id="briefing-head" { "What you are told" }
+            ol.briefs reversed {
                 @for told in exercise.told.iter().rev() { li { (message(told)) } }
                 @if !exercise.situation.is_empty() {
                     li { p.from { time { "+00:00" } " " b { "the situation" } } p { (exercise.situation) } }
