@@ -157,7 +157,7 @@ pub struct ExerciseView {
     /// Why it is over; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<String>,
-    /// Who ended it for something real.
+    /// Who ended it for something real, and in what words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<String>,
     /// What those who take part were told since, the oldest first.

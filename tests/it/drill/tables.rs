@@ -132,9 +132,10 @@ fn a_drill_is_led_from_a_terminal_to_the_hotwash() {
     leader.shows("facilitator: stopped the clock");
     let stood = exercise.beside(&["status", "latest"]);
     line(&leader, "jump 10m");
-    leader.shows("DRILL +10:0");
+    leader.shows("facilitator: turned the clock by +10:00");
     line(&leader, "ana: note two of three are told");
     leader.shows("ana: note: two of three are told");
+    leader.shows("DRILL +10:0");
     line(&leader, "eve: observe nobody looked at the clock");
     leader.shows("eve (observer): nobody looked at the clock");
     line(&leader, "rate decide M slow, but right");
@@ -270,6 +271,7 @@ async fn on_the_page(exercise: &Exercise) {
     team.click("#do-emergency button").await;
     team.sees("REAL EMERGENCY: the drill is over").await;
     lead.sees("REAL EMERGENCY: the drill is over").await;
+    lead.sees("the warehouse burns").await;
     team.shoot("drill-3-emergency").await;
     lead.shoot("drill-3-emergency").await;
     team.close().await;

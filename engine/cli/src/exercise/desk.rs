@@ -16,7 +16,7 @@ use backout_server::desk::{
     Desk, Exercise, ExerciseView, PlannedInject, RatedObjective, ScriptView, Told,
 };
 use backout_server::problem::Problem;
-use backout_server::view::rfc3339;
+use backout_server::view::{drill_view, rfc3339};
 use backout_tabletop::console::{self, Typed};
 use backout_tabletop::drill::{Broken, Drill};
 use backout_tabletop::log::{Entry, Logged};
@@ -120,10 +120,7 @@ fn internal(error: Broken) -> Problem {
 
 fn view(drill: &Drill, pace: Pace) -> ExerciseView {
     let scenario = drill.scenario();
-    let called = drill.log().iter().find_map(|entry| match &entry.what {
-        Logged::Emergency { by } => Some(by.clone()),
-        _ => None,
-    });
+    let called = drill.state().and_then(drill_view).and_then(|mark| mark.emergency);
     ExerciseView {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),

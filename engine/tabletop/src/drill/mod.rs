@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use backout_core::command::Report;
 use backout_core::contract::Guarantee;
 use backout_core::drive::Run;
-use backout_core::event::{Actor, Cause, Recorded};
+use backout_core::event::{Actor, Cause, Event, Recorded};
 pub use backout_core::exercise::DRILL_LABEL;
 use backout_core::exercise::{DRILL_TITLE_LABEL, has_mark};
 use backout_core::id::{EffectKey, Epoch, LockToken, RunId, StepId, TargetId, Timestamp};
@@ -168,7 +168,8 @@ impl Drill {
         at: backout_core::id::Seq,
     ) -> Result<Self, Broken> {
         mark(&mut setup.plan, &setup.scenario);
-        let kept: Vec<Recorded> = record.iter().filter(|r| r.seq <= at).cloned().collect();
+        let kept = record.iter().filter(|r| r.seq <= at).cloned();
+        let kept: Vec<Recorded> = kept.map(|r| simulated(r, &setup.scenario)).collect();
         let last = kept.last().ok_or_else(|| Broken("the record is empty there".into()))?;
         setup.begin = last.at;
         let epoch = last.epoch;
@@ -423,6 +424,14 @@ fn marked(mut recorded: Recorded) -> Recorded {
         recorded.cause.actor.roles.push(DRILL_LABEL.to_owned());
     }
     recorded
+}
+
+/// An event of a real record, as it begins one that is simulated: nobody takes that for the real one.
+fn simulated(mut recorded: Recorded, scenario: &Scenario) -> Recorded {
+    if let Event::RunCreated { plan, .. } = &mut recorded.event {
+        mark(plan, scenario);
+    }
+    marked(recorded)
 }
 
 /// Marks a plan, so that every view of its run says that it is an exercise.

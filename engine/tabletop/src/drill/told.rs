@@ -3,6 +3,7 @@
 
 use backout_core::command::{Ask, Command};
 use backout_core::event::Cause;
+use backout_core::exercise::{EMERGENCY_WORDS, calls_emergency};
 use backout_core::limits::REASON_BYTES_MAX;
 use backout_core::state::{Phase, RunState};
 
@@ -42,7 +43,13 @@ impl Drill {
         if self.is_over() {
             return Ok(());
         }
-        self.say(who, text)?;
+        // Every screen knows it by the words.
+        let said = match text.trim() {
+            "" => EMERGENCY_WORDS.to_owned(),
+            heard if calls_emergency(heard) => heard.to_owned(),
+            what => format!("{EMERGENCY_WORDS}: {what}"),
+        };
+        self.say(who, &said)?;
         self.note(Logged::Emergency { by: who.actor.name.clone() });
         self.end(&format!("REAL EMERGENCY, called by {}", who.actor.name));
         Ok(())
