@@ -88,9 +88,11 @@ impl Prompt {
     pub(super) fn asks(&self) -> String {
         match self {
             Self::Rate(id, text, guide) => {
-                let guide = guide.iter().map(|line| format!("\n    - {line}")).collect::<String>();
+                let head = format!("{} {text}", paint(BOLD, id));
+                let guide = guide.iter().map(|line| format!("    - {line}"));
                 let how = paint(HELP, "P, S, M or U, and why; enter leaves it open:");
-                format!("{} {text}{guide}\n  {how}", paint(BOLD, id))
+                let lines = [head].into_iter().chain(guide).chain([format!("  {how}")]);
+                lines.collect::<Vec<_>>().join("\n")
             }
             Self::Ask(question) => {
                 format!("{} {}", paint(BOLD, question), paint(HELP, "(enter leaves it open)"))
