@@ -40,7 +40,7 @@ const FLAGS: &str = "# The checkout's flags.\nnew_checkout:\n  variations:\n    
 const HEALTHCHECK: &str =
     "HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD [\"/service\", \"health\"]";
 /// How long containers may take to be well on a busy machine.
-const WELL_WITHIN: Duration = Duration::from_mins(1);
+const WELL_WITHIN: Duration = Duration::from_mins(2);
 
 static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::start(false).unwrap());
 

@@ -21,7 +21,7 @@ pub(crate) static DOCKER: LazyLock<Option<Docker>> = LazyLock::new(|| Docker::st
 pub(crate) static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| Postgres::start().unwrap());
 
 /// How long a test waits for a condition before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A folder with a store, in which the binary runs.
 pub(crate) struct TestEnv {

@@ -17,7 +17,7 @@ use super::peers_layouts::{GolangMigrate, Sqlx};
 use super::{call, context, prepare};
 
 /// How long a program may take until it asks for its lock.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// The keys that a way down takes.
 async fn keys(world: &World, layout: &impl Layout) -> Vec<i64> {

@@ -1,6 +1,7 @@
 //! `releases.restart` with real processes: by a command, supervisord and runit.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::{call, context};
 
 /// How long a manager may take to start or restart a process.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// A service that counts its starts, and who runs it.
 struct Service {
@@ -219,16 +220,42 @@ async fn a_process_younger_than_the_link_is_left_alone() {
     assert_eq!(after.difference(), Vec::<String>::new());
 }
 
+/// Sends from a process that is killed at a point.
+fn send_and_kill(service: &Service, made: &Call, at: usize) {
+    let job = json!([at, service.context().scratch, made.input, *made.prepared]).to_string();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "restarts::child_that_kills_itself"])
+        .env("BACKOUT_TEST_KILL_RESTART", job)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(9), "{:?}", RestartPoint::ALL[at]);
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test]
+async fn child_that_kills_itself() {
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_RESTART") else { return };
+    let (at, scratch, input, prepared): (usize, PathBuf, Value, Prepared) =
+        serde_json::from_str(&job).unwrap();
+    let restart = ReleasesRestart::default().with_fault(move |point| {
+        if point == RestartPoint::ALL[at] {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+        false
+    });
+    let ctx = Context { scratch, timeout: WITHIN, ..context() };
+    restart.apply(&ctx, &call(&input, prepared, 1)).await;
+}
+
 #[tokio::test]
 async fn each_window_is_settled_honestly() {
-    let by = "a stop in the same process";
-    let mut cuts = Cuts::new("releases.restart", "a process, by a command", by);
-    for point in RestartPoint::ALL {
+    let mut cuts = Cuts::new("releases.restart", "a process, by a command", "SIGKILL");
+    for (at, point) in RestartPoint::ALL.into_iter().enumerate() {
         let service = Service::by_command();
         let made = service.call(1).await;
-        let cut = ReleasesRestart::default().with_fault(move |at| at == point);
-        let outcome = cut.apply(&service.context(), &made).await;
-        assert!(matches!(outcome, Outcome::Unclear { .. }), "{point:?}: {outcome:?}");
+        send_and_kill(&service, &made, at);
         if point != RestartPoint::Claimed {
             service.until_started(2);
         }

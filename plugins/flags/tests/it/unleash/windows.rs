@@ -1,4 +1,4 @@
-//! Every crash window on Unleash, by a stop in the same process and by SIGKILL of another.
+//! Every crash window on Unleash, by SIGKILL.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -36,14 +36,7 @@ async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
         let input = disturbed(&flag).await;
         let (restore, ctx) = (FlagsRestore::default(), flag.context());
         let prepared = restore.prepare(&ctx, &input).await.unwrap();
-        let job = serde_json::to_string(&(at, &ctx.scratch, &input, &prepared)).unwrap();
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "unleash::windows::child_that_kills_itself"])
-            .env("BACKOUT_TEST_KILL_SERVER", job)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        assert_eq!(status.signal(), Some(9), "{at}");
+        send_and_kill("restore", at, &ctx, &input, &prepared);
 
         let made = call(&input, prepared, 1);
         let settled = restore.settle(&ctx, &made).await;
@@ -71,43 +64,57 @@ async fn each_window_of_a_restore_is_settled_and_finished_after_sigkill() {
 #[tokio::test]
 async fn each_window_of_off_is_settled() {
     let Some(server) = server() else { return };
-    let mut cuts = Cuts::new("flags.off", "Unleash", "a stop in the same process");
-    for stop in [ServerPoint::Claimed, ServerPoint::Written(1)] {
+    let mut cuts = Cuts::new("flags.off", "Unleash", "SIGKILL");
+    for at in [0, 1] {
         let flag = Flag::new(&server.url()).await;
-        let off = FlagsForce::off().with_server_fault(move |point| point == stop);
-        let (ctx, input) = (flag.context(), flag.off());
-        let made = call(&input, off.prepare(&ctx, &input).await.unwrap(), 1);
-        let outcome = off.apply(&ctx, &made).await;
-        assert!(matches!(outcome, Outcome::Unclear { .. }), "{stop:?}: {outcome:?}");
-        let off = FlagsForce::off();
+        let (off, ctx, input) = (FlagsForce::off(), flag.context(), flag.off());
+        let prepared = off.prepare(&ctx, &input).await.unwrap();
+        send_and_kill("off", at, &ctx, &input, &prepared);
+        let made = call(&input, prepared, 1);
         let later = Context { now_ms: NOW_MS + LATER_MS, ..ctx.clone() };
         let settled = off.settle(&later, &made).await;
-        if stop == ServerPoint::Claimed {
+        if at == 0 {
             assert_eq!(settled, Settled::NotDone);
             assert_eq!(flag.state().await["enabled"], true);
         } else {
             assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
         }
-        cuts.add(&stop, Cuts::ONCE);
+        cuts.add(&stop_at(at), Cuts::ONCE);
     }
     cuts.assert_kept();
+}
+
+/// Sends from a process that is killed at a point.
+fn send_and_kill(verb: &str, at: u32, ctx: &Context, input: &Value, prepared: &Prepared) {
+    let job = serde_json::to_string(&(verb, at, &ctx.scratch, input, prepared)).unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "unleash::windows::child_that_kills_itself"])
+        .env("BACKOUT_TEST_KILL_SERVER", job)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(9), "{verb} {at}");
 }
 
 /// Not a test of its own: the process that is killed.
 #[tokio::test]
 async fn child_that_kills_itself() {
     let Ok(job) = std::env::var("BACKOUT_TEST_KILL_SERVER") else { return };
-    let (at, scratch, input, prepared): (u32, PathBuf, Value, Prepared) =
+    let (verb, at, scratch, input, prepared): (String, u32, PathBuf, Value, Prepared) =
         serde_json::from_str(&job).unwrap();
-    let restore = FlagsRestore::default().with_server_fault(move |point| {
+    let kill = move |point| {
         if point == stop_at(at) {
             let own = rustix::process::getpid();
             rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
         }
         false
-    });
+    };
     let ctx = Context { secrets: Arc::new(Tokens), scratch, ..context(std::path::Path::new("/")) };
-    restore.apply(&ctx, &call(&input, prepared, 1)).await;
+    let made = call(&input, prepared, 1);
+    match verb.as_str() {
+        "off" => FlagsForce::off().with_server_fault(kill).apply(&ctx, &made).await,
+        _ => FlagsRestore::default().with_server_fault(kill).apply(&ctx, &made).await,
+    };
 }
 
 /// 0 is before the first request, others are after that many.
