@@ -190,5 +190,7 @@ fn rollback_stop_and_assert_conform_on_podman() {
     let Some(engine) = podman() else { return };
     let cases: [MakeCase; 3] = [rollback_on_podman, stop, assert];
     // Its name server is not always found where two networks end at the same time.
-    cases.iter().for_each(|case| check_all(engine, &[*case]));
+    for case in cases {
+        check_all(engine, &[case]);
+    }
 }

@@ -249,10 +249,10 @@ async fn a_group_rolls_in_waves_and_each_replica_keeps_its_name() {
 
 /// Stops one that was looked at while it waited for its policy, and that its policy started since.
 async fn stop_after_the_start_that_it_waited_for(shop: &Shop, name: &str) {
-    let stop = backout_plugin_containers::ContainersPower::stop();
+    let action = backout_plugin_containers::ContainersPower::stop();
     let input = json!({"container": name, "engine": shop.host()});
     let prepared = loop {
-        let prepared = prepare(&stop, &input).await.unwrap();
+        let prepared = prepare(&action, &input).await.unwrap();
         if prepared.effects[0].data["was_restarting"] == json!(true) {
             break prepared;
         }
@@ -264,7 +264,7 @@ async fn stop_after_the_start_that_it_waited_for(shop: &Shop, name: &str) {
         if is_same { Err("not started since".to_owned()) } else { Ok(()) }
     })
     .unwrap();
-    done(stop.apply(&context(), &call(&input, &prepared, 0, 1)).await);
+    done(action.apply(&context(), &call(&input, &prepared, 0, 1)).await);
 }
 
 /// The bad release at three in the morning: it ends again and again.
