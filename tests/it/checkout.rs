@@ -2,10 +2,11 @@
 //! in containers that write to PostgreSQL, goose's ledger, a go-feature-flag relay, and people who
 //! order all the while.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use backout_test_targets::docker::Engine;
@@ -70,8 +71,16 @@ fn docker(args: &[&str]) -> String {
     DOCKER.as_ref().unwrap().docker(args).unwrap()
 }
 
-/// A release of a service in the registry: its image by digest, which the engine has already.
+/// A release of a service in the registry: its image by digest, which the engine has already. Made
+/// once for the process: a second build would move the tag under the first.
 fn image(release: &str, column: &str) -> String {
+    static MADE: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let tag = format!("{}/shop:{release}-{column}", REGISTRY.as_ref().unwrap().name());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(tag.clone()).or_insert_with(|| make_image(&tag, release, column)).clone()
+}
+
+fn make_image(tag: &str, release: &str, column: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(&*SERVICE, folder.path().join("service")).unwrap();
     let text = format!(
@@ -79,10 +88,9 @@ fn image(release: &str, column: &str) -> String {
          {HEALTHCHECK}\nCMD [\"/service\"]\n"
     );
     fs::write(folder.path().join("Dockerfile"), text).unwrap();
-    let tag = format!("{}/shop:{release}-{column}", REGISTRY.as_ref().unwrap().name());
-    docker(&["build", "-q", "-t", &tag, folder.path().to_str().unwrap()]);
-    docker(&["push", "-q", &tag]);
-    docker(&["image", "inspect", &tag, "--format", "{{index .RepoDigests 0}}"])
+    docker(&["build", "-q", "-t", tag, folder.path().to_str().unwrap()]);
+    docker(&["push", "-q", tag]);
+    docker(&["image", "inspect", tag, "--format", "{{index .RepoDigests 0}}"])
 }
 
 /// What the engine itself calls an image.
