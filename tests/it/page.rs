@@ -158,6 +158,21 @@ impl Browser {
         }
     }
 
+    /// Waits until an element has a text of its own.
+    async fn reads(&self, css: &str, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let read =
+            "const part = document.querySelector(arguments[0]); return part && part.textContent";
+        loop {
+            let found = self.client.execute(read, vec![css.into()]).await.unwrap_or_default();
+            if found.as_str().is_some_and(|found| found.trim() == text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{css} says {found} and not {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Keeps a picture.
     pub(crate) async fn shoot(&self, name: &str) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
@@ -417,7 +432,7 @@ async fn approve(desk: &Browser) {
 async fn printed(env: &TestEnv, desk: &Browser) {
     desk.click("#dag a[href*='step=side']").await;
     desk.sees("What it prints").await;
-    desk.sees("begun").await;
+    desk.reads("#live-output", "begun").await;
     desk.shoot("3-prints").await;
     env.write("gate", "");
     desk.sees("All that it printed (9 bytes)").await;

@@ -119,7 +119,7 @@ fn asked(frame: &Frame, shown: &Shown<'_>, want: &Want, at: usize) -> Markup {
             h3 {
                 span.sign aria-hidden="true" { (sign) }
                 (title) ": " a href=(shown.spot().step(&want.step)) { (want.step) }
-                @if let Some(view) = view.filter(|view| !view.title.is_empty()) {
+                @if let Some(view) = view.filter(|view| !view.title.is_empty() && view.title != want.why) {
                     span.title { (view.title) }
                 }
             }
