@@ -145,8 +145,10 @@ fn a_drill_is_led_from_a_terminal_to_the_hotwash() {
     keep("drill-leader", &leader.screen());
     assert!(stood.contains("DRILL, nothing here is real: Customers cannot pay"), "{stood}");
     let history = exercise.beside(&["history", "latest"]);
+    // What does not fit a line goes on below it.
+    let begins = |line: &&str| !line.is_empty() && !line.starts_with("      ");
     let (lines, days): (Vec<&str>, Vec<&str>) =
-        history.lines().filter(|line| !line.is_empty()).partition(|line| !line.contains("(UTC)"));
+        history.lines().filter(begins).partition(|line| !line.contains("(UTC)"));
     assert!(days.len() == 1 && lines.iter().all(|line| line.starts_with("DRILL ")), "{history}");
     line(&leader, "end");
     leader.shows("the exercise is over: the facilitator ended it");

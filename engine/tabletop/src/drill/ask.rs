@@ -67,7 +67,7 @@ impl Drill {
     }
 
     /// Whoever acts bears the mark of the exercise, and the roles that the scenario gives them.
-    fn take_part(&self, cause: &mut Cause) {
+    pub(super) fn take_part(&self, cause: &mut Cause) {
         let Actor { name, roles, .. } = &mut cause.actor;
         let mut of = self.scenario().roles.iter().filter(|role| role.who.as_ref() == Some(name));
         let given = of.by_ref().map(|role| role.role.as_str()).chain([DRILL_LABEL]);

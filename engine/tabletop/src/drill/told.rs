@@ -49,7 +49,9 @@ impl Drill {
             heard if calls_emergency(heard) => heard.to_owned(),
             what => format!("{EMERGENCY_WORDS}: {what}"),
         };
-        self.say(who, &said)?;
+        let mut who = who.clone();
+        self.take_part(&mut who);
+        self.say(&who, &said)?;
         self.note(Logged::Emergency { by: who.actor.name.clone() });
         self.end(&format!("REAL EMERGENCY, called by {}", who.actor.name));
         Ok(())

@@ -2,6 +2,7 @@
 
 use backout_core::command::Ask;
 use backout_core::event::{Actor, Cause, Event};
+use backout_core::exercise::has_mark;
 use backout_core::id::StepId;
 use backout_tabletop::console::{Typed, typed};
 use backout_tabletop::drill::Drill;
@@ -108,6 +109,8 @@ fn a_real_emergency_ends_it_for_all_by_whatever_door() {
     let mut drill = begun("");
     drill.emergency(&cause("eve"), "the warehouse burns").unwrap();
     assert_eq!(told(&drill), ["eve: REAL EMERGENCY: the warehouse burns"]);
+    let note = drill.state().unwrap().notes.last().unwrap().clone();
+    assert!(has_mark(&note.by), "every screen knows it by the mark: {note:?}");
 }
 
 #[test]
