@@ -13,6 +13,9 @@ use crate::face::{Face, blocking};
 use crate::problem::Problem;
 use crate::wire::By;
 
+/// What a real engine answers.
+const NO_EXERCISE: &str = "no exercise is led here";
+
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("exercise", "/api/v1/exercise", view)
@@ -20,7 +23,8 @@ pub(super) fn operations() -> Vec<Operation> {
                 "The exercise that is led here: its clock, and what those who take part were told",
                 "404 where the engine is a real one.",
             )
-            .json::<ExerciseView>(),
+            .json::<ExerciseView>()
+            .problem(404, NO_EXERCISE),
         Operation::post("lead_exercise", "/api/v1/exercise", lead)
             .says(
                 "Does what a line of the facilitator's language says",
@@ -28,11 +32,13 @@ pub(super) fn operations() -> Vec<Operation> {
                  Decisions are asked of the run, so that they stand under the name of whoever asks.",
             )
             .body::<LineRequest>()
-            .json::<LineReply>(),
+            .json::<LineReply>()
+            .problem(404, NO_EXERCISE),
         Operation::post("end_exercise", "/api/v1/exercise/emergency", emergency)
             .says("Ends the exercise on every screen, since something real has happened", "")
             .body::<EmergencyRequest>()
-            .json::<ExerciseView>(),
+            .json::<ExerciseView>()
+            .problem(404, NO_EXERCISE),
     ]
 }
 
