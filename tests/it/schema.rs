@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use backout_test_targets::mariadb::Mariadb;
@@ -75,8 +74,8 @@ impl Shop {
 
 /// Orders by the old release's only columns, one after the other, until it is stopped; each is
 /// taken or the service fails.
-fn orders(shop: &Shop, stop: &Arc<AtomicBool>, taken: &Arc<AtomicU32>) {
-    while !stop.load(Ordering::Relaxed) {
+fn orders(shop: &Shop, enough: &AtomicBool, taken: &AtomicU32) {
+    while !enough.load(Ordering::Relaxed) {
         shop.sql("INSERT INTO orders (price) VALUES (7)");
         taken.fetch_add(1, Ordering::Relaxed);
     }
@@ -93,9 +92,9 @@ fn the_schema_goes_back_under_writers_and_comes_back_with_its_rows() {
     shop.goose("up");
     shop.sql("INSERT INTO orders (price, note) VALUES (1, 'by the new release')");
     let newer = shop.sql("SELECT * FROM gifts ORDER BY id");
-    let (stop, taken) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+    let (enough, taken) = (AtomicBool::default(), AtomicU32::default());
     std::thread::scope(|scope| {
-        scope.spawn(|| orders(&shop, &stop, &taken));
+        scope.spawn(|| orders(&shop, &enough, &taken));
         let said = shop.run().exits(4);
         assert!(said.err.contains("schema_down"), "{}", said.err);
         assert!(shop.goose("version").contains("version 43"), "nothing before anybody is asked");
@@ -106,7 +105,7 @@ fn the_schema_goes_back_under_writers_and_comes_back_with_its_rows() {
         crate::support::wait_until("orders come in after it, too", || {
             taken.load(Ordering::Relaxed) > after + 2
         });
-        stop.store(true, Ordering::Relaxed);
+        enough.store(true, Ordering::Relaxed);
     });
     assert_eq!(shop.env.status("latest")["state"], "succeeded");
     assert!(shop.goose("version").contains("version 41"), "{}", shop.goose("version"));
