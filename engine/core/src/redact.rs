@@ -138,17 +138,23 @@ impl Redactor {
                 StopCause::Aborted => {}
             },
             Event::StepsInserted { steps, before } => {
-                steps.iter_mut().for_each(|step| self.plan_step(step));
+                for step in steps.iter_mut() {
+                    self.plan_step(step);
+                }
                 self.all_steps(before);
             }
             Event::StepsHeld { steps } | Event::StepsFreed { steps } => self.all_steps(steps),
             Event::StepsAdopted { from: _, steps } => {
-                steps.iter_mut().for_each(|step| self.adopted(step));
+                for step in steps.iter_mut() {
+                    self.adopted(step);
+                }
             }
             Event::LocksYielded { targets } => self.all_targets(targets),
             Event::CommandOffered { to } => self.name(to),
             Event::NoteTaken { step, text } => {
-                step.iter_mut().for_each(|step| self.step(step));
+                for step in step.iter_mut() {
+                    self.step(step);
+                }
                 self.text(text);
             }
             other => self.step_event(other),
@@ -192,12 +198,16 @@ impl Redactor {
             }
             Event::StepReopened { step, with } => {
                 self.step(step);
-                with.iter_mut().for_each(|with| self.value(with));
+                for with in with.iter_mut() {
+                    self.value(with);
+                }
             }
             Event::WatchAlarm { step, difference, by, unseen: _ } => {
                 self.step(step);
                 self.all_texts(difference);
-                by.iter_mut().for_each(|by| self.name(by));
+                for by in by.iter_mut() {
+                    self.name(by);
+                }
             }
             Event::StepSkipped { step, .. }
             | Event::StepCancelled { step }
@@ -249,16 +259,24 @@ impl Redactor {
         if let Some(environment) = &mut plan.environment {
             self.host(&mut environment.name);
         }
-        plan.labels.values_mut().for_each(|label| self.text(label));
-        plan.params.values_mut().for_each(|param| self.value(&mut param.value));
-        plan.steps.iter_mut().for_each(|step| self.plan_step(step));
+        for label in plan.labels.values_mut() {
+            self.text(label);
+        }
+        for param in plan.params.values_mut() {
+            self.value(&mut param.value);
+        }
+        for step in &mut plan.steps {
+            self.plan_step(step);
+        }
         if let Some(success) = &mut plan.success {
             self.maybe_name(&mut success.validated_by);
         }
         if let Some(comms) = &mut plan.comms {
             self.name(&mut comms.channel);
         }
-        plan.escalation.iter_mut().for_each(|escalation| self.name(&mut escalation.to));
+        for escalation in &mut plan.escalation {
+            self.name(&mut escalation.to);
+        }
     }
 
     fn plan_step(&mut self, step: &mut PlanStep) {
@@ -269,14 +287,18 @@ impl Redactor {
         }
         self.all_steps(&mut step.needs);
         self.maybe_text(&mut step.when);
-        step.item.iter_mut().for_each(|item| self.value(item));
+        if let Some(item) = &mut step.item {
+            self.value(item);
+        }
         self.value(&mut step.with);
         if let Some(approval) = &mut step.approval {
             self.all_names(&mut approval.by);
         }
         self.all_targets(&mut step.locks);
         self.maybe_name(&mut step.owner);
-        step.runbook_url.iter_mut().for_each(|url| self.host(url));
+        if let Some(url) = &mut step.runbook_url {
+            self.host(url);
+        }
         self.maybe_text(&mut step.note);
     }
 
@@ -286,7 +308,9 @@ impl Redactor {
             self.value(&mut outcome.input);
             self.value(&mut outcome.output);
         }
-        adopted.made.iter_mut().for_each(|made| self.made(made));
+        for made in &mut adopted.made {
+            self.made(made);
+        }
     }
 
     fn made(&mut self, made: &mut Made) {
@@ -294,7 +318,9 @@ impl Redactor {
         self.prepared(Arc::make_mut(&mut made.prepared));
         self.value(&mut made.input);
         self.value(&mut made.output);
-        made.reverted.iter_mut().for_each(|reverted| self.reverted(reverted));
+        if let Some(reverted) = &mut made.reverted {
+            self.reverted(reverted);
+        }
     }
 
     /// A key holds the name of its step: `run/step/attempt/effect`.
@@ -316,7 +342,9 @@ impl Redactor {
 
     fn prepared(&mut self, prepared: &mut Prepared) {
         self.all_targets(&mut prepared.locks);
-        prepared.effects.iter_mut().for_each(|effect| self.prepared_effect(effect));
+        for effect in &mut prepared.effects {
+            self.prepared_effect(effect);
+        }
         self.hazards(&mut prepared.hazards);
         if let Some(Gate::Approval { text }) = &mut prepared.gate {
             self.text(text);
@@ -334,7 +362,9 @@ impl Redactor {
     }
 
     fn hazards(&mut self, hazards: &mut [Hazard]) {
-        hazards.iter_mut().for_each(|hazard| self.text(&mut hazard.text));
+        for hazard in hazards.iter_mut() {
+            self.text(&mut hazard.text);
+        }
     }
 
     fn image(&mut self, image: &mut Image) {
@@ -374,7 +404,9 @@ impl Redactor {
             Wait::Retry { why, .. } | Wait::Person { why } => self.text(why),
             Wait::Soak { seen, .. } => self.value(seen),
             Wait::Lock { holders } => {
-                holders.iter_mut().for_each(|holder| self.target(&mut holder.target));
+                for holder in holders.iter_mut() {
+                    self.target(&mut holder.target);
+                }
             }
             Wait::Timer { .. } => {}
             Wait::Output { from, name } => {
@@ -400,11 +432,15 @@ impl Redactor {
     }
 
     fn maybe_name(&mut self, name: &mut Option<String>) {
-        name.iter_mut().for_each(|name| self.name(name));
+        for name in name.iter_mut() {
+            self.name(name);
+        }
     }
 
     fn all_names(&mut self, names: &mut [String]) {
-        names.iter_mut().for_each(|name| self.name(name));
+        for name in names.iter_mut() {
+            self.name(name);
+        }
     }
 
     fn host(&mut self, host: &mut String) {
@@ -420,7 +456,9 @@ impl Redactor {
     }
 
     fn all_targets(&mut self, targets: &mut [TargetId]) {
-        targets.iter_mut().for_each(|target| self.target(target));
+        for target in targets.iter_mut() {
+            self.target(target);
+        }
     }
 
     fn text(&mut self, text: &mut String) {
@@ -430,11 +468,15 @@ impl Redactor {
     }
 
     fn maybe_text(&mut self, text: &mut Option<String>) {
-        text.iter_mut().for_each(|text| self.text(text));
+        for text in text.iter_mut() {
+            self.text(text);
+        }
     }
 
     fn all_texts(&mut self, texts: &mut [String]) {
-        texts.iter_mut().for_each(|text| self.text(text));
+        for text in texts.iter_mut() {
+            self.text(text);
+        }
     }
 
     fn value(&mut self, value: &mut Value) {
@@ -451,27 +493,22 @@ impl Redactor {
     }
 
     fn all_steps(&mut self, steps: &mut [StepId]) {
-        steps.iter_mut().for_each(|step| self.step(step));
+        for step in steps.iter_mut() {
+            self.step(step);
+        }
     }
 
     /// The item of a `for_each` stands in a step's name, and is a value.
     fn step(&mut self, step: &mut StepId) {
         let text = step.as_str().to_owned();
-        let stem = text.split_once('[').map_or(text.as_str(), |(stem, _)| stem);
-        let item = stem.len() < text.len();
-        let named = self.rules.contains(&Rule::Steps);
-        if !named && !(item && self.rules.contains(&Rule::Values)) {
-            return;
-        }
-        let number = self.steps.of(&text);
-        *step = if named {
-            format!("step_{number}").as_str().into()
-        } else {
-            format!("{stem}[{number}]").as_str().into()
-        };
-        if named {
+        if self.rules.contains(&Rule::Steps) {
+            *step = format!("step_{}", self.steps.of(&text)).as_str().into();
             // They are named everywhere: it is counted how many there are.
             self.taken.insert(Rule::Steps, self.steps.0.len() as u64);
+        } else if let Some((stem, _)) = text.split_once('[')
+            && self.rules.contains(&Rule::Values)
+        {
+            *step = format!("{stem}[{}]", self.steps.of(&text)).as_str().into();
         }
     }
 }

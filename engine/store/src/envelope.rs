@@ -239,24 +239,24 @@ enum Redacted<'a> {
 }
 
 /// What a redacted file holds in place of a record.
-pub(crate) fn redact(line: &[u8]) -> Result<Vec<u8>, String> {
-    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+pub(crate) fn redact(record: &[u8]) -> Result<Vec<u8>, String> {
+    let raw: RawLine<'_> = serde_json::from_slice(record).map_err(|error| error.to_string())?;
     let head: Head<'_> = serde_json::from_str(raw.head.get()).map_err(|error| error.to_string())?;
-    let redacted = if head.grants.is_empty() && head.releases.is_empty() {
+    let stays = if head.grants.is_empty() && head.releases.is_empty() {
         Redacted::Head(raw.head)
     } else {
-        let link = Sha256::digest(raw.head.get().as_bytes());
-        Redacted::Link { seq: head.seq, link: Cow::Owned(hex(&link)) }
+        let digest = Sha256::digest(raw.head.get().as_bytes());
+        Redacted::Link { seq: head.seq, link: Cow::Owned(hex(&digest)) }
     };
-    serde_json::to_vec(&redacted).map_err(|error| error.to_string())
+    serde_json::to_vec(&stays).map_err(|error| error.to_string())
 }
 
 /// Checks what stands in place of a record, as far as it can be.
-pub(crate) fn check_redacted(line: &[u8], run: &str, prev: &Hash) -> Result<Checked, String> {
-    match serde_json::from_slice(line).map_err(|error| error.to_string())? {
+pub(crate) fn check_redacted(record: &[u8], run: &str, prev: &Hash) -> Result<Checked, String> {
+    match serde_json::from_slice(record).map_err(|error| error.to_string())? {
         Redacted::Head(raw) => Ok(check_head(raw, run, prev)?.0),
-        Redacted::Link { seq, link } => {
-            let link = unhex_hash(&link).ok_or_else(|| format!("record {seq} has no link"))?;
+        Redacted::Link { seq, link: hex } => {
+            let link = unhex_hash(&hex).ok_or_else(|| format!("record {seq} has no link"))?;
             Ok(Checked { seq, link })
         }
     }

@@ -76,5 +76,5 @@ async fn a_thousand_live_runs_are_listed_at_once() {
     let began = Instant::now();
     let again = ok(world.get("/api/v1/runs?limit=200&text=live")).await;
     assert_eq!(again["runs"].as_array().unwrap().len(), 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SLOW, "{:?}", began.elapsed());
 }

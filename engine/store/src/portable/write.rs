@@ -48,7 +48,7 @@ pub fn export_redacted(
     for recorded in reader.read(run, Seq(1), usize::MAX)? {
         if recorded.seq <= about.last {
             let text = serde_json::to_vec(&redactor.redact(recorded));
-            shared.extend(text.map_err(|error| exporting(run, error.into()))?);
+            shared.extend(text.map_err(|error| exporting(run, &error.into()))?);
             shared.push(b'\n');
         }
     }
@@ -69,7 +69,7 @@ fn about(
 ) -> Result<About, StoreError> {
     // From what is written and not from the store: an engine may append meanwhile.
     let walk =
-        follow(run, journal, redacted).map_err(|why| exporting(run, io::Error::other(why)))?;
+        follow(run, journal, redacted).map_err(|why| exporting(run, &io::Error::other(why)))?;
     Ok(About {
         format: STORAGE_FORMAT,
         store: reader.id().to_owned(),
@@ -82,8 +82,8 @@ fn about(
     })
 }
 
-fn exporting(run: &RunId, error: io::Error) -> StoreError {
-    io_error("exporting", Path::new(run.as_str()), &error)
+fn exporting(run: &RunId, error: &io::Error) -> StoreError {
+    io_error("exporting", Path::new(run.as_str()), error)
 }
 
 fn write_file(
@@ -98,7 +98,7 @@ fn write_file(
         content(&mut out)?;
         out.end()
     };
-    write().map_err(|error| exporting(run, error))
+    write().map_err(|error| exporting(run, &error))
 }
 
 fn write_captures(reader: &Reader, run: &RunId, out: &mut dyn Write) -> io::Result<()> {
