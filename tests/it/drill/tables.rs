@@ -135,7 +135,7 @@ fn a_drill_is_led_from_a_terminal_to_the_hotwash() {
     leader.shows("facilitator: turned the clock by +10:00");
     line(&leader, "ana: note two of three are told");
     leader.shows("ana: note: two of three are told");
-    leader.shows("DRILL +10:0");
+    leader.shows("DRILL +1");
     line(&leader, "eve: observe nobody looked at the clock");
     leader.shows("eve (observer): nobody looked at the clock");
     line(&leader, "rate decide M slow, but right");
