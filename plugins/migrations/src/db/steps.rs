@@ -88,13 +88,6 @@ pub(crate) fn tells_all(dialect: Dialect, data: &Data) -> bool {
     })
 }
 
-/// The name of the lock that a sending holds while it works.
-fn own_lock(call: &Call) -> String {
-    const DIGEST_SIGNS: usize = 32;
-    let digest = hex(&Sha256::digest(call.key.as_str()));
-    format!("backout:{}", digest.get(..DIGEST_SIGNS).unwrap_or(&digest))
-}
-
 /// A connection to the database that was prepared; else why not.
 async fn connect(ctx: &Context, call: &Call, data: &Data) -> Result<Conn, Connecting> {
     let place = place_of(ctx, &call.input).await;
@@ -199,8 +192,8 @@ fn session(dialect: Dialect, data: &Data) -> String {
 /// The lock of the key, our own lock of migrations, the tool's.
 async fn take_locks(conn: &mut Conn, work: Work<'_>) -> Result<(), Stop> {
     let deadline = Instant::now() + LOCK_WAIT.min(work.ctx.timeout / 4);
-    let dialect = conn.dialect();
-    let mut locks = vec![named(dialect, &own_lock(work.call)), named(dialect, "backout")];
+    let of_key = own_lock(conn, work.call).await.map_err(refused)?;
+    let mut locks = vec![of_key, our_lock(conn, "migrations").await.map_err(refused)?];
     locks.extend(work.data.locks.iter().cloned());
     for lock in locks {
         let held = try_lock(conn, &lock, deadline).await.map_err(refused)?;
@@ -211,14 +204,25 @@ async fn take_locks(conn: &mut Conn, work: Work<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A lock of ours by its name; PostgreSQL's have numbers.
-fn named(dialect: Dialect, name: &str) -> ToolLock {
-    if dialect == Dialect::Mysql {
-        return ToolLock::Named(name.to_owned());
+/// The lock that a sending holds while it works.
+async fn own_lock(conn: &mut Conn, call: &Call) -> sqlx::Result<ToolLock> {
+    our_lock(conn, call.key.as_str()).await
+}
+
+/// A lock of ours in a database. PostgreSQL keeps such locks by database, and they have numbers. Those
+/// of MariaDB and MySQL are the server's and have names: with the database's in it, two databases of a
+/// server stand in nobody's way.
+async fn our_lock(conn: &mut Conn, what: &str) -> sqlx::Result<ToolLock> {
+    /// A lock's name may have 64 characters.
+    const DIGEST_SIGNS: usize = 32;
+    if conn.dialect() != Dialect::Mysql {
+        let first = Sha256::digest(what).first_chunk().copied().unwrap_or_default();
+        return Ok(ToolLock::Advisory(i64::from_be_bytes(first)));
     }
-    let digest = Sha256::digest(name);
-    let first: [u8; 8] = digest.first_chunk().copied().unwrap_or_default();
-    ToolLock::Advisory(i64::from_be_bytes(first))
+    let database = conn.value("SELECT database()").await?.unwrap_or_default();
+    let digest = hex(&Sha256::digest(format!("{what}\0{database}")));
+    let name = format!("backout:{}", digest.get(..DIGEST_SIGNS).unwrap_or(&digest));
+    Ok(ToolLock::Named(name))
 }
 
 /// Tries a lock of the session; its holder where it is not to be had.

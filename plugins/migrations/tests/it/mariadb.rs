@@ -313,6 +313,10 @@ async fn a_sending_at_work_is_running_and_its_lock_named() {
     let outcome = MigrationsShift::down().apply(&short, &other).await;
     let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("a lock of migrations is held by"), "{reason}");
+    // Another database of the server is migrated meanwhile.
+    let beside = World::new(server);
+    let apart = first(&beside).await;
+    assert!(matches!(down_apply(&apart).await, Outcome::Done { .. }));
     let outcome = sending.await.unwrap();
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
 }

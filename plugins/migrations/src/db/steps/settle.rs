@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::probe::Took;
 use super::row::{self, Row, State};
-use super::{Connecting, Kind, connect, named, own_lock, session, try_lock, units};
+use super::{Connecting, Kind, connect, own_lock, session, try_lock, units};
 use crate::db::work::Work;
 use crate::db::{Conn, Data};
 
@@ -32,7 +32,7 @@ async fn try_settle(conn: &mut Conn, work: Work<'_>) -> sqlx::Result<Settled> {
     let Work { call, data, .. } = work;
     conn.run(&session(conn.dialect(), data)).await?;
     row::create(conn).await?;
-    let lock = named(conn.dialect(), &own_lock(call));
+    let lock = own_lock(conn, call).await?;
     if let Some(holder) = try_lock(conn, &lock, Instant::now()).await? {
         let evidence = format!("an earlier sending is still at work: {holder}");
         return Ok(Settled::Running { evidence });
