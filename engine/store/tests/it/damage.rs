@@ -1,6 +1,7 @@
 //! Damage on disk: cut or refused as designed, with file and offset.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use backout_core::id::{RunId, Seq};
 use backout_store::journal::{AppendResult, JournalStore, StoreError};
@@ -20,9 +21,21 @@ fn store() -> TempDir {
     fill(&store, &run(1), false);
     fill(&store, &run(2), false);
     fill(&store, &run(3), true);
+    // The spare segment is made beside.
+    let until = Instant::now() + Duration::from_mins(1);
+    while segments(dir.path()) < 2 {
+        assert!(Instant::now() < until, "no spare segment is made");
+        std::thread::yield_now();
+    }
     let kept = tempfile::tempdir().unwrap();
     copy(dir.path(), kept.path());
     kept
+}
+
+/// How many segments the log has.
+fn segments(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir.join("log")).unwrap().filter_map(Result::ok);
+    files.filter(|file| file.path().extension().is_some_and(|e| e == "log")).count()
 }
 
 fn fill(store: &EmbeddedStore, run: &RunId, ends: bool) {
