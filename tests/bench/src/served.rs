@@ -21,7 +21,12 @@ const CLIENTS: usize = 200;
 /// Those of them that take nothing of what they are sent.
 const STUCK: usize = 20;
 /// Notes that are taken of the run that they follow.
-const NOTES: usize = 300;
+const NOTES: usize = 100;
+/// How long nothing is asked before a measurement: a client may ask 200 times a second, and 400 times
+/// in a burst, which is refilled meanwhile.
+const REFILL: Duration = Duration::from_secs(3);
+/// How long between two looks at whether the engine is ready.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long anything may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -74,6 +79,7 @@ impl Engine {
         let mut engine = Self { process, address, took_up_ms: 0.0 };
         while !engine.get("/healthz")?.contains(&format!("\"drives\":{RUNS}")) {
             ensure!(began.elapsed() < PATIENCE, "it does not drive {RUNS} runs");
+            std::thread::sleep(LOOK);
         }
         engine.took_up_ms = began.elapsed().as_secs_f64() * 1e3;
         Ok(engine)
@@ -122,6 +128,7 @@ impl Engine {
 
     /// Seconds from note to note, until every follower that reads has seen each of them.
     fn followed(&self, reading: usize, stuck: usize) -> Result<f64> {
+        std::thread::sleep(REFILL);
         let run = world::run(8, 0);
         let path = format!("/api/v1/runs/{run}");
         let from = self.last(&path)?;
@@ -180,7 +187,7 @@ impl Engine {
         let text = self.get(path)?;
         let body = text.split_once("\r\n\r\n").context("no answer")?.1;
         let view: serde_json::Value = serde_json::from_str(body)?;
-        view["seq"].as_u64().context("no position")
+        view["seq"].as_u64().with_context(|| format!("no position in {body}"))
     }
 
     fn note(&self, path: &str, at: usize) -> Result<()> {
