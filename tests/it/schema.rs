@@ -1,5 +1,5 @@
 //! `runbooks/schema_*.ron`, each after the real tool on a real database: goose while a service writes,
-//! golang-migrate, dbmate and sql-migrate.
+//! golang-migrate, dbmate and sql-migrate; sqlx, diesel and refinery by their libraries.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,21 +116,29 @@ fn the_schema_goes_back_under_writers_and_comes_back_with_its_rows() {
 
 /// The undo brings structure and rows, and goose agrees.
 fn comes_back(shop: &Shop, newer: &str) {
-    let mut said = shop.backout(&["undo", "latest", "--reason", "it was the cache"]);
-    for _ in 0..3 {
-        if said.code == 4 {
-            let status = shop.env.status("latest");
-            let steps = status["steps"].as_array().unwrap();
-            let waits = steps.iter().find(|step| step["wait"]["for"] == "approval");
-            let waits = waits.unwrap_or_else(|| panic!("{status:#}\n{}", said.err));
-            let yes = ["approve", "latest", waits["id"].as_str().unwrap(), "--reason", "go"];
-            shop.env.backout(yes).exits(0);
-        }
-        said = shop.backout(&["resume", "latest", "--no-wait"]);
-    }
+    shop.backout(&["undo", "latest", "--reason", "it was the cache"]);
+    let said = shop.backout(&["resume", "latest", "--no-wait"]);
+    let said = with_a_yes(&shop.env, said, |args| shop.backout(args));
     assert!(shop.goose("version").contains("version 43"), "{}\n{}", said.out, said.err);
     assert_eq!(shop.sql("SELECT * FROM gifts ORDER BY id"), newer);
     assert_eq!(shop.sql("SELECT note FROM orders WHERE note IS NOT NULL"), "by the new release");
+}
+
+/// Goes on with somebody who says yes to each question of the run, until it asks no more.
+fn with_a_yes(env: &TestEnv, first: Said, backout: impl Fn(&[&str]) -> Said) -> Said {
+    /// More than any of the examples asks.
+    const QUESTIONS_MAX: usize = 5;
+    let mut said = first;
+    for _ in 0..QUESTIONS_MAX {
+        let status = env.status("latest");
+        let steps = status["steps"].as_array().unwrap();
+        let Some(asks) = steps.iter().find(|step| step["wait"]["for"] == "approval") else {
+            return said;
+        };
+        env.backout(["approve", "latest", asks["id"].as_str().unwrap(), "--reason", "go"]).exits(0);
+        said = backout(&["resume", "latest", "--no-wait"]);
+    }
+    panic!("it asks again and again: {}", said.err)
 }
 
 /// The table that each of the other tools makes, and what the newer release adds.
@@ -186,9 +194,7 @@ impl Tool {
         let with = |args: &[&str]| self.env.backout_with(args, "SHOP_DATABASE_URL", database);
         let said = with(&args).exits(4);
         assert!(said.err.contains("waits for approval"), "{}", said.err);
-        let yes = ["approve", "latest", "schema_down", "--reason", "nobody reads them"];
-        self.env.backout(yes).exits(0);
-        with(&["resume", "latest", "--no-wait"]).exits(0);
+        with_a_yes(&self.env, said, with).exits(0);
         assert_eq!(self.env.status("latest")["state"], "succeeded");
     }
 }
@@ -249,4 +255,74 @@ fn sql_migrate_on_sqlite_agrees() {
     assert_eq!(says("status").matches("| no ").count(), 2, "{}", says("status"));
     says("up");
     assert_eq!(says("status").matches("| no ").count(), 0, "{}", says("status"));
+}
+
+/// The program of the libraries of sqlx, diesel and refinery: `LIBRARY VERB URL FOLDER`.
+struct Library {
+    tool: Tool,
+    url: String,
+}
+
+impl Library {
+    /// Nothing where the program is missing, and that is no failure.
+    fn find(name: &str, url: &str) -> Option<Self> {
+        let mut tool = Tool::find("library-migrate")?;
+        tool.args = vec![name.to_owned()];
+        Some(Self { tool, url: url.to_owned() })
+    }
+
+    /// What it has as applied, after it did what `verb` says.
+    fn applied(&self, verb: &str) -> Vec<String> {
+        let folder = self.tool.migrations();
+        self.tool.says(&[verb, &self.url, &folder]);
+        let said = self.tool.says(&["applied", &self.url, &folder]);
+        said.lines().map(str::to_owned).collect()
+    }
+
+    /// Up by the library, down by the example, and the library goes forward again.
+    fn agrees(&self, runbook: &str, versions: [&str; 3]) {
+        assert_eq!(self.applied("up"), versions);
+        self.tool.goes_back(runbook, &self.url, &[]);
+        assert_eq!(self.applied("applied"), versions[..1]);
+        assert_eq!(self.applied("up"), versions);
+    }
+}
+
+#[test]
+fn sqlx_on_mariadb_agrees() {
+    let Some(server) = Mariadb::is_here().then(|| Mariadb::start().unwrap()) else { return };
+    let url = server.url(&server.new_database().unwrap());
+    let Some(library) = Library::find("sqlx", &url) else { return };
+    for (at, (name, up, down)) in (1..).zip(CHANGES) {
+        library.tool.env.write(&format!("migrations/{at}_{name}.up.sql"), up);
+        library.tool.env.write(&format!("migrations/{at}_{name}.down.sql"), down);
+    }
+    library.agrees("schema_sqlx.ron", ["1", "2", "3"]);
+}
+
+#[test]
+fn diesel_on_postgres_agrees() {
+    if !Postgres::is_here() {
+        return;
+    }
+    let url = POSTGRES.url(&POSTGRES.new_database().unwrap());
+    let Some(library) = Library::find("diesel", &url) else { return };
+    for (at, (name, up, down)) in (1..).zip(CHANGES) {
+        let folder = format!("migrations/2025-01-01-00000{at}_{name}");
+        library.tool.env.write(&format!("{folder}/up.sql"), up);
+        library.tool.env.write(&format!("{folder}/down.sql"), down);
+    }
+    library.agrees("schema_diesel.ron", ["20250101000001", "20250101000002", "20250101000003"]);
+}
+
+#[test]
+fn refinery_on_mariadb_agrees() {
+    let Some(server) = Mariadb::is_here().then(|| Mariadb::start().unwrap()) else { return };
+    let url = server.url(&server.new_database().unwrap());
+    let Some(library) = Library::find("refinery", &url) else { return };
+    for (at, (name, up, down)) in (1..).zip(CHANGES) {
+        library.tool.env.write(&format!("migrations/V{at}__{name}.sql"), up);
+        library.tool.env.write(&format!("migrations/V{at}__{name}.down.sql"), down);
+    }
+    library.agrees("schema_refinery.ron", ["1", "2", "3"]);
 }

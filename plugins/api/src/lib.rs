@@ -41,6 +41,8 @@ pub mod look;
 mod mask;
 mod secret;
 mod system_secret;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "web")]
 pub mod web;
 pub mod words;

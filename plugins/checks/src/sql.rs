@@ -56,6 +56,16 @@ pub(crate) enum Trouble {
     Silent(String),
 }
 
+impl Trouble {
+    /// The same with more words behind it.
+    fn with(self, more: &str) -> Self {
+        match self {
+            Self::Refused(why) => Self::Refused(why + more),
+            Self::Silent(why) => Self::Silent(why + more),
+        }
+    }
+}
+
 #[async_trait]
 impl Check for SqlCheck {
     type Input = SqlInput;

@@ -6,12 +6,13 @@ use backout_plugin_api::{Call, Context, MadeEffect, PrepareFailure, Settled, Tar
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::sql::{self, Deed, Name};
 use crate::tool::{Dialect, Direction, Ledger, LedgerChange, Tool, ToolLock, version_value};
 
 mod catalogue;
 mod conn;
 mod look;
-mod mysql;
+pub(crate) mod mysql;
 mod place;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
@@ -56,6 +57,14 @@ impl Database {
             Self::Sqlite(_) => "main",
             Self::Postgres(server) => &server.name,
             Self::Mysql(server) => &server.name,
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+            Self::Mysql(_) => Dialect::Mysql,
         }
     }
 
@@ -178,6 +187,22 @@ impl Data {
 
     pub(crate) fn lock_timeout(&self) -> Duration {
         Duration::from_millis(self.lock_timeout_ms)
+    }
+
+    /// The tables that it locks.
+    pub(crate) fn tables(&self) -> Vec<Name> {
+        let dialect = self.database.dialect();
+        let parsed = self.statements.iter().flat_map(|text| sql::statements(dialect, text));
+        let deeds = parsed.flat_map(|statement| sql::deeds(dialect, &statement));
+        let mut tables: Vec<_> = deeds
+            .filter_map(|deed| match deed {
+                Deed::Lock { table, .. } | Deed::Rows { table, .. } => Some(table),
+                _ => None,
+            })
+            .collect();
+        tables.sort();
+        tables.dedup();
+        tables
     }
 
     /// What `apply` gives, and `settle` after it.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use tokio::time::Instant;
 
-use crate::db::{Conn, Data, Keep, keep, steps};
+use crate::db::{Conn, Data, Keep, keep, mysql, postgres, steps};
 use crate::sql::{self, Blocks, Deed, Name};
 use crate::tool::{Dialect, Tool};
 
@@ -281,20 +281,8 @@ impl<'a> Survey<'a> {
                 cost.hazard(code, format!("while it runs {who} {}", names.join(", ")));
             }
         }
-        for table in locks.keys() {
-            self.long_transactions(cost, table).await;
-        }
-    }
-
-    async fn long_transactions(&mut self, cost: &mut Cost, table: &Name) {
-        let found = match self.conn {
-            Conn::Postgres(conn) => {
-                crate::db::postgres::long_transactions(conn, table, LONG_TRANSACTION).await
-            }
-            _ => Ok(Vec::new()),
-        };
-        for who in found.unwrap_or_default() {
-            let text = format!("it would wait for a long transaction on `{}`: {who}", table.said());
+        let tables: Vec<_> = locks.into_keys().collect();
+        for text in long_transactions(self.conn, &tables).await {
             cost.hazard("long-transaction", text);
         }
     }
@@ -321,6 +309,24 @@ impl<'a> Survey<'a> {
         let schema = (schema != "public").then_some(schema);
         Some(Name { schema, name: rows.next()?? })
     }
+}
+
+/// A sentence for each.
+async fn long_transactions(conn: &mut Conn, tables: &[Name]) -> Vec<String> {
+    let mut found = Vec::new();
+    match conn {
+        Conn::Postgres(conn) => {
+            for table in tables {
+                let of = postgres::long_transactions(conn, table, LONG_TRANSACTION).await;
+                let of = of.unwrap_or_default().into_iter();
+                let on = format!("it would wait for a long transaction on `{}`", table.said());
+                found.extend(of.map(|who| format!("{on}: {who}")));
+            }
+        }
+        Conn::Mysql(_) => found = mysql::long_transactions(conn, tables, LONG_TRANSACTION).await,
+        Conn::Sqlite(_) => {}
+    }
+    found
 }
 
 fn dependents(cost: &mut Cost, cascade: bool, what: &str) {

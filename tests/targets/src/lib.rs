@@ -18,6 +18,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 mod account;
+pub mod authority;
 pub mod docker;
 pub mod flags;
 pub mod mariadb;

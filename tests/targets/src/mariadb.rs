@@ -8,10 +8,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::account::{command_as, done, folder_of};
+use crate::authority::Authority;
 use crate::{Daemon, free_port, missing, program};
 
 /// The account that a server runs as where the tests are root.
 const USER: &str = "mysql";
+/// A user that needs the password [`PASSWORD`]; it may do everything in every database.
+pub const GUARDED: &str = "guarded";
+/// What [`GUARDED`] logs in with.
+pub const PASSWORD: &str = "s3cret/of the guarded one";
+/// A user that only comes in by TLS; of a server that speaks it.
+pub const BY_TLS: &str = "by_tls";
+/// A user that only comes in with a certificate; of a server that speaks TLS.
+pub const BY_CERTIFICATE: &str = "by_certificate";
 
 /// A server that ends with this value, or with the test's process. Its user `root` needs no
 /// password from 127.0.0.1.
@@ -40,6 +49,31 @@ impl Mariadb {
     /// # Errors
     /// It does not start; with what it said.
     pub fn start() -> io::Result<Self> {
+        Self::start_prepared(|_| Ok(Vec::new()))
+    }
+
+    /// A new, empty server that speaks TLS under these names, by a certificate of this authority. Its
+    /// user [`BY_TLS`] comes in by TLS only, and [`BY_CERTIFICATE`] with a client's certificate.
+    ///
+    /// # Errors
+    /// It does not start; with what it said.
+    pub fn start_with_tls(authority: &Authority, names: &[&str]) -> io::Result<Self> {
+        let server = Self::start_prepared(|folder| {
+            let own = authority.server(folder, names)?;
+            let option = |name: &str, path: &Path| format!("--ssl-{name}={}", path.display());
+            Ok(vec![
+                option("cert", &own.certificate),
+                option("key", &own.key),
+                option("ca", &authority.certificate()),
+            ])
+        })?;
+        for (user, wants) in [(BY_TLS, "SSL"), (BY_CERTIFICATE, "X509")] {
+            server.create_user(user, &format!("REQUIRE {wants}"))?;
+        }
+        Ok(server)
+    }
+
+    fn start_prepared(prepare: impl FnOnce(&Path) -> io::Result<Vec<String>>) -> io::Result<Self> {
         let folder = folder_of(USER, "mariadb")?;
         let data = folder.path().join("data");
         let mut install = command_as(USER, &tool("mariadb-install-db")?, "KILL");
@@ -48,13 +82,22 @@ impl Mariadb {
         install.arg(format!("--datadir={}", data.display()));
         done(install.current_dir(folder.path()))?;
         let port = free_port()?;
-        let daemon = Daemon::start(&server(folder.path(), port)?, &folder.path().join("log"))?;
+        let mut server = server(folder.path(), port)?;
+        server.args(prepare(folder.path())?);
+        let daemon = Daemon::start(&server, &folder.path().join("log"))?;
         let mut started = Self { daemon, _folder: folder, port };
         let client = tool("mariadb")?;
         started.daemon.wait_ready(|| {
             run_sql(&client, port, "mysql", "SELECT 1").map(|_| ()).map_err(|why| why.to_string())
         })?;
+        started.create_user(GUARDED, &format!("IDENTIFIED BY '{PASSWORD}'"))?;
         Ok(started)
+    }
+
+    fn create_user(&self, name: &str, how: &str) -> io::Result<()> {
+        let account = format!("{name}@'127.0.0.1'");
+        let create = format!("CREATE USER {account} {how}; GRANT ALL ON *.* TO {account}");
+        self.sql("mysql", &create).map(|_| ())
     }
 
     /// Its port on 127.0.0.1.

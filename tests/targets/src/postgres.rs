@@ -1,6 +1,5 @@
 //! PostgreSQL on loopback, as the account `postgres` where the tests run as root.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::account::{command_as, done, folder_of, signal};
+use crate::authority::Authority;
 use crate::{Daemon, free_port, missing, program};
 
 /// The account that a server runs as where the tests are root, and the superuser inside it.
@@ -16,6 +16,10 @@ const USER: &str = "postgres";
 /// A role that needs the password [`PASSWORD`], made by [`Postgres::start`]; it may log in and no
 /// more. Every other role needs none.
 pub const GUARDED: &str = "guarded";
+/// A superuser that only comes in by TLS; of a server that speaks it.
+pub const BY_TLS: &str = "by_tls";
+/// A superuser that only comes in with its own certificate; of a server that speaks TLS.
+pub const BY_CERTIFICATE: &str = "by_certificate";
 /// What [`GUARDED`] logs in with.
 pub const PASSWORD: &str = "s3cret/of guarded";
 
@@ -64,23 +68,28 @@ impl Postgres {
         Self::start_prepared(settings, |_| Ok(()))
     }
 
-    /// A new, empty server that speaks TLS, with a certificate for 127.0.0.1 that only itself vouches
-    /// for; and the certificate's file.
+    /// A new, empty server that speaks TLS under these names, by a certificate of this authority. Its
+    /// role [`BY_TLS`] comes in by TLS only, and [`BY_CERTIFICATE`] with a client's certificate.
     ///
     /// # Errors
-    /// It does not start, or there is no `openssl`.
-    pub fn start_with_tls() -> io::Result<(Self, PathBuf)> {
-        let server = Self::start_prepared(&["ssl=on"], |data| {
-            let mut openssl = command_as(USER, &tool_or_error("openssl")?, "KILL");
-            openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
-            openssl.args(["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]);
-            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-            openssl.args(["-keyout", "server.key", "-out", "server.crt"]);
-            done(openssl.current_dir(data)).map(|_| ())
+    /// It does not start; with what it said.
+    pub fn start_with_tls(authority: &Authority, names: &[&str]) -> io::Result<Self> {
+        let clients = format!("ssl_ca_file={}", authority.certificate().display());
+        let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key", &clients];
+        let server = Self::start_prepared(&settings, |data| {
+            authority.server(data, names)?;
+            first_lines(
+                &data.join("pg_hba.conf"),
+                &format!(
+                    "hostnossl all {BY_TLS},{BY_CERTIFICATE} all reject\n\
+                     hostssl all {BY_CERTIFICATE} all trust clientcert=verify-full\n"
+                ),
+            )
         })?;
-        let certificate = server.folder.path().join("certificate.pem");
-        std::fs::copy(server.folder.path().join("data/server.crt"), &certificate)?;
-        Ok((server, certificate))
+        for role in [BY_TLS, BY_CERTIFICATE] {
+            server.psql("postgres", &format!("CREATE ROLE {role} LOGIN SUPERUSER"))?;
+        }
+        Ok(server)
     }
 
     fn start_prepared(
@@ -92,7 +101,8 @@ impl Postgres {
         initdb.arg("-D").arg(folder.path().join("data"));
         initdb.args(["-U", USER, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]);
         done(initdb.current_dir(folder.path()))?;
-        guard(&folder.path().join("data/pg_hba.conf"))?;
+        let guarded = format!("host all {GUARDED} 127.0.0.1/32 scram-sha-256\n");
+        first_lines(&folder.path().join("data/pg_hba.conf"), &guarded)?;
         prepare(&folder.path().join("data"))?;
         let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
         let port = free_port()?;
@@ -215,13 +225,10 @@ fn launch(folder: &Path, port: u16, settings: &[String]) -> io::Result<Daemon> {
     Daemon::start(server.current_dir(folder), &folder.join("log"))
 }
 
-/// The first line that fits decides.
-fn guard(hba: &Path) -> io::Result<()> {
+/// Of the lines that say who comes in, the first that fits decides.
+fn first_lines(hba: &Path, lines: &str) -> io::Result<()> {
     let rest = std::fs::read_to_string(hba)?;
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "host all {GUARDED} 127.0.0.1/32 scram-sha-256");
-    std::fs::write(hba, text + &rest)
+    std::fs::write(hba, lines.to_owned() + &rest)
 }
 
 fn run_psql(psql: &Path, port: u16, database: &str, sql: &str) -> io::Result<String> {

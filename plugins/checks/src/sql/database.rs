@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::Secret;
+use backout_plugin_api::{Secret, tls};
 use sqlx::error::ErrorKind;
 
 use super::{Trouble, connect_within, mariadb, postgres, query_within, sqlite};
@@ -51,14 +51,20 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Connects within its share of the time.
+/// Connects within its share of the time, maybe by TLS with the files that these options name.
 pub(super) async fn connected<T>(
     timeout: Duration,
+    options: Option<tls::Options>,
     connecting: impl Future<Output = sqlx::Result<T>>,
 ) -> Result<T, Trouble> {
     let wait = connect_within(timeout);
+    tls::name_provider();
+    let heard = |error: sqlx::Error| {
+        let advice = options.map(|options| tls::advice(&error, options));
+        trouble(&error).with(&advice.unwrap_or_default())
+    };
     match tokio::time::timeout(wait, connecting).await {
-        Ok(done) => done.map_err(|error| trouble(&error)),
+        Ok(done) => done.map_err(heard),
         Err(_) => Err(Trouble::Silent(format!("no connection within {wait:?}"))),
     }
 }

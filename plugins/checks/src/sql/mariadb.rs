@@ -3,11 +3,16 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use backout_plugin_api::tls;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Column, Connection, Executor, Row, TypeInfo, ValueRef};
 
 use super::Trouble;
 use super::database::{answered, connected, one_column, only, trouble};
+
+/// What the URL calls the files of TLS.
+const TLS: tls::Options =
+    tls::Options { authority: "ssl-ca", certificate: "ssl-cert", key: "ssl-key" };
 
 pub(super) async fn ask(
     url: &str,
@@ -18,7 +23,8 @@ pub(super) async fn ask(
     let options = MySqlConnectOptions::from_str(&url)
         .map_err(|error| Trouble::Refused(error.to_string()))?
         .statement_cache_capacity(0);
-    let mut connection = connected(timeout, MySqlConnection::connect_with(&options)).await?;
+    let mut connection =
+        connected(timeout, Some(TLS), MySqlConnection::connect_with(&options)).await?;
     answered(timeout, value(&mut connection, query)).await
 }
 

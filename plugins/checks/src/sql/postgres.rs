@@ -3,26 +3,61 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use backout_plugin_api::tls;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Statement};
 
 use super::database::{answered, connected, one_column, only, trouble};
 use super::{Trouble, query_within};
 
+/// What the URL calls the files of TLS.
+const TLS: tls::Options =
+    tls::Options { authority: "sslrootcert", certificate: "sslcert", key: "sslkey" };
+
+/// The options of a URL that are taken. Its library writes any other to the log, with its value.
+const OPTIONS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 pub(super) async fn ask(
     url: &str,
     query: &str,
     timeout: Duration,
 ) -> Result<Option<String>, Trouble> {
-    let options = PgConnectOptions::from_str(url)
+    let options = PgConnectOptions::from_str(&known(url))
         .map_err(|error| Trouble::Refused(error.to_string()))?
         .application_name("backout")
         .statement_cache_capacity(0);
-    let mut connection = connected(timeout, PgConnection::connect_with(&options)).await?;
+    let mut connection =
+        connected(timeout, Some(TLS), PgConnection::connect_with(&options)).await?;
     let value = answered(timeout, value(&mut connection, query, timeout)).await;
     // It ends the transaction too; the look is over in any case.
     drop(connection);
     value
+}
+
+/// A URL without the options that are not known.
+fn known(url: &str) -> String {
+    let (place, options) = url.split_once('?').unwrap_or((url, ""));
+    let is_known = |option: &&str| {
+        let name = option.split('=').next().unwrap_or_default();
+        OPTIONS.contains(&name) || name.starts_with("options[")
+    };
+    let kept: Vec<_> = options.split('&').filter(is_known).collect();
+    if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
 }
 
 async fn value(
@@ -42,4 +77,23 @@ async fn value(
     let wrapped = format!("SELECT v::text FROM (\n{query}\n) AS backout (v) LIMIT 2");
     let rows = sqlx::query(AssertSqlSafe(wrapped)).persistent(false).fetch_all(connection).await;
     only(rows.map_err(heard)?)?.map_or(Ok(None), |row| row.try_get(0).map_err(heard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known;
+
+    #[test]
+    fn an_option_that_is_not_known_is_in_no_log() {
+        for (url, wanted) in [
+            ("postgres://h/shop", "postgres://h/shop"),
+            ("postgres://h/shop?sslpassword=hunter2", "postgres://h/shop"),
+            (
+                "postgres://h/shop?sslmode=require&x=y&options[search_path]=a",
+                "postgres://h/shop?sslmode=require&options[search_path]=a",
+            ),
+        ] {
+            assert_eq!(known(url), wanted);
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub(super) async fn ask(
         let path = options.get_filename().display();
         return Err(Trouble::Silent(format!("there is no file {path}")));
     }
-    let mut connection = connected(timeout, SqliteConnection::connect_with(&options)).await?;
+    let mut connection = connected(timeout, None, SqliteConnection::connect_with(&options)).await?;
     answered(timeout, value(&mut connection, query)).await
 }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, SecretSource};
 use backout_plugin_checks::{Gate, HttpCheck, TcpCheck};
-use backout_test_targets::postgres::GUARDED;
 use backout_test_targets::web::{Silent, Trickle, Web, closed};
+use backout_test_targets::{mariadb, postgres};
 use serde_json::{Value, json};
 
 use super::{Secrets, grpc, prometheus, sql};
@@ -51,7 +51,7 @@ impl Case for Look {
     }
 
     fn secret_values(&self) -> Vec<String> {
-        vec![SECRET.to_owned()]
+        [SECRET, postgres::PASSWORD, mariadb::PASSWORD].map(str::to_owned).to_vec()
     }
 
     fn unreachable(&self) -> Option<Value> {
@@ -149,22 +149,30 @@ async fn grpc_conforms() {
     .assert_kept_on("tonic's health service");
 }
 
-#[tokio::test]
-async fn sql_conforms() {
-    let Some(server) = sql::postgres() else { return };
-    check(async || {
-        let database = server.new_database().unwrap();
-        server.psql(&database, "CREATE TABLE t AS SELECT 1 AS n").unwrap();
+/// A database with a row in its table `t`, and what shows that.
+struct Database {
+    scheme: &'static str,
+    /// With a password.
+    url: String,
+    /// With another one than the server knows.
+    wrong: String,
+    /// A server that begins to greet and does not end.
+    slow: Trickle,
+    observe: Box<dyn Fn() -> Value + Send + Sync>,
+}
+
+impl Database {
+    fn look(self) -> Look {
         let input = json!({"url": "env:URL", "query": "SELECT count(*) FROM t", "equals": 1});
         let mut look = Look::new(Arc::new(sql::CHECK), &input, "url", str::to_owned);
-        let url = |at: &Value| format!("postgres://shop:{SECRET}@{}/shop", at.as_str().unwrap());
-        let wrong = format!("postgres://{GUARDED}:{SECRET}@127.0.0.1:{}/{database}", server.port());
+        let scheme = self.scheme;
+        let at = |place: &str| format!("{scheme}://shop:{SECRET}@{place}/shop");
         let urls = [
-            ("env:URL", server.url(&database)),
-            ("env:CLOSED", url(&look.unreachable["url"])),
-            ("env:SILENT", url(&look.silent["url"])),
-            ("env:SLOW", url(&look.slow["url"])),
-            ("env:WRONG", wrong),
+            ("env:URL", self.url),
+            ("env:CLOSED", at(look.unreachable["url"].as_str().unwrap())),
+            ("env:SILENT", at(look.silent["url"].as_str().unwrap())),
+            ("env:SLOW", at(&self.slow.address())),
+            ("env:WRONG", self.wrong),
         ];
         look.secrets.0.lock().unwrap().extend(urls.map(|(name, url)| (name.to_owned(), url)));
         look.unreachable["url"] = json!("env:CLOSED");
@@ -173,11 +181,57 @@ async fn sql_conforms() {
         let mut denied = look.input.clone();
         denied["url"] = json!("env:WRONG");
         look.denied = Some(denied);
-        look.observe = Box::new(move || json!(server.psql(&database, "SELECT * FROM t").unwrap()));
+        look.observe = self.observe;
         look
+    }
+}
+
+/// As a part of a URL.
+fn escaped(password: &str) -> String {
+    password.replace('/', "%2F").replace(' ', "%20")
+}
+
+#[tokio::test]
+async fn sql_conforms_on_postgres() {
+    let Some(server) = sql::postgres() else { return };
+    check(async || {
+        let database = server.new_database().unwrap();
+        server.psql(&database, "CREATE TABLE t AS SELECT 1 AS n").unwrap();
+        server.psql(&database, &format!("GRANT SELECT ON t TO {}", postgres::GUARDED)).unwrap();
+        let place = format!("127.0.0.1:{}/{database}", server.port());
+        let url = |password: &str| format!("postgres://{}:{password}@{place}", postgres::GUARDED);
+        Database {
+            scheme: "postgres",
+            url: url(&escaped(postgres::PASSWORD)),
+            wrong: url(SECRET),
+            slow: Trickle::web().unwrap(),
+            observe: Box::new(move || json!(server.psql(&database, "SELECT * FROM t").unwrap())),
+        }
+        .look()
     })
     .await
     .assert_kept_on("PostgreSQL");
+}
+
+#[tokio::test]
+async fn sql_conforms_on_mariadb() {
+    let Some(server) = sql::mariadb() else { return };
+    check(async || {
+        let database = server.new_database().unwrap();
+        server.sql(&database, "CREATE TABLE t AS SELECT 1 AS n").unwrap();
+        let place = format!("127.0.0.1:{}/{database}", server.port());
+        let url = |password: &str| format!("mysql://{}:{password}@{place}", mariadb::GUARDED);
+        Database {
+            scheme: "mysql",
+            url: url(&escaped(mariadb::PASSWORD)),
+            wrong: url(SECRET),
+            slow: Trickle::start(b"\xff\0\0\0\x0a").unwrap(),
+            observe: Box::new(move || json!(server.sql(&database, "SELECT * FROM t").unwrap())),
+        }
+        .look()
+    })
+    .await
+    .assert_kept_on("MariaDB");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod http;
 mod prometheus;
 mod sql;
 mod tcp;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

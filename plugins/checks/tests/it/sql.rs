@@ -20,13 +20,13 @@ pub(crate) fn postgres() -> Option<&'static Postgres> {
     SERVER.get_or_init(start).as_ref()
 }
 
-fn mariadb() -> Option<&'static Mariadb> {
+pub(crate) fn mariadb() -> Option<&'static Mariadb> {
     static SERVER: OnceLock<Option<Mariadb>> = OnceLock::new();
     let start = || Mariadb::is_here().then(|| Mariadb::start().unwrap());
     SERVER.get_or_init(start).as_ref()
 }
 
-async fn ask(url: &str, query: &str, bound: Value) -> Says {
+pub(crate) async fn ask(url: &str, query: &str, bound: Value) -> Says {
     let mut input = bound;
     input["url"] = json!("env:URL");
     input["query"] = json!(query);

@@ -3,15 +3,22 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::{Context, PrepareFailure};
+use backout_plugin_api::{Context, PrepareFailure, tls};
 use serde::{Deserialize, Serialize};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySqlConnection};
 
 use super::conn::{run, texts, value};
 
+mod locks;
+
+pub(crate) use locks::{holders, long_transactions};
+
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the URL calls the files of TLS.
+const TLS: tls::Options =
+    tls::Options { authority: "ssl-ca", certificate: "ssl-cert", key: "ssl-key" };
 
 /// A database of a server: what tells it from every other, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +49,7 @@ pub(crate) async fn connect(
 ) -> Result<(MySqlConnection, Server), String> {
     let address = address(options);
     let within = CONNECT_TIMEOUT.min(within);
+    tls::name_provider();
     let connecting = async {
         let mut conn = options.clone().disable_statement_logging().connect().await?;
         let server = identity(&mut conn, &address).await?;
@@ -54,13 +62,14 @@ pub(crate) async fn connect(
     }
 }
 
-fn help(error: &sqlx::Error) -> &'static str {
-    match number(error) {
+fn help(error: &sqlx::Error) -> String {
+    let known = match number(error) {
         Some(1044 | 1045 | 1698) => "; look at the user and the password",
         Some(1049) => "; there is no such database: look at the name in the URL",
         Some(1040 | 1203) => "; it has no connection left",
-        _ => "",
-    }
+        _ => return tls::advice(error, TLS),
+    };
+    known.to_owned()
 }
 
 async fn identity(conn: &mut MySqlConnection, address: &str) -> sqlx::Result<Server> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::{Context, PrepareFailure};
+use backout_plugin_api::{Context, PrepareFailure, tls};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
@@ -16,11 +16,14 @@ mod locks;
 mod transaction;
 
 pub(crate) use effects::{can_mark, create as create_effects};
-pub(crate) use locks::{advisory_holder, long_transactions};
+pub(crate) use locks::{advisory_holder, holders, long_transactions};
 pub(crate) use transaction::{apply, settle, tidy};
 
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the URL calls the files of TLS.
+const TLS: tls::Options =
+    tls::Options { authority: "sslrootcert", certificate: "sslcert", key: "sslkey" };
 /// How long a look may wait for a lock, or run.
 const LOOK_TIMEOUT_MS: u32 = 2_000;
 /// Bytes of an application name that the server keeps.
@@ -56,12 +59,14 @@ impl Server {
 pub(crate) fn no_connection(address: &str, error: &sqlx::Error) -> String {
     let help = match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
-            Some("28P01" | "28000") => "; look at the user, the password and pg_hba.conf",
-            Some("3D000") => "; there is no such database: look at the name in the URL",
-            Some("53300") => "; it has no connection left",
-            _ => "",
+            Some("28P01" | "28000") => {
+                "; look at the user, the password and pg_hba.conf".to_owned()
+            }
+            Some("3D000") => "; there is no such database: look at the name in the URL".to_owned(),
+            Some("53300") => "; it has no connection left".to_owned(),
+            _ => String::new(),
         },
-        _ => "",
+        error => tls::advice(error, TLS),
     };
     format!("cannot connect to {address}: {error}{help}")
 }
@@ -92,6 +97,7 @@ pub(crate) async fn connect(
         .extra_float_digits(None)
         .disable_statement_logging();
     let within = CONNECT_TIMEOUT.min(within);
+    tls::name_provider();
     match tokio::time::timeout(within, options.connect()).await {
         Ok(Ok(conn)) => Ok(conn),
         Ok(Err(error)) => Err(no_connection(&address, &error)),

@@ -6,7 +6,7 @@
 //! catalogue looks, so that a look later tells whether it took effect. A lock of the session tells
 //! whether a sending is still at work.
 
-use backout_plugin_api::{Call, Context, hex};
+use backout_plugin_api::{Call, Context, Emit, hex};
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub(crate) use settle::settle;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(200);
+/// Between two tries of a statement whose lock was not to be had: those who waited behind us go first.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// What is left of the time for an answer after the last try.
 const RESERVE: Duration = Duration::from_millis(500);
 
@@ -334,11 +336,27 @@ async fn one(
                 at + 1
             )));
         }
-        if is_locked(&error) && Instant::now() + work.data.lock_timeout() < end {
-            tokio::time::sleep(TRY_EVERY).await;
-            continue;
+        let mut why = error.to_string();
+        if is_locked(&error) {
+            let who = in_the_way(conn, work.data).await;
+            why = format!("{why} (now in the way: {who})");
+            if Instant::now() + RETRY_AFTER + work.data.lock_timeout() < end {
+                let what = format!("waiting: statement {} of {}: {why}", at + 1, work.data.file);
+                (work.ctx.emit)(Emit::Progress(what));
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
         }
-        return Err(failed(conn, work, (at, unit, all), &error).await);
+        return Err(failed(conn, work, (at, unit, all), &why).await);
+    }
+}
+
+/// Who holds what a statement waits for.
+async fn in_the_way(conn: &mut Conn, data: &Data) -> String {
+    let tables = data.tables();
+    match conn {
+        Conn::Postgres(conn) => postgres::holders(conn, &tables).await.unwrap_or_default(),
+        other => mysql::holders(other, &tables).await,
     }
 }
 
@@ -348,9 +366,9 @@ async fn failed(
     conn: &mut Conn,
     work: Work<'_>,
     (at, unit, all): (usize, &Unit, usize),
-    error: &sqlx::Error,
+    why: &str,
 ) -> Stop {
-    let what = format!("statement {} of {all} of {}: {error}", at + 1, work.data.file);
+    let what = format!("statement {} of {all} of {}: {why}", at + 1, work.data.file);
     // A statement of PostgreSQL outside a transaction may leave a part: an index half made.
     let is_bare = matches!(unit.kind, Kind::Bare(_));
     let leaves = is_bare && conn.dialect() == Dialect::Postgres;

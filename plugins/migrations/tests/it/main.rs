@@ -17,6 +17,7 @@ mod peers_libraries;
 mod peers_locks;
 mod plans;
 mod postgres;
+mod tls;
 mod tools_refusals;
 mod tools_windows;
 mod tools_worlds;

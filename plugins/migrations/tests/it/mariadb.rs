@@ -1,16 +1,16 @@
 //! The actions on a real MariaDB, one server for all tests, a database for each.
 
-use std::net::TcpListener;
+mod contract;
+mod live;
+
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use backout_plugin_api::conformance::{Case, Cuts, check};
-use backout_plugin_api::{Action, ActionName, Call, EffectKey, Guarantee, Outcome, Settled};
-use backout_plugin_migrations::{MigrationsAssert, MigrationsShift, Point};
+use backout_plugin_api::conformance::Cuts;
+use backout_plugin_api::{Action, Call, EffectKey, Guarantee, Outcome, Settled};
+use backout_plugin_migrations::{MigrationsShift, Point};
 use backout_test_targets::mariadb::Mariadb;
-use backout_test_targets::web::Trickle;
 use backout_test_targets::{missing, program, wait_until};
 use serde_json::{Value, json};
 
@@ -335,125 +335,10 @@ async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up() {
     let mut short = context();
     short.timeout = Duration::from_secs(8);
     let outcome = MigrationsShift::down().apply(&short, &made).await;
-    let Outcome::Failed { output, .. } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Failed { output, reason } = outcome else { panic!("{outcome:?}") };
     assert_eq!(output["statements"], 1, "rows were changed, the column waits");
+    assert!(reason.contains("now in the way: connection ") && reason.contains("root"), "{reason}");
     assert_eq!(world.versions().len(), 5);
-}
-
-struct MariadbCase {
-    world: World,
-    action: Box<dyn Action>,
-    others: [MigrationsShift; 2],
-    input: Value,
-    silent: TcpListener,
-    slow: Trickle,
-}
-
-impl MariadbCase {
-    fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let others = [MigrationsShift::down(), MigrationsShift::up()];
-        // A greeting whose end does not come.
-        let slow = Trickle::start(b"\xff\0\0\0\x0a").unwrap();
-        Self { world, action: Box::new(action), others, input, silent, slow }
-    }
-
-    fn elsewhere(&self, at: &str) -> Value {
-        let file = self.world.dir.path().join("elsewhere");
-        std::fs::write(&file, format!("mysql://nobody:x@{at}/none")).unwrap();
-        let mut input = self.input.clone();
-        input["database"] = json!(format!("file:{}", file.display()));
-        input
-    }
-}
-
-#[async_trait]
-impl Case for MariadbCase {
-    fn action(&self) -> &dyn Action {
-        &*self.action
-    }
-
-    fn input(&self) -> Value {
-        self.input.clone()
-    }
-
-    fn scratch(&self) -> PathBuf {
-        self.world.dir.path().join("scratch")
-    }
-
-    async fn observe(&self) -> Value {
-        let ledger = "SELECT id, version_id, is_applied FROM goose_db_version ORDER BY id";
-        json!({
-            "schema": self.world.rows(SCHEMA),
-            "ledger": self.world.rows(ledger),
-            "names": self.world.names(),
-        })
-    }
-
-    async fn image(&self) -> Value {
-        json!({ "schema": self.world.rows(SCHEMA), "ledger": self.world.versions() })
-    }
-
-    fn find(&self, name: &ActionName) -> Option<&dyn Action> {
-        let found = self.others.iter().find(|action| action.manifest().name == *name);
-        found.map(|action| action as &dyn Action)
-    }
-
-    fn unreachable(&self) -> Option<Value> {
-        Some(self.elsewhere("127.0.0.1:1"))
-    }
-
-    fn silent(&self) -> Option<Value> {
-        Some(self.elsewhere(&self.silent.local_addr().unwrap().to_string()))
-    }
-
-    fn slow(&self) -> Option<Value> {
-        Some(self.elsewhere(&self.slow.address()))
-    }
-
-    /// The server knows no such user.
-    fn denied(&self) -> Option<Value> {
-        let url = self.world.server.url(&self.world.database);
-        let host = url.split('@').nth(1).and_then(|rest| rest.split('/').next()).unwrap();
-        Some(self.elsewhere(host))
-    }
-}
-
-#[tokio::test]
-async fn down_conforms() {
-    let Some(server) = server() else { return };
-    check(async || {
-        let world = World::new(server);
-        let input = world.input("1");
-        MariadbCase::new(world, MigrationsShift::down(), input)
-    })
-    .await
-    .assert_kept_on("MariaDB");
-}
-
-#[tokio::test]
-async fn up_conforms() {
-    let Some(server) = server() else { return };
-    check(async || {
-        let world = World::new(server);
-        shift("migrations.down", &world.input("2"), "setup").await;
-        let input = world.input("4");
-        MariadbCase::new(world, MigrationsShift::up(), input)
-    })
-    .await
-    .assert_kept_on("MariaDB");
-}
-
-#[tokio::test]
-async fn assert_conforms() {
-    let Some(server) = server() else { return };
-    check(async || {
-        let world = World::new(server);
-        let input = json!({"database": world.input("4")["database"], "at": 4});
-        MariadbCase::new(world, MigrationsAssert, input)
-    })
-    .await
-    .assert_kept_on("MariaDB");
 }
 
 /// Runs the real goose on a world; nothing where it is missing and that is no failure.

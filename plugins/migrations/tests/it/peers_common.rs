@@ -110,7 +110,7 @@ impl World {
         Some(Self::on(Place::Mariadb { server, database }))
     }
 
-    fn on(place: Place) -> Self {
+    pub(crate) fn on(place: Place) -> Self {
         let world = Self { dir: tempfile::tempdir().unwrap(), place };
         std::fs::write(world.dir.path().join("url"), world.url()).unwrap();
         world

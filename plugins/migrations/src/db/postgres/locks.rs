@@ -103,7 +103,7 @@ async fn row(
 }
 
 /// Sessions that hold anything on these tables.
-pub(super) async fn holders(conn: &mut PgConnection, tables: &[Name]) -> sqlx::Result<String> {
+pub(crate) async fn holders(conn: &mut PgConnection, tables: &[Name]) -> sqlx::Result<String> {
     if tables.is_empty() {
         return Ok("somebody".to_owned());
     }

@@ -14,7 +14,6 @@ use super::{
 use crate::db::conn::{run, texts, traced};
 use crate::db::work::{Point, Stop, Work};
 use crate::db::{Data, Place, place_of};
-use crate::sql::{self, Deed, Name};
 use crate::tool::{Dialect, Ledger};
 
 /// How long `settle` waits for a transaction that has the row, before it answers that it runs.
@@ -106,7 +105,7 @@ pub(crate) async fn apply(work: Work<'_>, server: &Server) -> Result<(), Stop> {
         };
         let rollback = run(&mut conn, "ROLLBACK").await;
         rollback.map_err(|error| unmade(format!("{why}; then {error}")))?;
-        let holders = locks::holders(&mut conn, &tables(work.data)).await.unwrap_or_default();
+        let holders = locks::holders(&mut conn, &work.data.tables()).await.unwrap_or_default();
         let why = format!("{why} (now in the way: {holders})");
         if Instant::now() + RETRY_AFTER + work.data.lock_timeout() >= end {
             return Err(refused(why));
@@ -114,21 +113,6 @@ pub(crate) async fn apply(work: Work<'_>, server: &Server) -> Result<(), Stop> {
         (work.ctx.emit)(Emit::Progress(format!("waiting: {why}")));
         tokio::time::sleep(RETRY_AFTER).await;
     }
-}
-
-/// The tables that a migration locks.
-fn tables(data: &Data) -> Vec<Name> {
-    let parsed = data.statements.iter().flat_map(|text| sql::statements(Dialect::Postgres, text));
-    let deeds = parsed.flat_map(|statement| sql::deeds(Dialect::Postgres, &statement));
-    let mut tables: Vec<_> = deeds
-        .filter_map(|deed| match deed {
-            Deed::Lock { table, .. } | Deed::Rows { table, .. } => Some(table),
-            _ => None,
-        })
-        .collect();
-    tables.sort();
-    tables.dedup();
-    tables
 }
 
 fn begin(data: &Data, version: u32) -> String {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use backout_plugin_api::{Action, Guarantee, Outcome, PrepareFailure, Settled};
 use backout_plugin_migrations::MigrationsShift;
-use backout_test_targets::postgres::{GUARDED, Postgres};
-use backout_test_targets::{missing, program};
+use backout_test_targets::postgres::GUARDED;
 use serde_json::json;
 
 use super::super::prepare;
@@ -173,27 +172,4 @@ async fn a_pooler_in_transaction_mode_is_refused() {
             Err(other) => panic!("{other:?}"),
         }
     }
-}
-
-#[tokio::test]
-async fn tls_is_checked_as_the_url_says() {
-    if !Postgres::is_here() || program("openssl").is_none() {
-        missing("openssl", "apt-get install openssl");
-        return;
-    }
-    let (tls, certificate) = Postgres::start_with_tls().unwrap();
-    let Some(server) = server() else { return };
-    let world = World::new(server);
-    tls.psql("postgres", "CREATE TABLE goose_db_version (id int, version_id int, is_applied bool)")
-        .unwrap();
-    let full = format!("{}?sslmode=verify-full", tls.url("postgres"));
-    let input = json!({"database": world.secret(), "at": 0});
-    world.write_url(&format!("{full}&sslrootcert={}", certificate.display()));
-    prepare("migrations.assert", &input).await.unwrap();
-    world.write_url(&full);
-    let failure = prepare("migrations.assert", &input).await.unwrap_err();
-    assert!(failure.reason().contains("certificate"), "{}", failure.reason());
-    world.write_url(&format!("{}?sslmode=verify-full", server.url(&world.database)));
-    let failure = prepare("migrations.assert", &input).await.unwrap_err();
-    assert!(failure.reason().contains("TLS"), "{}", failure.reason());
 }
