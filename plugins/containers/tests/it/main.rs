@@ -90,6 +90,14 @@ fn at_once<T: Copy + Send + Sync>(pieces: &[T], work: impl AsyncFn(T) + Sync) {
     });
 }
 
+/// The same one after the other. Podman's name server is not always found where two networks end at
+/// the same time.
+fn one_by_one<T: Copy + Send + Sync>(pieces: &[T], work: impl AsyncFn(T) + Sync) {
+    for piece in pieces {
+        at_once(std::slice::from_ref(piece), &work);
+    }
+}
+
 #[track_caller]
 fn done(outcome: Outcome) -> Value {
     match outcome {
