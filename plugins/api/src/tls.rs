@@ -7,15 +7,13 @@ use std::io;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{AlertDescription, CertificateError, Error};
 
-/// How the options of a URL are called that name files, each with a path.
+/// How a person names files, in the words of an action: "`ca`", "`ssl-ca=PATH` in the URL".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The authorities that may have signed the server's certificate.
     pub authority: &'static str,
-    /// Our own certificate.
-    pub certificate: &'static str,
-    /// Its key.
-    pub key: &'static str,
+    /// Our own certificate and its key, where the action can show one.
+    pub certificate: Option<&'static str>,
 }
 
 /// Names the cryptography of this process, where nobody did. Several are linked here, and a library that
@@ -65,19 +63,23 @@ fn of_rustls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
 }
 
 fn of_handshake(error: &Error, options: Options) -> String {
-    let Options { authority, certificate, key } = options;
     match error {
-        Error::InvalidCertificate(why) => of_certificate(why, authority),
+        Error::InvalidCertificate(why) => of_certificate(why, options.authority),
         Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
             | AlertDescription::HandshakeFailure,
-        ) => format!(
-            "; the server wants a certificate of ours that it trusts: name it and its key in the URL, \
-             `{certificate}=PATH` and `{key}=PATH`"
-        ),
+        ) => match options.certificate {
+            Some(named) => {
+                format!(
+                    "; the server wants a certificate of ours that it trusts: name it by {named}"
+                )
+            }
+            None => "; the server wants a certificate of ours, and there is no way to show one"
+                .to_owned(),
+        },
         _ => String::new(),
     }
 }
@@ -86,7 +88,7 @@ fn of_certificate(why: &CertificateError, authority: &str) -> String {
     match why {
         CertificateError::UnknownIssuer => format!(
             "; no authority that is trusted here signed its certificate: name the PEM file of the one \
-             that did in the URL, `{authority}=PATH`, or look whether this is the right server"
+             that did by {authority}, or look whether this is the right server"
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "; connect by a name that stands in its certificate, or have one made for this name"
@@ -116,7 +118,7 @@ mod tests {
 
     use super::{Options, advice};
 
-    const OPTIONS: Options = Options { authority: "ca", certificate: "cert", key: "key" };
+    const OPTIONS: Options = Options { authority: "`ca=PATH`", certificate: None };
 
     #[test]
     fn each_failure_says_what_to_do() {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use backout_plugin_api::look::{Check, Sample, Told, refused, unreachable};
 use backout_plugin_api::web::{self, Access};
 use backout_plugin_api::words::{fetched, problem, quoted};
-use backout_plugin_api::{ByHand, Checked, Context, Masker, PrepareFailure, SecretRef};
+use backout_plugin_api::{ByHand, Checked, Context, Masker, PrepareFailure, SecretRef, tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,6 +19,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 /// Bytes of an answer that are taken: the protocol's own has two.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
+/// How the files of TLS are named.
+const TLS: tls::Options = tls::Options { authority: "`ca`", certificate: None };
 /// Bytes of a file with certificates.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -139,7 +141,8 @@ async fn connect(ctx: &Context, input: &GrpcInput) -> Result<Channel, PrepareFai
     match tokio::time::timeout(wait, endpoint.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => {
-            Err(unreachable(format!("{}: no connection: {}", input.url, web::chain(&error))))
+            let (why, advice) = (web::chain(&error), tls::advice(&error, TLS));
+            Err(unreachable(format!("{}: no connection: {why}{advice}", input.url)))
         }
         Err(_) => Err(unreachable(format!("{}: no connection within {wait:?}", input.url))),
     }

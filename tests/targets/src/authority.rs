@@ -68,7 +68,7 @@ impl Authority {
     ///
     /// # Errors
     /// Its files cannot be written.
-    pub(crate) fn server(&self, folder: &Path, names: &[&str]) -> io::Result<Certified> {
+    pub fn server(&self, folder: &Path, names: &[&str]) -> io::Result<Certified> {
         self.sign(folder, "server", names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 

@@ -10,9 +10,11 @@ use sqlx::{AssertSqlSafe, Column, Connection, Executor, Row, TypeInfo, ValueRef}
 use super::Trouble;
 use super::database::{answered, connected, one_column, only, trouble};
 
-/// What the URL calls the files of TLS.
-const TLS: tls::Options =
-    tls::Options { authority: "ssl-ca", certificate: "ssl-cert", key: "ssl-key" };
+/// How the files of TLS are named.
+const TLS: tls::Options = tls::Options {
+    authority: "`ssl-ca=PATH` in the URL",
+    certificate: Some("`ssl-cert=PATH` and `ssl-key=PATH` in the URL"),
+};
 
 pub(super) async fn ask(
     url: &str,

@@ -10,9 +10,11 @@ use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Statement};
 use super::database::{answered, connected, one_column, only, trouble};
 use super::{Trouble, query_within};
 
-/// What the URL calls the files of TLS.
-const TLS: tls::Options =
-    tls::Options { authority: "sslrootcert", certificate: "sslcert", key: "sslkey" };
+/// How the files of TLS are named.
+const TLS: tls::Options = tls::Options {
+    authority: "`sslrootcert=PATH` in the URL",
+    certificate: Some("`sslcert=PATH` and `sslkey=PATH` in the URL"),
+};
 
 /// The options of a URL that are taken. Its library writes any other to the log, with its value.
 const OPTIONS: [&str; 14] = [

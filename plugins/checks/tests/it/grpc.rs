@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, GrpcCheck};
+use backout_test_targets::authority::Authority;
 use backout_test_targets::web::{Silent, Web, closed};
 use serde_json::json;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -53,4 +55,33 @@ async fn what_does_not_speak_it_is_unknown() {
     let (_, url) = server().await;
     let tls = url.replace("http://", "https://");
     look(&CHECK, &json!({"url": tls})).await.unknown("no connection");
+}
+
+/// The same by TLS, as `127.0.0.1` only.
+fn server_by_tls(authority: &Authority) -> (HealthReporter, String) {
+    // tonic's server asks for a default; the client that is tested does not.
+    backout_plugin_api::tls::name_provider();
+    let folder = tempfile::tempdir().unwrap();
+    let own = authority.server(folder.path(), &["127.0.0.1"]).unwrap();
+    let [certificate, key] = [own.certificate, own.key].map(|path| std::fs::read(path).unwrap());
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("https://{}", incoming.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().tls_config(tls).unwrap().add_service(service);
+    tokio::spawn(server.serve_with_incoming(incoming));
+    (reporter, url)
+}
+
+#[tokio::test]
+async fn by_tls_the_server_must_be_who_it_should_be() {
+    let [ours, another] = ["ours", "another"].map(|name| Authority::new(name).unwrap());
+    let (_reporter, url) = server_by_tls(&ours);
+    look(&CHECK, &json!({"url": url, "ca": ours.certificate()})).await.holds();
+    for input in [json!({"url": url, "ca": another.certificate()}), json!({"url": url})] {
+        look(&CHECK, &input).await.unknown("name the PEM file of the one that did by `ca`");
+    }
+    let elsewhere = url.replace("127.0.0.1", "localhost");
+    let input = json!({"url": elsewhere, "ca": ours.certificate()});
+    look(&CHECK, &input).await.unknown("a name that stands in its certificate");
 }

@@ -16,9 +16,11 @@ pub(crate) use locks::{holders, long_transactions};
 
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the URL calls the files of TLS.
-const TLS: tls::Options =
-    tls::Options { authority: "ssl-ca", certificate: "ssl-cert", key: "ssl-key" };
+/// How the files of TLS are named.
+const TLS: tls::Options = tls::Options {
+    authority: "`ssl-ca=PATH` in the URL",
+    certificate: Some("`ssl-cert=PATH` and `ssl-key=PATH` in the URL"),
+};
 
 /// A database of a server: what tells it from every other, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,9 +21,11 @@ pub(crate) use transaction::{apply, settle, tidy};
 
 /// How long a server may take to let us in: a person waits for the plan.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the URL calls the files of TLS.
-const TLS: tls::Options =
-    tls::Options { authority: "sslrootcert", certificate: "sslcert", key: "sslkey" };
+/// How the files of TLS are named.
+const TLS: tls::Options = tls::Options {
+    authority: "`sslrootcert=PATH` in the URL",
+    certificate: Some("`sslcert=PATH` and `sslkey=PATH` in the URL"),
+};
 /// How long a look may wait for a lock, or run.
 const LOOK_TIMEOUT_MS: u32 = 2_000;
 /// Bytes of an application name that the server keeps.
