@@ -142,6 +142,16 @@ impl Reach {
         }
     }
 
+    /// Waits until nothing more happens in a run by itself, where the engine is this process; for ever
+    /// where it is another.
+    pub(crate) async fn over(&self, run: &RunId) {
+        match self {
+            // Why it ended stands in its events.
+            Self::Here(here) => drop(here.engine.wait(run).await),
+            Self::There(..) => std::future::pending().await,
+        }
+    }
+
     /// Lets go in order and closes the store, where the engine is this process: the next opening
     /// then has nothing to put right.
     pub(crate) async fn close(self, why: &str, grace_ms: u64) {

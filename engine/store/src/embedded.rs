@@ -295,15 +295,14 @@ fn start(parts: Parts, recovered: Recovered) -> Running {
         extents: Mutex::new(extents),
         held: Mutex::new(held),
         watches: Watches::default(),
-        spare: Mutex::new(Spare::Coming),
+        spare: Mutex::new(Spare::None),
         spare_changed: Condvar::new(),
         stopped: Mutex::default(),
     });
     let (keeper, stored) = channel();
     let (maker, asked) = channel();
-    // The receivers live in the threads started below.
-    let _sent = maker.send(());
     for job in jobs {
+        // The receiver lives in the thread started below.
         let _sent = keeper.send(job);
     }
     let next = segment.number + 1;

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::frame::SegmentHeader;
 use crate::journal::StoreError;
 use crate::layout::Layout;
-use crate::options::SEGMENT_BYTES_MIN;
+use crate::options::{FIRST_SEGMENT, SEGMENT_BYTES_MIN};
 use crate::scan;
 use crate::segment;
 use crate::shared::{Shared, Spare};
@@ -17,12 +17,21 @@ use crate::watches::locked;
 
 /// Store this segment away; nothing more is written to it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Job(pub(crate) u64);
+pub(crate) struct Job {
+    /// Its number.
+    pub(crate) segment: u64,
+    /// The last frame that was written to it or before it.
+    pub(crate) frame: u64,
+}
 
-/// Makes a spare segment each time it is asked, until nobody can ask any more.
+/// Makes a spare segment each time it is asked, until nobody can ask any more. Each is twice as large
+/// as the one before it, up to `bytes`: a store that is opened for one small run does not write
+/// megabytes of zeros for it.
 pub(crate) fn make_spares(shared: &Shared, asked: &Receiver<()>, mut next: u64, bytes: u64) {
+    let mut size = FIRST_SEGMENT.min(bytes);
     while asked.recv().is_ok() {
-        let spare = match make_spare(shared, next, bytes) {
+        size = (2 * size).min(bytes);
+        let spare = match make_spare(shared, next, size) {
             Ok(spare) => {
                 next += 1;
                 Spare::Ready(spare)
@@ -68,7 +77,7 @@ pub(crate) fn store_segments(shared: &Shared, asked: &Receiver<Job>, mut archive
             if let Err(error) = store_segment(shared, &mut archive, *job) {
                 // The log keeps what could not be stored away; it is tried again with the next one,
                 // or by the next open.
-                tracing::warn!(%error, segment = job.0, "a segment of the log stays for now");
+                tracing::warn!(%error, segment = job.segment, "a segment of the log stays for now");
                 break;
             }
             waiting.pop_front();
@@ -77,12 +86,12 @@ pub(crate) fn store_segments(shared: &Shared, asked: &Receiver<Job>, mut archive
 }
 
 fn store_segment(shared: &Shared, archive: &mut Archive, job: Job) -> Result<(), StoreError> {
-    let segment = scan::scan_one(&*shared.disk, &shared.layout, archive.frame, job.0)?;
+    let segment = scan::scan_one(&*shared.disk, &shared.layout, archive.frame, job)?;
     archive.store_away(&segment)?;
-    shared.drop_extents(job.0);
+    shared.drop_extents(job.segment);
     let damaged = !archive.holds.is_empty();
     locked(&shared.held).extend(archive.holds.drain(..));
-    put_aside(&*shared.disk, &shared.layout, job.0, damaged);
+    put_aside(&*shared.disk, &shared.layout, job.segment, damaged);
     Ok(())
 }
 

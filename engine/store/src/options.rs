@@ -11,6 +11,9 @@ use crate::disk::{Disk, RealDisk};
 /// Bytes of a log segment: large enough that storing it away is rare beside the work that fills it,
 /// small enough that copying an unfinished one at open takes a few milliseconds.
 pub const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of the first segment of an opened store, at the most: it is made while somebody waits for
+/// the first effect. Larger ones follow.
+pub(crate) const FIRST_SEGMENT: u64 = 1024 * 1024;
 /// The smallest segment, bytes: room for a few records, for small disks and tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 

@@ -16,14 +16,12 @@ use crate::keeper::{Job, put_aside};
 use crate::layout::{Layout, is_run_name};
 use crate::ledger::{Ledger, RunMeta};
 use crate::mark::Mark;
+use crate::options::FIRST_SEGMENT;
 use crate::portable::{self, foreign_until};
 use crate::scan::{self, Damage, From, LogScan, Segment, Torn};
 use crate::segment::{self, OpenSegment};
 use crate::shared::Extent;
 
-/// Bytes of the first segment of an opened store, at the most: it is made while somebody waits for
-/// the first effect. A full-sized one follows behind.
-const FIRST_SEGMENT: u64 = 1024 * 1024;
 /// Added to the highest lock token found when the checkpoint is lost: runs that held higher ones
 /// may have been removed since.
 const TOKEN_LEAP: u64 = 1_000_000;
@@ -214,7 +212,7 @@ impl Recovery<'_> {
                 &moved,
             );
         }
-        let jobs = sealed.iter().map(|segment| Job(segment.number)).collect();
+        let jobs = jobs(archive.frame, sealed);
         let held = archive.holds.drain(..).collect();
         let frame = scan.last_frame;
         let (segment, leftovers) = (open, Vec::new());
@@ -280,6 +278,15 @@ impl Recovery<'_> {
         let held = |run: &RunId| archive::held(&**self.disk, self.layout, run);
         ledger.runs.keys().filter_map(|run| Some((run.clone(), held(run)?))).collect()
     }
+}
+
+/// Segments to be stored away in turn; frames up to `frame` are stored away already.
+fn jobs(mut frame: u64, sealed: &[Segment]) -> Vec<Job> {
+    let job = |segment: &Segment| {
+        frame = segment.frames.last().map_or(frame, |last| last.number);
+        Job { segment: segment.number, frame }
+    };
+    sealed.iter().map(job).collect()
 }
 
 /// What is not needed any more. What of it stays is harmless.

@@ -10,6 +10,7 @@ use crate::frame::{
 };
 use crate::home::{damaged, io_error};
 use crate::journal::StoreError;
+use crate::keeper::Job;
 use crate::layout::{Layout, segment_number};
 
 /// Bytes of a segment that are read at first: those of a few thousand records.
@@ -133,19 +134,21 @@ pub(crate) fn scan(disk: &dyn Disk, layout: &Layout, from: From) -> Result<LogSc
     Ok(scan)
 }
 
-/// Reads one segment that nothing more is written to. Anything but whole frames is an error: the
-/// next open of the store says what it means.
+/// Reads one segment that nothing more is written to, behind frame `frame`. Anything but all of its
+/// frames, each whole, is an error: the next open of the store says what it means.
 pub(crate) fn scan_one(
     disk: &dyn Disk,
     layout: &Layout,
     frame: u64,
-    number: u64,
+    job: Job,
 ) -> Result<Segment, StoreError> {
+    let number = job.segment;
     let path = layout.segment(number);
     let mut scan = LogScan { last_frame: frame, ..LogScan::default() };
     let gone = || damaged(&path, 0, "the segment is missing");
-    let (segment, items) = load(disk, layout, number, None)?.ok_or_else(gone)?;
-    judge(&mut scan, vec![(segment, items)], 0);
+    let marked = Marked { frame: job.frame, last: frame };
+    let (segment, items) = load(disk, layout, number, Some(marked))?.ok_or_else(gone)?;
+    judge(&mut scan, vec![(segment, items)], job.frame);
     if let Some(damage) = scan.damage.first() {
         return Err(damaged(&damage.path, damage.offset, damage.why.clone()));
     }

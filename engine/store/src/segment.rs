@@ -29,6 +29,12 @@ impl OpenSegment {
         self.capacity.saturating_sub(self.at)
     }
 
+    /// Whether a spare one should be made: early enough that nobody waits for it, and not beside the
+    /// first records of a run.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.at > self.zeroed / 2
+    }
+
     /// Takes more room from the disk.
     pub(crate) fn grow(&mut self, capacity: u64) -> io::Result<()> {
         self.file.allocate(capacity)?;

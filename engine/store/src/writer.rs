@@ -187,7 +187,7 @@ impl Writer {
     fn end(self) {
         if self.shared.stop_reason().is_none() {
             // The keeper is gone only where it panicked; then the segment stays in the log.
-            let _sent = self.keeper.send(Job(self.segment.number));
+            let _sent = self.keeper.send(self.job(self.segment.number));
             if let Spare::Ready(spare) = std::mem::take(&mut *locked(&self.shared.spare)) {
                 keeper::remove(&*self.shared.disk, &[spare.path]);
             }
@@ -237,14 +237,24 @@ impl Writer {
         let mut spare = locked(&self.shared.spare);
         match std::mem::take(&mut *spare) {
             Spare::Ready(next) if next.room() >= promised.min(self.segment.room()) => {
-                *spare = Spare::Coming;
                 drop(spare);
                 let full = std::mem::replace(&mut self.segment, next);
-                let _sent = self.maker.send(());
-                let _sent = self.keeper.send(Job(full.number));
+                let _sent = self.keeper.send(self.job(full.number));
             }
             other => *spare = other,
         }
+    }
+
+    /// Asks for the first spare segment in time, so that nobody waits for it.
+    fn look_ahead(&self) {
+        if self.segment.is_half_full() && matches!(*locked(&self.shared.spare), Spare::None) {
+            self.want_spare();
+        }
+    }
+
+    /// Says to the keeper that a segment is full.
+    fn job(&self, segment: u64) -> Job {
+        Job { segment, frame: self.frame }
     }
 
     /// Asks for a spare segment where there is none.
@@ -447,6 +457,7 @@ impl Writer {
         self.put_mark();
         self.publish(at);
         self.segment.at = at + len as u64;
+        self.look_ahead();
         Ok(())
     }
 

@@ -82,14 +82,17 @@ pub(crate) async fn follow(
     }
 }
 
-/// The events from a position on, not before a moment.
+/// The events from a position on, not before a moment unless the run is over.
 async fn look(
     reach: &Reach,
     run: &RunId,
     from: Seq,
     not_before: Instant,
 ) -> Result<EventsPage, ClientError> {
-    tokio::time::sleep_until(not_before).await;
+    tokio::select! {
+        () = tokio::time::sleep_until(not_before) => {}
+        () = reach.over(run) => {}
+    }
     reach.events(run, from, WAIT_MS).await
 }
 

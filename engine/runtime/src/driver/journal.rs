@@ -158,10 +158,9 @@ impl Driver {
             return;
         }
         self.progress.kept = state.seq;
-        let (store, run) = (self.store.clone(), self.id.clone());
-        let fold = snapshot::keep(state);
+        let (store, run, state) = (self.store.clone(), self.id.clone(), state.clone());
         // Nobody waits for it: it is a cache.
-        drop(tokio::task::spawn_blocking(move || store.keep_fold(&run, &fold)));
+        drop(tokio::task::spawn_blocking(move || store.keep_fold(&run, &snapshot::keep(&state))));
     }
 
     pub(super) async fn all_durable(&mut self) -> Result<(), End> {

@@ -13,6 +13,27 @@ use crate::support::{open, run};
 
 /// A store whose owner died: three runs in the log, the third finished, and one finished at home.
 fn store() -> TempDir {
+    made(|_, _| {})
+}
+
+/// Such a store with a second, empty segment behind the one with records.
+fn store_with_spare() -> TempDir {
+    made(|store, dir| {
+        let events = [created(&run(4))].into_iter().chain((1..8).map(|after| note(after, 3_000)));
+        for (after, event) in (0..).zip(events) {
+            let result = wait(store.append(append(&run(4), after, vec![event])));
+            assert!(matches!(result, AppendResult::Committed { .. }), "{result:?}");
+        }
+        // It is made beside.
+        let until = Instant::now() + Duration::from_mins(1);
+        while segments(dir) < 2 {
+            assert!(Instant::now() < until, "no spare segment is made");
+            std::thread::yield_now();
+        }
+    })
+}
+
+fn made(more: impl FnOnce(&EmbeddedStore, &Path)) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     fill(&store, &run(9), true);
@@ -21,12 +42,7 @@ fn store() -> TempDir {
     fill(&store, &run(1), false);
     fill(&store, &run(2), false);
     fill(&store, &run(3), true);
-    // The spare segment is made beside.
-    let until = Instant::now() + Duration::from_mins(1);
-    while segments(dir.path()) < 2 {
-        assert!(Instant::now() < until, "no spare segment is made");
-        std::thread::yield_now();
-    }
+    more(&store, dir.path());
     let kept = tempfile::tempdir().unwrap();
     copy(dir.path(), kept.path());
     kept
@@ -193,7 +209,7 @@ fn a_missing_segment_is_noticed() {
 
 #[test]
 fn swapped_segments_are_refused() {
-    let dir = store();
+    let dir = store_with_spare();
     let path = segment(dir.path());
     let mut all: Vec<PathBuf> =
         std::fs::read_dir(dir.path().join("log")).unwrap().map(|e| e.unwrap().path()).collect();
