@@ -479,7 +479,16 @@ fn a_finished_run_travels_and_still_verifies() {
             format!("0{}", &head[1..])
         };
         env.backout(["verify", run, "--head", &other]).exits(1);
+        env.backout(["verify", &file, "--head", &other]).exits(1);
     }
+    let kept = here.backout(["verify", &file, "--head", head]).exits(0);
+    assert!(kept.out.contains("the record ends there"), "{}", kept.out);
+    // What is written later goes on from the head that was kept.
+    here.backout(["note", run, "--reason", "seen"]).exits(0);
+    let later = here.path("later.backout").to_str().unwrap().to_owned();
+    here.backout(["export", run, &later]).exits(0);
+    let kept = here.backout(["verify", &later, "--head", head]).exits(0);
+    assert!(kept.out.contains("the record goes on from it by 1 event"), "{}", kept.out);
 }
 
 #[test]

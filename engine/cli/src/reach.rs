@@ -294,6 +294,11 @@ impl Here {
             .store
             .read(run, from, EVENTS_PAGE_MAX)
             .map_err(|error| ClientError::Problem(error.into()))?;
-        Ok(EventsPage { events, driven: self.engine.driven().contains(run), now: None })
+        Ok(EventsPage {
+            events,
+            driven: self.engine.driven().contains(run),
+            now: None,
+            earlier: None,
+        })
     }
 }

@@ -19,9 +19,10 @@ use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
 use backout_server::client::Client;
 use backout_server::view::{
-    EARLIER_RUNS_MAX, Earlier, RunFacts, RunView, add_earlier, circle, rfc3339, run_view,
-    time_view, waits_for,
+    EARLIER_RUNS_MAX, RunFacts, RunView, add_earlier, circle, rfc3339, run_view, time_view,
+    waits_for,
 };
+use backout_server::wire::EarlierView;
 use backout_store::journal::StoreError;
 use backout_store::{EmbeddedStore, Exported, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
@@ -192,6 +193,7 @@ impl Reading {
         let facts = RunFacts {
             now: Timestamp(now_ms),
             driven: state.attached && self.drives(&state),
+            led: self.owner.is_some(),
             head: None,
             best_guarantee: &best,
         };
@@ -206,15 +208,25 @@ impl Reading {
     pub(crate) fn view_with_times(&self, run: &RunId, now_ms: i64) -> Result<RunView, Failure> {
         let mut view = self.view(run, now_ms)?;
         let state = self.state(run)?;
-        let (mut earlier, mut runs) = (Earlier::new(), 0);
-        for before in self.earlier(&state) {
-            add_earlier(&mut earlier, &before);
-            runs += 1;
-        }
+        let EarlierView { runs, took } = self.earlier_of(&state);
         if runs > 0 {
-            view.time = Some(time_view(&state, Timestamp(now_ms), &earlier, runs));
+            view.time = Some(time_view(&state, Timestamp(now_ms), &took, runs));
         }
         Ok(view)
+    }
+
+    /// What the steps of a run's runbook took in earlier runs.
+    pub(crate) fn earlier_view(&self, run: &RunId) -> Result<EarlierView, Failure> {
+        Ok(self.earlier_of(&self.state(run)?))
+    }
+
+    fn earlier_of(&self, state: &RunState) -> EarlierView {
+        let before = self.earlier(state);
+        let mut view = EarlierView { runs: before.len(), ..EarlierView::default() };
+        for run in &before {
+            add_earlier(&mut view.took, run);
+        }
+        view
     }
 
     /// The last runs of the same runbook that came to their end.
@@ -306,9 +318,14 @@ impl Reading {
 
 /// A run as an exported file holds it, redacted or not.
 pub(crate) fn exported(path: &Path) -> Result<Exported, Failure> {
+    exported_with_head(path, None)
+}
+
+/// The same, and which of its events has this head.
+pub(crate) fn exported_with_head(path: &Path, head: Option<&str>) -> Result<Exported, Failure> {
     let failed = |error| Failure::file(format!("reading {}", path.display()), error);
     let mut input = BufReader::new(File::open(path).map_err(failed)?);
-    Ok(backout_store::read_exported(&mut input)?)
+    Ok(backout_store::read_exported_with_head(&mut input, head)?)
 }
 
 /// The state that events lead to.

@@ -4,6 +4,7 @@
 //! Nothing is decided here: what is shown comes from [`backout_server::view`], what a person asks
 //! goes to [`backout_runtime::Engine::ask`] as it would from everywhere else.
 
+mod ask;
 mod assets;
 mod book;
 mod exercise;

@@ -5,8 +5,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use backout_core::command::Ask;
-use backout_core::event::{Cause, Recorded};
 use backout_core::id::{RunId, Seq, StepId};
 use backout_server::desk::Exercise;
 use backout_server::problem::Problem;
@@ -21,10 +19,7 @@ use crate::form::{FORM_BYTES_MAX, Sent};
 use crate::given::Given;
 use crate::show::list::Filter;
 use crate::show::{self, Frame};
-use crate::{assets, exercise, guard, locks, start};
-
-/// Events after a form was shown, in which it is looked for: a second click comes within moments.
-const TWICE_EVENTS_MAX: usize = 1_000;
+use crate::{ask, assets, exercise, guard, locks, start};
 
 /// What every page is made from.
 #[derive(Clone)]
@@ -41,7 +36,7 @@ pub fn router(face: Face, given: Given) -> Router {
     let routes = Router::new()
         .route("/", get(list))
         .route("/runs/{run}", get(run))
-        .route("/runs/{run}/ask", post(ask))
+        .route("/runs/{run}/ask", post(asked))
         .route("/locks", get(locks::page).post(locks::send))
         .route("/start", get(start::page).post(start::send))
         .route("/exercise", get(exercise::page).post(exercise::send))
@@ -193,8 +188,9 @@ fn replay_page(
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let (state, view, lines) = (&*state, &view, &lines[..]);
     let (now, holders, messages) = (frame.now, Vec::new(), Vec::new());
-    let printed = None;
-    let shown = show::run::Shown { state, view, lines, chosen, now, holders, messages, printed };
+    let (printed, sent) = (None, None);
+    let shown =
+        show::run::Shown { state, view, lines, chosen, now, holders, messages, printed, sent };
     Ok(show::run::page(&frame, &shown, None))
 }
 
@@ -228,6 +224,7 @@ fn run_page(
         holders: Vec::new(),
         messages: page.book.face.messages(id)?,
         printed: None,
+        sent: refused.map(|(_, sent)| sent),
     };
     let step = shown.chosen_step();
     shown.printed = step.and_then(|step| printed(page, id, step));
@@ -241,7 +238,7 @@ fn run_page(
     Ok(show::run::page(frame, &shown, refused.as_ref()))
 }
 
-async fn ask(
+async fn asked(
     State(page): State<Page>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -251,7 +248,7 @@ async fn ask(
     let id = known_shape(&name)?;
     let (frame, _) = page.frame(&headers, sender)?;
     guard::is_ours(&headers, &sent.token)?;
-    match given(&page, &frame, &id, &sent).await {
+    match ask::given(&page, &frame, &id, &sent).await {
         Ok(seq) => Ok(Redirect::to(&after(&id, &sent, seq)).into_response()),
         Err(problem) => {
             let step = Some(sent.step.clone()).filter(|step| !step.is_empty());
@@ -262,38 +259,6 @@ async fn ask(
             Ok((status, markup.await?).into_response())
         }
     }
-}
-
-/// Gives the command to the engine; answers the run's last event after it.
-async fn given(page: &Page, frame: &Frame, id: &RunId, sent: &Sent) -> Result<Seq, Problem> {
-    let ask = sent.ask()?;
-    let cause = frame.sender.cause(&sent.by(&page.given.person)?)?;
-    let (face, run) = (page.book.face.clone(), id.clone());
-    let state = rendered(move || face.state(&run)).await.map_err(|Refused(problem)| problem)?;
-    if let Some(seq) = followed(page, id, sent, &cause)? {
-        return Ok(seq);
-    }
-    let engine = &page.book.face.engine;
-    if ask == Ask::Resume && !engine.is_driven(id) {
-        frame.sender.may_resume(&state, &cause)?;
-        engine.resume(id, cause).await?;
-        return Ok(page.book.last(id));
-    }
-    frame.sender.may_ask(&ask, &state, &cause)?;
-    match engine.ask(id, ask, cause.clone()).await {
-        Ok(answer) => Ok(answer.seq),
-        // The same form may have been faster.
-        Err(error) => followed(page, id, sent, &cause)?.ok_or_else(|| error.into()),
-    }
-}
-
-/// The event that a form became already: an impatient finger sends it twice.
-fn followed(page: &Page, id: &RunId, sent: &Sent, cause: &Cause) -> Result<Option<Seq>, Problem> {
-    let from = Seq(sent.seen).next();
-    let since = page.book.events(id, from, TWICE_EVENTS_MAX)?;
-    let is_it =
-        |recorded: &&Recorded| cause.command.is_some() && recorded.cause.command == cause.command;
-    Ok(since.iter().find(is_it).map(|recorded| recorded.seq))
 }
 
 fn after(id: &RunId, sent: &Sent, seq: Seq) -> String {

@@ -201,7 +201,7 @@ pub fn report(
 ) -> Result<Report, ReportError> {
     let state = fold(events)?;
     let best = |_: &backout_core::plan::PlanStep| None;
-    let facts = RunFacts { now, driven: state.attached, head, best_guarantee: &best };
+    let facts = RunFacts { now, driven: state.attached, led: false, head, best_guarantee: &best };
     let begun = state.created;
     let params = state.plan.params.iter();
     Ok(Report {

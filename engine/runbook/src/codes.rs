@@ -36,6 +36,7 @@ codes! {
     BAD_DATE = "BO0210", "Not a date";
     BAD_WORD = "BO0211", "A word that is not one of those allowed";
     CONFLICT = "BO0212", "Fields that do not go together";
+    RESERVED_LABEL = "BO0213", "A label that a runbook cannot have";
     DUPLICATE_ID = "BO0301", "Two steps have one id";
     UNKNOWN_NEED = "BO0302", "A need that is no step";
     SELF_NEED = "BO0303", "A step that needs itself";

@@ -9,6 +9,7 @@ use backout_core::plan::{
 
 use crate::codes;
 use crate::fields::{At, Record, name_fault};
+use crate::labels::labels;
 use crate::params::{Declared, declared};
 use crate::problem::Problem;
 use crate::tables;
@@ -195,17 +196,6 @@ fn environment(record: &Record<'_, '_>, problems: &mut Vec<Problem>) -> Option<E
     inner.require("name", problems);
     let protected = inner.boolean("protected", problems).unwrap_or_default();
     Some(Environment { name: inner.line("name", problems), protected })
-}
-
-fn labels(record: &Record<'_, '_>, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
-    let entries = record.entries("labels", problems);
-    entries
-        .into_iter()
-        .filter_map(|(key, value)| {
-            let value = crate::fields::text(value, problems)?;
-            Some((key.value.to_owned(), value.value.to_owned()))
-        })
-        .collect()
 }
 
 fn date(record: &Record<'_, '_>, name: &str, problems: &mut Vec<Problem>) -> Option<String> {

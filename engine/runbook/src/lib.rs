@@ -19,6 +19,7 @@ mod fields;
 mod fits;
 mod graph;
 mod input;
+mod labels;
 mod lower;
 mod names;
 mod number;

@@ -52,7 +52,13 @@ pub const RUNBOOK: StructDoc = StructDoc {
         field("description", "text", "`\"\"`", "What it is for, and when to use it."),
         field("owner", "text", "none", "Who keeps it."),
         field("environment", "`Environment`", "none", "Where it acts."),
-        field("labels", "map of texts", "`{}`", "For searching: `{\"service\": \"shop\"}`."),
+        field(
+            "labels",
+            "map of texts",
+            "`{}`",
+            "For searching: `{\"service\": \"shop\"}`. `drill`, `drill-title` and what begins with \
+             `backout-` are kept for other runs.",
+        ),
         field("reviewed", "date", "none", "When somebody last read it, `\"2026-01-31\"`."),
         field("review_by", "date", "none", "When somebody must read it again."),
         field(

@@ -428,6 +428,7 @@ impl Engine {
     ) -> Result<Answer, EngineError> {
         let mut run = load(self.store.as_ref(), id, backout_core::id::Epoch::default())?;
         let before = run.state.clone().ok_or_else(|| StoreError::NoSuchRun(id.clone()))?;
+        is_real(&before.plan)?;
         unchanged(id, before.seq, seen)?;
         run.epoch = before.epoch;
         let now = self.clock.now();
@@ -458,11 +459,8 @@ impl Engine {
         };
         match self.store.append(append).await {
             AppendResult::Committed { last, .. } => {
-                // Nobody outside hears of an exercise.
-                if !is_drill(&before.plan) {
-                    let (_, ended) = watch::channel(Some(Ok(())));
-                    self.follow(id, before.seq, &ended);
-                }
+                let (_, ended) = watch::channel(Some(Ok(())));
+                self.follow(id, before.seq, &ended);
                 Ok(Answer { seq: last, driven: false })
             }
             AppendResult::Conflict { .. } => Err(EngineError::Rejected {

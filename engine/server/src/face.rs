@@ -158,6 +158,7 @@ impl Face {
         let facts = RunFacts {
             now: self.now(),
             driven: self.engine.is_driven(&state.run),
+            led: self.exercise().is_some(),
             head: None,
             best_guarantee: &best,
         };

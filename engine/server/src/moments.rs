@@ -231,10 +231,15 @@ impl Face {
             return Err(Problem::not_found("no such event", detail));
         };
         let best = |step: &PlanStep| Some(self.engine.best_guarantee(step)?.word().to_owned());
-        let facts =
-            RunFacts { now: state.last, driven: state.attached, head: None, best_guarantee: &best };
+        let facts = RunFacts {
+            now: state.last,
+            driven: state.attached,
+            led: false,
+            head: None,
+            best_guarantee: &best,
+        };
         let view = self.timed(&state, run_view(&state, &facts), facts.now);
-        Ok((state, RunView { replay: Some(place), ..view }))
+        Ok((state, RunView { replay: Some(place), ..view.as_record() }))
     }
 }
 

@@ -8,7 +8,9 @@ use backout_core::id::{RunId, StepId, Timestamp};
 use backout_core::state::{RunState, RunStatus};
 
 use crate::face::Face;
+use crate::problem::Problem;
 use crate::view::{EARLIER_RUNS_MAX, Earlier, RunView, add_took, time_view, took};
+use crate::wire::EarlierView;
 use crate::witness::locked;
 
 /// Runs kept of one runbook: some more than are looked at, for replays of the last ones.
@@ -69,6 +71,12 @@ impl Times {
 }
 
 impl Face {
+    /// What the steps of a run's runbook took in earlier runs. Blocks for the disk.
+    pub(crate) fn earlier(&self, run: &RunId) -> Result<EarlierView, Problem> {
+        let (took, runs) = self.shelf.earlier(&*self.state(run)?, self.now());
+        Ok(EarlierView { runs, took })
+    }
+
     /// The view with the time left by what earlier runs took, where there are any. Blocks for the disk.
     pub(crate) fn timed(&self, state: &RunState, view: RunView, now: Timestamp) -> RunView {
         if state.status().is_end() {

@@ -48,7 +48,9 @@ pub use index::{Filter, Listing};
 pub use memory::MemoryStore;
 pub use options::{SEGMENT_BYTES, SEGMENT_BYTES_MIN, StoreOptions};
 pub use owner::Owner;
-pub use portable::{Exported, Imported, export, export_redacted, import, read_exported};
+pub use portable::{
+    Exported, Imported, export, export_redacted, import, read_exported, read_exported_with_head,
+};
 pub use reader::{Reader, Snapshot};
 pub use retain::retain;
 pub use summary::RunSummary;

@@ -96,10 +96,15 @@ pub(crate) struct Walk {
     /// Whether bodies were taken out of the records, so that they are checked by their heads alone.
     redacted: bool,
     wanted: Option<String>,
-    found: Option<Seq>,
+    pub(crate) found: Option<Seq>,
 }
 
 impl Walk {
+    /// Says on the way which record has this head.
+    pub(crate) fn looking_for(self, head: Option<&str>) -> Self {
+        Self { wanted: head.map(str::to_ascii_lowercase), ..self }
+    }
+
     /// Follows a chain whose bodies were taken out.
     pub(crate) fn redacted() -> Self {
         Self { redacted: true, ..Self::default() }

@@ -8,8 +8,10 @@ use backout_core::evolve;
 use backout_core::id::{RunId, StepId, Timestamp};
 use backout_core::state::RunState;
 use backout_server::view::{
-    Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on, run_view,
+    Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on, run_view, time_view,
+    withheld,
 };
+use backout_server::wire::{EarlierView, EventsPage};
 
 use crate::form::{About, Form};
 use crate::tree::{Branch, tree};
@@ -22,10 +24,8 @@ const LOG_MAX: usize = 500;
 pub enum News {
     /// The list of runs.
     Runs(Vec<Listed>),
-    /// Events of the run that is followed, and whether an engine drives it.
-    Events(RunId, Vec<Recorded>, bool),
-    /// The time by the engine's clock.
-    Time(Timestamp),
+    /// What there is to read of the run that is followed.
+    Events(RunId, Box<EventsPage>),
     /// Nothing came: why.
     Silent(String),
     /// A command was recorded.
@@ -70,6 +70,10 @@ pub struct Followed {
     pub(crate) state: Option<RunState>,
     pub(crate) view: Option<RunView>,
     pub(crate) driven: bool,
+    /// Whether anybody leads an exercise where the events come from.
+    led: bool,
+    /// What earlier runs took.
+    earlier: Option<EarlierView>,
     pub(crate) log: VecDeque<Recorded>,
     pub(crate) tree: Vec<Branch>,
     /// The chosen step, by its place in the tree.
@@ -121,6 +125,8 @@ impl Followed {
             state: None,
             view: None,
             driven: false,
+            led: false,
+            earlier: None,
             log: VecDeque::new(),
             tree: Vec::new(),
             chosen: 0,
@@ -150,8 +156,9 @@ impl Followed {
 
     fn look(&mut self, now: Timestamp) {
         let Some(state) = &self.state else { return };
-        let facts = RunFacts { now, driven: self.driven, head: None, best_guarantee: &|_| None };
-        let view = run_view(state, &facts);
+        let (driven, led) = (self.driven, self.led);
+        let facts = RunFacts { now, driven, led, head: None, best_guarantee: &|_| None };
+        let view = self.timed(run_view(state, &facts), state, now);
         let chosen = self.chosen_step().map(|step| step.id.clone());
         if self.tree.len() != state.steps.len() {
             self.tree = tree(&state.order);
@@ -160,6 +167,16 @@ impl Followed {
         match chosen.filter(|_| self.touched) {
             Some(id) => self.choose(&id),
             None => self.choose_wanted(),
+        }
+    }
+
+    /// The view with the time left by what earlier runs took, as every face tells it.
+    fn timed(&self, view: RunView, state: &RunState, now: Timestamp) -> RunView {
+        match &self.earlier {
+            Some(EarlierView { runs, took }) if *runs > 0 => {
+                RunView { time: Some(time_view(state, now, took, *runs)), ..view }
+            }
+            Some(_) | None => view,
         }
     }
 
@@ -261,8 +278,7 @@ impl Screen {
         }
         match news {
             News::Runs(runs) => self.list(runs),
-            News::Time(now) => self.tick(now),
-            News::Events(run, events, driven) => self.events(&run, events, driven),
+            News::Events(run, page) => self.events(&run, *page),
             News::Silent(why) => self.silent = Some(why),
             News::Recorded { seq: 0, .. } => self.said = Some((true, "it goes on".to_owned())),
             News::Recorded { seq, driven: true } => {
@@ -283,12 +299,16 @@ impl Screen {
         self.runs = runs;
     }
 
-    fn events(&mut self, run: &RunId, events: Vec<Recorded>, driven: bool) {
+    fn events(&mut self, run: &RunId, page: EventsPage) {
         let Some(followed) = self.followed.as_mut().filter(|followed| followed.run == *run) else {
             return;
         };
-        followed.driven = driven;
-        if let Err(why) = followed.take(events) {
+        // Who tells the time leads an exercise, where it is one.
+        (followed.driven, followed.led) = (page.driven, page.now.is_some());
+        if page.earlier.is_some() {
+            followed.earlier = page.earlier;
+        }
+        if let Err(why) = followed.take(page.events) {
             self.silent = Some(why);
             return;
         }
@@ -301,7 +321,9 @@ impl Screen {
         let Some(state) = &followed.state else { return Vec::new() };
         let on_step = followed.step_id().map(|step| offers_on(state, &step, self.now, &self.actor));
         let on_run = offers(state, self.now, &self.actor, followed.driven);
-        on_step.into_iter().flatten().chain(on_run).collect()
+        let all = on_step.into_iter().flatten().chain(on_run).collect();
+        let is_record = followed.view.as_ref().is_some_and(RunView::is_record);
+        if is_record { withheld(all) } else { all }
     }
 
     /// Opens the form of a command; where the core would say no, says that instead.
@@ -381,11 +403,16 @@ mod tests {
         all[..end].to_vec()
     }
 
+    fn came(run: RunId, events: Vec<Recorded>) -> News {
+        let page = EventsPage { events, driven: true, now: Some(NOW), earlier: None };
+        News::Events(run, Box::new(page))
+    }
+
     fn screen() -> Screen {
         let mut screen = Screen::new("/var/lib/backout", Actor::unverified("ann"), NOW);
         let run = RunId::from("x7k2m9q4td");
         screen.follow(run.clone());
-        screen.news(News::Events(run, incident(), true));
+        screen.news(came(run, incident()));
         screen.tick(NOW);
         screen
     }
@@ -505,11 +532,45 @@ mod tests {
         assert!(drawn(&screen, PLAIN, (80, 24)).contains("live"));
         screen.tick(NOW.plus_ms(30_000));
         assert!(drawn(&screen, PLAIN, (80, 24)).contains("STALE since"));
-        screen.news(News::Events("x7k2m9q4td".into(), Vec::new(), true));
+        screen.news(came("x7k2m9q4td".into(), Vec::new()));
         assert!(drawn(&screen, PLAIN, (80, 24)).contains("live"));
         screen.news(News::Silent("no answer: connection refused".to_owned()));
         let text = drawn(&screen, PLAIN, (80, 24));
         assert!(text.contains("STALE since") && text.contains("connection refused; trying again"));
+    }
+
+    #[test]
+    fn the_time_left_is_told_by_what_earlier_runs_took() {
+        let mut screen = screen();
+        let steps = &screen.followed.as_ref().unwrap().view.as_ref().unwrap().steps;
+        let took = steps.iter().map(|step| (step.id.as_str().into(), (60_000, 120_000))).collect();
+        let earlier = Some(EarlierView { runs: 4, took });
+        let page = EventsPage { events: Vec::new(), driven: true, now: Some(NOW), earlier };
+        screen.news(News::Events("x7k2m9q4td".into(), Box::new(page)));
+        let text = drawn(&screen, PLAIN, (160, 24));
+        assert!(text.contains("left by 4 earlier runs"), "{text}");
+        screen.tick(NOW.plus_ms(1));
+        assert!(drawn(&screen, PLAIN, (160, 24)).contains("left by 4 earlier runs"));
+    }
+
+    #[test]
+    fn nothing_is_offered_to_the_record_of_an_exercise() {
+        let mut screen = Screen::new("/var/lib/backout", Actor::unverified("ann"), NOW);
+        let (run, mut events) = (RunId::from("x7k2m9q4td"), incident());
+        screen.follow(run.clone());
+        for recorded in &mut events {
+            if let backout_core::event::Event::RunCreated { plan, .. } = &mut recorded.event {
+                plan.labels.insert("drill".to_owned(), "shop-down".to_owned());
+            }
+        }
+        screen.news(came(run.clone(), events));
+        assert!(screen.offers().iter().any(|offer| offer.refused.is_none()), "it goes on");
+        // Whoever led it is gone: what is read now comes from the store.
+        let page = EventsPage { events: Vec::new(), driven: false, now: None, earlier: None };
+        screen.news(News::Events(run, Box::new(page)));
+        assert!(screen.offers().iter().all(|offer| offer.refused.is_some()));
+        let text = drawn(&screen, PLAIN, (80, 24));
+        assert!(text.contains("the exercise is over") && !text.contains("R resumes"), "{text}");
     }
 
     #[test]

@@ -176,7 +176,9 @@ struct Ahead(i64);
 
 impl Ahead {
     fn hear(&mut self, news: &News, local: Timestamp) {
-        if let News::Time(at) = news {
+        if let News::Events(_, page) = news
+            && let Some(at) = page.now
+        {
             self.0 = at.0 - local.0;
         }
     }
@@ -231,12 +233,7 @@ async fn read_run(source: &dyn Source, run: &RunId, news: &Sender<News>) {
         let came = match source.events(run, from, EVENTS_WAIT_MS).await {
             Ok(page) => {
                 from = page.events.last().map_or(from, |last| last.seq.0 + 1);
-                if let Some(now) = page.now
-                    && news.send(News::Time(now)).await.is_err()
-                {
-                    return;
-                }
-                News::Events(run.clone(), page.events, page.driven)
+                News::Events(run.clone(), Box::new(page))
             }
             Err(error) => News::Silent(error.to_string()),
         };

@@ -325,7 +325,10 @@ impl<'a> Screen<'a> {
 
     fn view(&self, state: &RunState) -> RunView {
         let now = Timestamp(self.app.now_ms());
-        run_view(state, &RunFacts { now, driven: true, head: None, best_guarantee: &|_| None })
+        run_view(
+            state,
+            &RunFacts { now, driven: true, led: false, head: None, best_guarantee: &|_| None },
+        )
     }
 
     fn ask_first(&mut self, open: &[Want]) {

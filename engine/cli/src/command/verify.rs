@@ -36,6 +36,8 @@ struct Report {
     head: Option<String>,
     /// The event that has the head that was given.
     head_at: Option<u64>,
+    /// How many events follow that one.
+    after_head: Option<u64>,
     /// Of a redacted file: how much was taken out, by rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<Taken>,
@@ -76,21 +78,20 @@ fn of_store(app: &App, args: &Args) -> Result<(Report, Option<RunId>), Failure> 
     Ok((report(&reading, run.as_ref(), args.head.as_deref())?, run))
 }
 
-/// A file is read whole, or its first fault is the failure. Its head is that of its last event: a
-/// head that was kept earlier is found in the store alone.
+/// A file is read whole, or its first fault is the failure. A head that was kept earlier is found in
+/// the chain that the file goes on from.
 fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Report, Option<RunId>), Failure> {
-    let file = reading::exported(path)?;
+    let file = reading::exported_with_head(path, wanted)?;
     let last = file.events.as_ref().and_then(|events| events.last()).map(|last| last.seq.0);
-    let is_it = |wanted: &str| file.head.eq_ignore_ascii_case(wanted);
-    let findings: Vec<Found> = wanted
-        .filter(|wanted| !is_it(wanted))
-        .map(|it| other_history(&file.run, it))
-        .into_iter()
-        .collect();
+    let head_at = file.head_at.map(|at| at.0);
+    let missing = wanted.filter(|_| head_at.is_none());
+    let findings: Vec<Found> =
+        missing.map(|wanted| other_history(&file.run, wanted)).into_iter().collect();
     let report = Report {
         sound: findings.is_empty(),
         runs: 1,
-        head_at: wanted.filter(|wanted| is_it(wanted)).and(last),
+        head_at,
+        after_head: last.zip(head_at).map(|(last, at)| last.saturating_sub(at)),
         head: Some(file.head),
         findings,
         redacted: file.redacted.map(|(_, taken)| taken),
@@ -106,6 +107,7 @@ fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Resul
             findings: Vec::new(),
             head: None,
             head_at: None,
+            after_head: None,
             redacted: None,
         });
     };
@@ -124,8 +126,15 @@ fn report(reading: &Reading, run: Option<&RunId>, wanted: Option<&str>) -> Resul
         findings,
         head: run.and_then(|run| head(reader, run).ok()),
         head_at: head_at.map(|seq| seq.0),
+        after_head: head_at.and_then(|at| Some(after(reading, run?, at))),
         redacted: None,
     })
+}
+
+/// How many events of a run follow one of them.
+fn after(reading: &Reading, run: &RunId, at: Seq) -> u64 {
+    let last = reading.state(run).map_or(at, |state| state.seq);
+    last.0.saturating_sub(at.0)
 }
 
 fn other_history(run: &RunId, wanted: &str) -> Found {
@@ -152,7 +161,15 @@ fn shown(report: &Report, run: Option<&RunId>) -> String {
         lines.push(format!("{} {what}: every checksum and chain holds", paint(GOOD, "sound")));
     }
     if let Some(at) = report.head_at {
-        lines.push(format!("the head that was kept is event {at}: nothing up to it was changed"));
+        let more = report.after_head.and_then(|count| usize::try_from(count).ok());
+        let more = match more {
+            Some(0) => "the record ends there".to_owned(),
+            Some(count) => format!("the record goes on from it by {}", counted(count, "event")),
+            None => "the record goes on from it".to_owned(),
+        };
+        lines.push(format!(
+            "the head that was kept is event {at}: nothing up to it was changed; {more}"
+        ));
     }
     if let Some(taken) = &report.redacted {
         lines.push(

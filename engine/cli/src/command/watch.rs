@@ -120,8 +120,10 @@ impl Local<'_> {
         let silent = |failure: Failure| SourceError::Silent(failure.to_string());
         let reading = Reading::open(self.app).map_err(silent)?;
         let (events, _) = reading.readable(run).map_err(silent)?;
+        let earlier = if from > 1 { None } else { reading.earlier_view(run).ok() };
         let new = events.into_iter().filter(|recorded| recorded.seq.0 >= from);
-        Ok(EventsPage { events: new.take(EVENTS_PAGE_MAX).collect(), driven: false, now: None })
+        let events = new.take(EVENTS_PAGE_MAX).collect();
+        Ok(EventsPage { events, driven: false, now: None, earlier })
     }
 
     fn list(&self) -> Result<Vec<Listed>, SourceError> {

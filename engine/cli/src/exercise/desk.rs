@@ -120,7 +120,7 @@ fn internal(error: Broken) -> Problem {
 
 fn view(drill: &Drill, pace: Pace) -> ExerciseView {
     let scenario = drill.scenario();
-    let called = drill.state().and_then(drill_view).and_then(|mark| mark.emergency);
+    let called = drill.state().and_then(|state| drill_view(state, true)?.emergency);
     ExerciseView {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),

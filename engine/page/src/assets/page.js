@@ -22,14 +22,38 @@
 
   // What a person has typed is kept until it is recorded, over any reload and restart.
   const keyOf = (field) => "draft " + location.pathname + " " + field.id;
-  const drafts = "textarea[id], .command input[id]";
+  const drafts = "textarea[id], .command input[id]:not([type=file])";
 
   const keepDraft = (event) => {
     const field = event.target;
     if (field.matches && field.matches(drafts)) sessionStorage.setItem(keyOf(field), field.value);
   };
 
+  // A file that shows something becomes the evidence's text, so that it is read before it is sent.
+  const readFile = (field) => {
+    const into = document.getElementById(field.dataset.into);
+    const file = field.files[0];
+    const say = (text) => { field.parentElement.querySelector(".file-said").textContent = text; };
+    if (!file || !into) return;
+    const most = Number(field.dataset.bytesMax);
+    if (file.size > most) {
+      field.value = "";
+      say(file.name + " has " + file.size + " bytes, more than EVIDENCE_BYTES_MAX (" + most + "): not taken");
+      return;
+    }
+    file.text().then((text) => {
+      into.value = text;
+      sessionStorage.setItem(keyOf(into), text);
+      say(file.name + " is in the field above");
+    }, (error) => say(file.name + " cannot be read: " + error));
+  };
+
+  const showFiles = () => {
+    for (const label of document.querySelectorAll("label.by-script[hidden]")) label.hidden = false;
+  };
+
   const restoreDrafts = () => {
+    showFiles();
     for (const field of document.querySelectorAll(drafts)) {
       const kept = sessionStorage.getItem(keyOf(field));
       if (kept && field.value !== kept) field.value = kept;
@@ -327,6 +351,9 @@
   document.addEventListener("pointerdown", () => { pressed = true; });
   document.addEventListener("pointerup", release);
   document.addEventListener("pointercancel", release);
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("input[type=file][data-into]")) readFile(event.target);
+  });
   document.addEventListener("input", keepDraft);
   document.addEventListener("submit", rememberSent);
   document.addEventListener("click", choose);

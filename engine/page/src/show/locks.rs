@@ -74,8 +74,16 @@ pub(super) fn let_go(frame: &Frame, holder: &Holder, place: &str) -> Markup {
     let offer = offer_with(state, frame.now, &frame.actor, "yield", fields);
     let Some(offer) = offer.map(|offer| allowed(frame, state, offer)) else { return html! {} };
     let run = state.run.as_str();
-    let about =
-        About { frame, run, seq: state.seq.0, consent: None, with: None, locks: &targets, place };
+    let about = About {
+        frame,
+        run,
+        seq: state.seq.0,
+        consent: None,
+        with: None,
+        locks: &targets,
+        refused: None,
+        place,
+    };
     html! {
         @match &offer.refused {
             None => div.commands { (form(about, &offer)) },

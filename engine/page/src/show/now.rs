@@ -58,6 +58,13 @@ fn tally(wants: &[&Want]) -> Markup {
 /// Why nothing goes on by itself, where that is so.
 fn standing(frame: &Frame, shown: &Shown<'_>) -> Markup {
     let view = shown.view;
+    if shown.is_record() && !shown.is_replay() {
+        return html! {
+            div.card.is-interrupted {
+                p.lead { "The exercise is over: this is its record, and nothing goes on by it." }
+            }
+        };
+    }
     let why = match view.state.as_str() {
         "interrupted" if view.stale => {
             "No engine drives this run, and it stood still for long: look at what drifted, then resume it."
@@ -73,7 +80,7 @@ fn standing(frame: &Frame, shown: &Shown<'_>) -> Markup {
     html! {
         div.card.is-interrupted {
             p.lead { (why) }
-            @if let Some(resume) = on_run(frame, shown, "resume").filter(|_| !shown.is_replay()) { div.commands { (resume) } }
+            @if let Some(resume) = on_run(frame, shown, "resume").filter(|_| !shown.is_record()) { div.commands { (resume) } }
         }
     }
 }
@@ -129,7 +136,7 @@ fn asked(frame: &Frame, shown: &Shown<'_>, want: &Want, at: usize) -> Markup {
             @for run in shown.view.circle.iter().skip(1).filter(|_| want.what == "circle") {
                 p { a href={ "/runs/" (run) } { "run " (run) } }
             }
-            @if !shown.is_replay() { (answer(frame, shown, want, view)) }
+            @if !shown.is_record() { (answer(frame, shown, want, view)) }
         }
     }
 }

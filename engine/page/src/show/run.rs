@@ -44,6 +44,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) messages: Vec<MessageView>,
     /// What the chosen step printed so far, where it is at work.
     pub(crate) printed: Option<Piece>,
+    /// The form that was just refused.
+    pub(crate) sent: Option<&'a Sent>,
 }
 
 /// A command that was not followed.
@@ -68,6 +70,11 @@ impl<'a> Shown<'a> {
     /// Whether it is shown as it was: then nothing can be commanded.
     pub(super) fn is_replay(&self) -> bool {
         self.view.replay.is_some()
+    }
+
+    /// Whether nothing can be asked of it: a replay, or the record of an exercise that is over.
+    pub(super) fn is_record(&self) -> bool {
+        self.view.is_record()
     }
 
     /// The step that was chosen; else the first that wants something, moves, or is there.
@@ -117,6 +124,7 @@ impl<'a> Shown<'a> {
             consent,
             with: planned.map(|(_, planned, _)| &planned.with),
             locks: &self.view.locks,
+            refused: self.sent,
             place,
         }
     }
@@ -346,17 +354,20 @@ pub(super) fn row(spot: Spot<'_>, step: &StepView, chosen: &str) -> Markup {
 fn whole_run(frame: &Frame, shown: &Shown<'_>) -> Markup {
     let view = shown.view;
     let offers = shown.offers(frame);
+    let over = shown.is_record();
     html! {
         section.whole id="whole" data-part="" aria-labelledby="whole-head" {
             h2 id="whole-head" { "The run as a whole" }
-            (commands(shown.about(frame, "run", None), &offers))
+            @if over { p { "The exercise is over: nothing is asked of this run any more." } }
+            @else { (commands(shown.about(frame, "run", None), &offers)) }
             @if !view.notes.is_empty() {
                 h3 { "Notes" }
                 ul.notes { @for note in view.notes.iter().rev() { li { (note) } } }
             }
             p.typed { "On a terminal: " code { "backout status " (view.run) } ", "
-                code { "backout watch " (view.run) } "; without an engine: "
-                code { "backout by-hand " (view.run) } }
+                @if over { code { "backout replay " (view.run) } }
+                @else { code { "backout watch " (view.run) } "; without an engine: "
+                    code { "backout by-hand " (view.run) } } }
         }
     }
 }

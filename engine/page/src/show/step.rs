@@ -30,7 +30,7 @@ pub(super) fn step(frame: &Frame, shown: &Shown<'_>) -> Markup {
             (output(&view.output))
             (captured(shown, view))
             (locks::of_step(frame, view, &shown.holders))
-            @if !shown.is_replay() {
+            @if !shown.is_record() {
                 h3 { "What you can do" }
                 (commands(shown.about(frame, "step", Some(view)), &offers))
             }

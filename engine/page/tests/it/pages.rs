@@ -147,11 +147,38 @@ async fn who_comes_too_late_is_told_what_changed() {
     world.until(run, "index_drop", "failed").await;
     let late = [("word", "approve"), ("step", "index_drop"), ("seen", "9"), ("reason", "my words")];
     let got = browser.asks(run, &late).await;
-    assert_eq!(got.status, StatusCode::CONFLICT);
+    assert_eq!(got.status, StatusCode::PRECONDITION_FAILED);
     assert!(got.text.contains("Not done: Approve"), "{}", got.text);
     assert!(got.text.contains("Since you looked:"));
     assert!(got.text.contains("rejected by nobody-here (claimed): not now"));
     assert!(got.text.contains("my words"), "what was typed is not lost");
+}
+
+#[tokio::test]
+async fn two_try_the_same_and_one_keeps_what_was_typed() {
+    let world = World::new();
+    let run = incident(&world).await;
+    let seen = last_seen(&world, run).await;
+    let (first, second) = (Browser::new(&world).await, Browser::new(&world).await);
+    let hold = |why: &'static str| {
+        [("word", "hold"), ("step", "schema_down"), ("seen", &*seen), ("reason", why)].to_vec()
+    };
+    assert_eq!(first.asks(run, &hold("I hold it")).await.status, StatusCode::SEE_OTHER);
+    let got = second.asks(run, &hold("no, I do")).await;
+    assert_eq!(got.status, StatusCode::PRECONDITION_FAILED, "{}", got.text);
+    assert!(got.text.contains("I hold it"), "{}", got.text);
+    assert!(got.text.contains("rows=\"2\">no, I do</textarea>"), "{}", got.text);
+    // Seen now, it is decided on what is so.
+    let now = last_seen(&world, run).await;
+    let again = [("word", "note"), ("seen", &now), ("reason", "then you do")];
+    assert_eq!(second.asks(run, &again).await.status, StatusCode::SEE_OTHER);
+}
+
+/// The run's last event, as the forms of its page carry it.
+async fn last_seen(world: &World, run: &str) -> String {
+    let page = get(world, &format!("/runs/{run}")).await.text;
+    let (_, rest) = page.split_once("name=\"seen\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
 }
 
 #[tokio::test]

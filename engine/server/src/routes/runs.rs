@@ -20,11 +20,13 @@ use crate::graph::{NodeLook, svg};
 use crate::problem::Problem;
 use crate::stream;
 use crate::view::{
-    self, ByHandView, MessageView, Offer, RunView, history_line, message_view, offers_on, sentence,
+    self, ByHandView, MessageView, Offer, RunView, drill_view, history_line, message_view,
+    offers_on, sentence, withheld,
 };
 use crate::wire::{
-    Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EventsPage, EventsQuery, HistoryEntry,
-    HistoryPage, LivePiece, LiveQuery, OffersQuery, OutputQuery, RunQuery, StreamQuery,
+    Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EarlierView, EventsPage, EventsQuery,
+    HistoryEntry, HistoryPage, LivePiece, LiveQuery, OffersQuery, OutputQuery, RunQuery,
+    StreamQuery,
 };
 
 /// Bytes of captured output in one answer.
@@ -116,8 +118,19 @@ async fn events(
     Named(run): Named,
     Wanted(query): Wanted<EventsQuery>,
 ) -> Result<Json<EventsPage>, Problem> {
+    let earlier = earlier(&face, &run, query.from).await;
     let (events, driven) = page(face.clone(), run, query).await?;
-    Ok(Json(EventsPage { events, driven, now: Some(face.now()) }))
+    Ok(Json(EventsPage { events, driven, now: Some(face.now()), earlier }))
+}
+
+/// What earlier runs took, for who reads a run from its first event on.
+async fn earlier(face: &Face, run: &RunId, from: u64) -> Option<EarlierView> {
+    if from > 1 {
+        return None;
+    }
+    let (face, run) = (face.clone(), run.clone());
+    // The events are as good without it.
+    blocking(move || face.earlier(&run)).await.ok()
 }
 
 async fn page(
@@ -195,6 +208,10 @@ async fn offers(
             Some(step) => offers_on(&state, step, now, &sender.actor()),
             None => view::offers(&state, now, &sender.actor(), driven),
         };
+        let over = drill_view(&state, face.exercise().is_some()).is_some_and(|drill| drill.over);
+        if over {
+            return Ok(withheld(all));
+        }
         Ok(all.into_iter().map(|offer| sender.allowed(offer, &state)).collect())
     };
     blocking(read).await.map(Json)

@@ -21,7 +21,9 @@ pub use history::{HistoryLine, history_line, sentence};
 pub use lock::LockView;
 pub use message::MessageView;
 pub(crate) use message::message_view;
-pub use offer::{Field, OFFERS, Offer, Offered, Reason, ask_of, offer_with, offers, offers_on};
+pub use offer::{
+    Field, OFFERS, Offer, Offered, Reason, ask_of, offer_with, offers, offers_on, withheld,
+};
 pub use replay::ReplayView;
 pub(crate) use row::{Row, STATES};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};

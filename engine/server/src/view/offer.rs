@@ -382,6 +382,15 @@ pub fn offers_on(state: &RunState, step: &StepId, now: Timestamp, actor: &Actor)
     all.map(|offered| offer(state, now, actor, offered, Some(step))).collect()
 }
 
+/// The same commands where nobody would follow one: each with the reason why not.
+pub fn withheld(mut offers: Vec<Offer>) -> Vec<Offer> {
+    for offer in &mut offers {
+        offer.refused = Some("the exercise is over, and this is its record".to_owned());
+        offer.help = Some("a replay walks through it".to_owned());
+    }
+    offers
+}
+
 fn offer(
     state: &RunState,
     now: Timestamp,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use backout_core::contract::Reversibility;
-use backout_core::exercise::is_drill;
 use backout_core::id::{StepId, StepIx, Timestamp};
 use backout_core::plan::{Comms, Environment, Escalation, PlanStep};
 use backout_core::state::{Phase, RunState, RunStatus, StepRun, StepState};
@@ -24,6 +23,8 @@ pub struct RunFacts<'a> {
     pub now: Timestamp,
     /// Whether an engine drives the run at this moment.
     pub driven: bool,
+    /// Whether anybody leads an exercise here: else the run of one is a mere record.
+    pub led: bool,
     /// The head of the run's hash chain, hex.
     pub head: Option<String>,
     /// The best guarantee that a step's action and input allow, for steps not yet prepared.
@@ -231,6 +232,21 @@ pub struct RunView {
 }
 
 impl RunView {
+    /// Whether nothing can be asked of it here: it is a moment of a replay, or the record of an
+    /// exercise that is over.
+    pub fn is_record(&self) -> bool {
+        self.replay.is_some() || self.drill.as_ref().is_some_and(|drill| drill.over)
+    }
+
+    /// It without the commands that nobody would follow.
+    #[must_use]
+    pub fn as_record(mut self) -> Self {
+        self.go_on = None;
+        self.wants.iter_mut().for_each(|want| want.commands.clear());
+        self.alarms.iter_mut().for_each(|alarm| alarm.commands.clear());
+        self
+    }
+
     /// It without its steps, for a list.
     pub fn listed(&self) -> Listed {
         Listed {
@@ -259,13 +275,18 @@ pub(super) fn is_done(word: &str) -> bool {
 
 /// The view of a run.
 pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
+    let view = as_of_now(state, facts);
+    if view.is_record() { view.as_record() } else { view }
+}
+
+fn as_of_now(state: &RunState, facts: &RunFacts<'_>) -> RunView {
     let word = word_of(state.status(), facts.driven, state.attached);
     let wants = wants(state);
     RunView {
         run: state.run.to_string(),
         runbook: state.plan.name.clone(),
         title: state.plan.title.clone(),
-        drill: drill_view(state),
+        drill: drill_view(state, facts.led),
         driven: facts.driven,
         engine: state.engine.clone(),
         undoing: matches!(state.phase, Phase::Undoing(_)),
@@ -295,8 +316,7 @@ pub fn run_view(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         locks: state.locks.keys().map(ToString::to_string).collect(),
         next: next(state),
         alarms: alarms(state),
-        // What is left of a drill is a record: nothing goes on by it.
-        go_on: go_on(state, word, &wants).filter(|_| facts.driven || !is_drill(&state.plan)),
+        go_on: go_on(state, word, &wants),
         comms: state.plan.comms.clone(),
         escalation: state.plan.escalation.clone(),
         notes: state.notes.iter().map(|note| format!("{}: {}", note.by.name, note.text)).collect(),

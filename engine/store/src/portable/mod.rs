@@ -86,6 +86,8 @@ pub struct Exported {
     pub store: String,
     /// The head of its chain, which was followed to here.
     pub head: String,
+    /// The event whose head was looked for, where the chain came by it.
+    pub head_at: Option<Seq>,
     /// Its events. None where a file of the first releases was redacted: it held heads alone.
     pub events: Option<Vec<Recorded>>,
     /// What was taken out of it, by which rules; absent where the file is whole.
@@ -153,7 +155,7 @@ fn unpack(
                 break;
             }
             None if name == "journal" => {
-                check_journal(sections, about, &content)?;
+                check_journal(sections, about, &content, None)?;
                 has_journal = true;
                 put(&beside.join("journal"), &content).map_err(failed)?;
             }
@@ -202,9 +204,21 @@ fn put_work(disk: &dyn Disk, beside: &Path, name: &str, bytes: &[u8]) -> io::Res
 /// [`StoreError::Damaged`] where the file is not what was written, or its chain is broken;
 /// [`StoreError::Newer`]; [`StoreError::Io`] where it cannot be read.
 pub fn read_exported(input: &mut dyn Read) -> Result<Exported, StoreError> {
+    read_exported_with_head(input, None)
+}
+
+/// The same, and which event has this head: one that was kept earlier is found where the file goes on
+/// from it.
+///
+/// # Errors
+/// As [`read_exported`].
+pub fn read_exported_with_head(
+    input: &mut dyn Read,
+    head: Option<&str>,
+) -> Result<Exported, StoreError> {
     let mut sections = Sections::begin(input)?;
     let about = read_about(&mut sections)?;
-    let (mut events, mut has_journal) = (None, false);
+    let (mut events, mut has_journal, mut head_at) = (None, false, None);
     loop {
         let (name, content) = sections.next()?;
         match name.as_str() {
@@ -213,7 +227,7 @@ pub fn read_exported(input: &mut dyn Read) -> Result<Exported, StoreError> {
                 break;
             }
             "journal" => {
-                check_journal(&sections, &about, &content)?;
+                head_at = check_journal(&sections, &about, &content, head)?;
                 has_journal = true;
                 if !about.redacted {
                     events = Some(records(&content).map_err(|why| sections.bad(&why))?);
@@ -233,7 +247,8 @@ pub fn read_exported(input: &mut dyn Read) -> Result<Exported, StoreError> {
         return Err(sections.bad("its events do not end where it says"));
     }
     let redacted = about.redacted.then_some((about.rules, about.taken));
-    Ok(Exported { run: about.run, store: about.store, head: about.head, events, redacted })
+    let About { run, store, head, .. } = about;
+    Ok(Exported { run, store, head, head_at, events, redacted })
 }
 
 /// The records in the frames of a journal, each of which was checked.
@@ -263,18 +278,25 @@ fn is_work_name(name: &str) -> bool {
     parts.next() == Some("work") && parts.all(safe) && name.split('/').count() <= WORK_DEPTH_MAX
 }
 
-/// Follows the chain of a journal that came from elsewhere, to the head that was promised.
-fn check_journal(sections: &Sections<'_>, about: &About, journal: &[u8]) -> Result<(), StoreError> {
-    let walk = follow(&about.run, journal, about.redacted).map_err(|why| sections.bad(&why))?;
+/// Follows the chain of a journal that came from elsewhere, to the head that was promised. Gives the
+/// event that has the wanted head.
+fn check_journal(
+    sections: &Sections<'_>,
+    about: &About,
+    journal: &[u8],
+    wanted: Option<&str>,
+) -> Result<Option<Seq>, StoreError> {
+    let walk = if about.redacted { Walk::redacted() } else { Walk::default() };
+    let walk = follow(&about.run, journal, walk.looking_for(wanted));
+    let walk = walk.map_err(|why| sections.bad(&why))?;
     if walk.last != about.last || envelope::hex(&walk.link) != about.head {
         return Err(sections.bad("its journal does not end where it says"));
     }
-    Ok(())
+    Ok(walk.found)
 }
 
 /// Follows the chain of a journal from its beginning.
-fn follow(run: &RunId, journal: &[u8], redacted: bool) -> Result<Walk, String> {
-    let mut walk = if redacted { Walk::redacted() } else { Walk::default() };
+fn follow(run: &RunId, journal: &[u8], mut walk: Walk) -> Result<Walk, String> {
     let mut at = 0;
     while let Some(rest) = journal.get(at..).filter(|rest| !rest.is_empty()) {
         let Parsed::Whole(frame) = frame::parse(rest) else {

@@ -15,6 +15,7 @@ use crate::frame::{FrameBuilder, STORAGE_FORMAT};
 use crate::home::{self, LogRecords, io_error};
 use crate::journal::StoreError;
 use crate::reader::Reader;
+use crate::verify::Walk;
 
 /// Writes a run with its captured outputs as one file.
 ///
@@ -68,8 +69,8 @@ fn about(
     redacted: bool,
 ) -> Result<About, StoreError> {
     // From what is written and not from the store: an engine may append meanwhile.
-    let walk =
-        follow(run, journal, redacted).map_err(|why| exporting(run, &io::Error::other(why)))?;
+    let walk = if redacted { Walk::redacted() } else { Walk::default() };
+    let walk = follow(run, journal, walk).map_err(|why| exporting(run, &io::Error::other(why)))?;
     Ok(About {
         format: STORAGE_FORMAT,
         store: reader.id().to_owned(),

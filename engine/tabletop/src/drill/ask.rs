@@ -4,7 +4,7 @@ use backout_core::Rejection;
 use backout_core::command::{Ask, Command};
 use backout_core::drive::TurnError;
 use backout_core::event::{Actor, Cause};
-use backout_core::exercise::calls_emergency;
+use backout_core::exercise::{OVER_WORDS, calls_emergency};
 use serde_json::Value;
 
 use super::{Broken, DRILL_LABEL, Drill, Happening, person};
@@ -41,7 +41,7 @@ impl Drill {
     /// The exercise cannot go on.
     pub fn ask_by(&mut self, mut cause: Cause, ask: Ask) -> Result<Result<(), Rejection>, Broken> {
         if let Some(why) = self.over() {
-            let message = format!("the exercise is over: {why}");
+            let message = format!("{OVER_WORDS}: {why}");
             return Ok(Err(Rejection { message, help: None }));
         }
         self.take_part(&mut cause);

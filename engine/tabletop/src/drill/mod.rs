@@ -303,6 +303,7 @@ impl Drill {
     pub fn end(&mut self, why: &str) {
         if self.ended.is_none() {
             self.note(Logged::Ended { why: why.to_owned() });
+            self.tell_over(why);
             self.let_go(why);
             self.ended = Some(self.now);
         }

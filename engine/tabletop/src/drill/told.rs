@@ -3,7 +3,7 @@
 
 use backout_core::command::{Ask, Command};
 use backout_core::event::Cause;
-use backout_core::exercise::{EMERGENCY_WORDS, calls_emergency};
+use backout_core::exercise::{EMERGENCY_WORDS, OVER_WORDS, calls_emergency, is_over};
 use backout_core::limits::REASON_BYTES_MAX;
 use backout_core::state::{Phase, RunState};
 
@@ -64,13 +64,26 @@ impl Drill {
         self.ask(who, Ask::Note { step: None, text }).map(drop)
     }
 
+    /// The record itself says that it is over, so that no face offers what nobody would follow.
+    pub(super) fn tell_over(&mut self, why: &str) {
+        // A real emergency says it already, and louder.
+        if self.state().is_none_or(is_over) {
+            return;
+        }
+        let note = Command::Ask(Ask::Note { step: None, text: format!("{OVER_WORDS}: {why}") });
+        // It goes on by nothing any more: what it was about to do is not done.
+        if let Ok(recorded) = self.run.record(self.now, &Cause::engine(), &note) {
+            self.push(recorded);
+        }
+    }
+
     /// The engine lets go of a run that is not over.
     pub(super) fn let_go(&mut self, why: &str) {
         let goes_on = |run: &RunState| run.attached && !matches!(run.phase, Phase::Ended(_));
         if !self.state().is_some_and(goes_on) {
             return;
         }
-        let detach = Command::Detach { why: format!("the exercise is over: {why}") };
+        let detach = Command::Detach { why: format!("{OVER_WORDS}: {why}") };
         // Nothing else stands in its way.
         if let Ok(recorded) = self.run.record(self.now, &Cause::engine(), &detach) {
             self.push(recorded);

@@ -72,7 +72,13 @@ fn now(view: &RunView, look: Look) -> Vec<Line<'static>> {
         lines.push(Line::raw(format!("  and {more} more; w goes from one to the next")));
     }
     let stands = matches!(view.state.as_str(), "interrupted" | "paused" | "aborted");
-    if stands && !view.closed {
+    if view.is_record() {
+        let style = look.state("waiting");
+        lines.push(Line::styled(
+            "the exercise is over: nothing is asked of its run any more",
+            style,
+        ));
+    } else if stands && !view.closed {
         let word = if view.driven { "it is held" } else { "no engine drives it" };
         lines.push(Line::styled(format!("! {word}: R resumes it"), look.state("interrupted")));
     }

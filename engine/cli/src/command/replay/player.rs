@@ -27,8 +27,10 @@ fn view(tape: &Tape) -> Option<RunView> {
     let best = |_: &backout_core::plan::PlanStep| None;
     let now = tape.last().map_or(Timestamp::default(), |recorded| recorded.at);
     let state = tape.state()?;
-    let facts = RunFacts { now, driven: state.attached, head: None, best_guarantee: &best };
-    Some(run_view(state, &facts))
+    let facts =
+        RunFacts { now, driven: state.attached, led: false, head: None, best_guarantee: &best };
+    // Nothing can be asked of an earlier moment.
+    Some(run_view(state, &facts).as_record())
 }
 
 /// Shows one moment and ends.
