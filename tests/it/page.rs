@@ -314,7 +314,7 @@ async fn incident() {
     others_see_it(&env, &format!("{base}{run}")).await;
 
     by_hand(&desk).await;
-    settle(&desk).await;
+    settle(&env, &desk).await;
     desk.sees("The run succeeded").await;
     desk.sees("the old shop has order 17").await;
     desk.shoot("6-succeeded").await;
@@ -456,9 +456,17 @@ async fn by_hand(desk: &Browser) {
     desk.until("the bank is called", |text| !text.contains("Waits for approval: call_bank")).await;
 }
 
-async fn settle(desk: &Browser) {
+/// What shows it is a file, read into the field above it before it is sent; one that is too large is
+/// not taken.
+async fn settle(env: &TestEnv, desk: &Browser) {
+    let large = env.write("large.txt", &"x".repeat(300 * 1024));
+    let small = env.write("seen.txt", "the old shop has order 17");
     desk.click("#now details.do-settle-done > summary").await;
-    desk.write("#now-settle-done-order-evidence", "the old shop has order 17").await;
+    desk.write("#now-settle-done-order-file", &large.display().to_string()).await;
+    desk.sees("more than EVIDENCE_BYTES_MAX (262144): not taken").await;
+    desk.write("#now-settle-done-order-file", &small.display().to_string()).await;
+    desk.holds("#now-settle-done-order-evidence", "the old shop has order 17").await;
+    desk.shoot("5-evidence").await;
     desk.write("#now-settle-done-order-reason", "I looked into the shop").await;
     desk.click("#now details.do-settle-done button").await;
 }

@@ -237,6 +237,17 @@ fn a_real_emergency_is_on_every_screen() {
     wait_until("it is over", || exercise.kept().join("report.json").exists());
     let after = exercise.beside(&["status", "latest"]);
     assert!(after.contains("REAL EMERGENCY: the drill is over"), "{after}");
+    let view: Value =
+        serde_json::from_str(&exercise.beside(&["status", "latest", "--json"])).unwrap();
+    assert_eq!(view["drill"]["over"], true);
+    let wants = view["wants"].as_array().unwrap();
+    assert!(
+        !wants.is_empty() && wants.iter().all(|want| want["commands"] == json!([])),
+        "{wants:?}"
+    );
+    let note = ["--store", &exercise.store(), "note", "latest", "--reason", "and so on"];
+    let said = exercise.env.backout(note).exits(2);
+    assert!(said.err.contains("record of a drill"), "{}", said.err);
     assert!(!after.contains("backout resume"), "nothing goes on: {after}");
     let said = exercise.env.backout(["--store", &exercise.store(), "resume", "latest"]).exits(2);
     assert!(said.err.contains("record of a drill"), "{}", said.err);

@@ -160,14 +160,16 @@ async fn two_try_the_same_and_one_keeps_what_was_typed() {
     let run = incident(&world).await;
     let seen = last_seen(&world, run).await;
     let (first, second) = (Browser::new(&world).await, Browser::new(&world).await);
-    let hold = |why: &'static str| {
-        [("word", "hold"), ("step", "schema_down"), ("seen", &*seen), ("reason", why)].to_vec()
+    let of = |word: &'static str, why: &'static str| {
+        vec![("word", word), ("step", "schema_down"), ("seen", &*seen), ("reason", why)]
     };
-    assert_eq!(first.asks(run, &hold("I hold it")).await.status, StatusCode::SEE_OTHER);
-    let got = second.asks(run, &hold("no, I do")).await;
-    assert_eq!(got.status, StatusCode::PRECONDITION_FAILED, "{}", got.text);
-    assert!(got.text.contains("I hold it"), "{}", got.text);
-    assert!(got.text.contains("rows=\"2\">no, I do</textarea>"), "{}", got.text);
+    assert_eq!(first.asks(run, &of("hold", "I look")).await.status, StatusCode::SEE_OTHER);
+    // With one field more it is another sending.
+    let other = [of("reject", "no, stop"), vec![("evidence", "")]].concat();
+    let got = second.asks(run, &other).await;
+    assert_eq!(got.status, StatusCode::PRECONDITION_FAILED);
+    assert!(got.text.contains("I look"), "it is told what the other did");
+    assert!(got.text.contains("rows=\"2\">no, stop</textarea>"), "what was typed is kept");
     // Seen now, it is decided on what is so.
     let now = last_seen(&world, run).await;
     let again = [("word", "note"), ("seen", &now), ("reason", "then you do")];
