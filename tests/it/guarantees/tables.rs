@@ -91,8 +91,8 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!(" {cell:width$} |"));
         format!("|{}\n", cells.collect::<String>())
     };
-    let rule: String = widths.iter().map(|width| format!("{}|", "-".repeat(width + 2))).collect();
-    format!("{}|{rule}\n{}", line(&head), rows.iter().map(line).collect::<String>())
+    let rules: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
+    format!("{}|{}|\n{}", line(&head), rules.join("|"), rows.iter().map(line).collect::<String>())
 }
 
 /// A text as an item of a list, its lines no longer than the page's.
@@ -161,9 +161,12 @@ fn letter(index: usize) -> char {
     char::from(b'a' + u8::try_from(index).unwrap())
 }
 
+/// How sendings were ended, and of what targets.
+type Ways<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
 /// One item for all that ended the same way after the same sub-steps of an action.
 pub(super) fn cuts(all: &[&Value]) -> String {
-    let mut ends: Vec<([String; 3], BTreeMap<&str, Vec<&str>>)> = Vec::new();
+    let mut ends: Vec<([String; 3], Ways)> = Vec::new();
     for cuts in all {
         let [action, target, by] = ["action", "target", "by"].map(|field| text(cuts, field));
         for (result, points) in results(cuts) {
