@@ -1,5 +1,6 @@
 //! Reading a store, which needs no ownership: beside its owner, on a full or damaged disk.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,9 @@ pub(crate) struct Reading {
     runs: Vec<RunId>,
     owner: Option<OwnerSeen>,
     host: Arc<Host>,
+    /// The state that was asked for last: one command asks for the same one several times, and what is
+    /// read is read at one moment.
+    folded: RefCell<Option<RunState>>,
 }
 
 impl Reading {
@@ -69,7 +73,7 @@ impl Reading {
         let runs = reader.as_ref().map_or(Ok(Vec::new()), |(reader, _)| reader.list())?;
         let owner = reader.as_ref().and_then(|(reader, _)| reader.owner());
         let owner = owner.map(|owner| OwnerSeen { pid: owner.pid, since: owner.since });
-        Ok(Self { folder, reader, runs, owner, host: app.host() })
+        Ok(Self { folder, reader, runs, owner, host: app.host(), folded: RefCell::default() })
     }
 
     /// The store's folder.
@@ -167,6 +171,15 @@ impl Reading {
 
     /// The state of a run; a damaged one is refused.
     pub(crate) fn state(&self, run: &RunId) -> Result<RunState, Failure> {
+        if let Some(state) = self.folded.borrow().as_ref().filter(|state| state.run == *run) {
+            return Ok(state.clone());
+        }
+        let state = self.read_state(run)?;
+        *self.folded.borrow_mut() = Some(state.clone());
+        Ok(state)
+    }
+
+    fn read_state(&self, run: &RunId) -> Result<RunState, Failure> {
         if let Some(state) = self.kept(run) {
             return Ok(state);
         }

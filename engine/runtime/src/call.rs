@@ -52,7 +52,7 @@ pub(crate) struct Started {
 
 impl Calls {
     /// Begins what is wanted. Nothing happens until the answer is polled.
-    pub(crate) fn start(&self, wanted: Wanted) -> Started {
+    pub(crate) fn start(self: &Arc<Self>, wanted: Wanted) -> Started {
         let cancel = CancellationToken::new();
         let calls = self.clone();
         let token = cancel.clone();

@@ -68,7 +68,7 @@ pub(crate) struct Driver {
     pub(crate) run: Run,
     pub(crate) store: Arc<dyn JournalStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) calls: Calls,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) crash: Option<CrashPoint>,
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) own: mpsc::WeakSender<Message>,

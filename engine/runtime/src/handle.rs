@@ -294,7 +294,7 @@ impl Engine {
         let (ended_sender, ended) = watch::channel(None);
         let (ready, is_ready) = oneshot::channel();
         let driver = Driver {
-            calls: self.calls(&id, &run),
+            calls: Arc::new(self.calls(&id, &run)),
             id: id.clone(),
             run,
             store: self.store.clone(),

@@ -72,6 +72,9 @@ struct BodyIn {
     event: Event,
 }
 
+/// Bytes that most bodies fit into, so that few are moved while they are written.
+const BODY_BYTES: usize = 512;
+
 /// Writes a body and its salted digest.
 pub(crate) fn seal(
     at: Timestamp,
@@ -79,7 +82,8 @@ pub(crate) fn seal(
     event: &Event,
     salt: [u8; 16],
 ) -> Result<Sealed, serde_json::Error> {
-    let mut body = b"{\"cause\":".to_vec();
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    body.extend_from_slice(b"{\"cause\":");
     serde_json::to_writer(&mut body, cause)?;
     body.extend_from_slice(b",\"event\":");
     let event_at = body.len();

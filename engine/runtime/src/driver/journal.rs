@@ -100,12 +100,11 @@ impl Driver {
         let releases = self.releases(&batch);
         let intends = batch.iter().filter(|r| matches!(r.event, Event::EffectIntended { .. }));
         let intends = u32::try_from(intends.count()).unwrap_or(u32::MAX);
-        let new =
-            |r: &Recorded| NewEvent { at: r.at, cause: r.cause.clone(), event: r.event.clone() };
-        let events = batch.iter().map(new).collect();
+        let kept = if self.crash.is_some() { batch.clone() } else { Vec::new() };
+        let new = |r: Recorded| NewEvent { at: r.at, cause: r.cause, event: r.event };
+        let events = batch.into_iter().map(new).collect();
         let append = self.append(events, Vec::new(), releases.into_iter().collect(), intends);
         self.progress.appends.push_back(self.store.append(append));
-        let kept = if self.crash.is_some() { batch } else { Vec::new() };
         self.progress.appended.push_back(kept);
     }
 

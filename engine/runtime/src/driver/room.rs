@@ -1,5 +1,7 @@
 //! A store without room: the run stands still, and is taken up again when there is room.
 
+use std::sync::Arc;
+
 use backout_core::Command;
 use backout_core::command::Ask;
 use backout_core::event::{Cause, Recorded};
@@ -99,7 +101,7 @@ impl Driver {
 
     pub(super) fn reload(&mut self, epoch: Epoch) -> Result<(), EngineError> {
         self.run = load(self.store.as_ref(), &self.id, epoch)?;
-        self.calls.epoch = epoch;
+        Arc::make_mut(&mut self.calls).epoch = epoch;
         let progress = &mut self.progress;
         progress.batch.clear();
         progress.appends = FuturesOrdered::new();
