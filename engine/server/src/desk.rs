@@ -190,10 +190,21 @@ pub struct ScriptView {
     pub expected: Vec<String>,
     /// The things of the simulated world.
     pub world: Vec<String>,
-    /// What is asked at the end.
-    pub hotwash: Vec<String>,
+    /// What is asked at the end, with the answers so far.
+    pub hotwash: Vec<HotwashQuestion>,
+    /// Whether the hotwash was closed.
+    pub closed: bool,
     /// What was done besides the run, the oldest first: when, who, what.
     pub log: Vec<(String, String, String)>,
+}
+
+/// A question of the hotwash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HotwashQuestion {
+    /// The question.
+    pub question: String,
+    /// Who answered, where it was not the team as a whole, and what.
+    pub answers: Vec<(String, String)>,
 }
 
 /// A planned inject.

@@ -38,6 +38,10 @@ pub enum Typed {
     Observe(String),
     /// Something to be improved: capability, action, owner, due.
     Improve([String; 4]),
+    /// Somebody answers a question of the hotwash, by its number from 1 on.
+    Answer(usize, String),
+    /// The hotwash is closed, and with it the exercise.
+    Finish,
     /// Show how the run stands.
     Status,
     /// Show what is planned.
@@ -68,6 +72,7 @@ decide     approve STEP, reject STEP, retry STEP, skip STEP, settle STEP done|no
 facilitate inject ID, say TEXT, say FROM -> TO: TEXT, stop, go, jump 10m, step, speed N,
            plan, world, end
 evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DATE
+hotwash    answer NUMBER TEXT, finish (once it is over)
 look       status, help
 at once    REAL EMERGENCY ends it on every screen";
 
@@ -110,6 +115,8 @@ pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
         "rate" => rate(rest)?,
         "observe" => Typed::Observe(needed("a text")?),
         "improve" => improve(rest)?,
+        "answer" => answer(rest)?,
+        "finish" => Typed::Finish,
         "status" => Typed::Status,
         "plan" => Typed::Plan,
         "world" => Typed::World,
@@ -143,6 +150,14 @@ fn rate(rest: &str) -> Result<Typed, String> {
     let (objective, letter) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let rating = Rating::of(letter).ok_or("write `rate OBJECTIVE P|S|M|U TEXT`")?;
     Ok(Typed::Rate(objective.to_owned(), rating, words.next().unwrap_or_default().to_owned()))
+}
+
+fn answer(rest: &str) -> Result<Typed, String> {
+    let (number, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    let number = number.parse().ok().filter(|_| !text.trim().is_empty());
+    let number =
+        number.ok_or("write `answer NUMBER TEXT`; the questions are numbered from 1 on")?;
+    Ok(Typed::Answer(number, text.trim().to_owned()))
 }
 
 fn improve(rest: &str) -> Result<Typed, String> {
@@ -209,6 +224,9 @@ impl Drill {
                 due: due.clone(),
             }),
             Typed::Emergency(text) => self.emergency(&person(who, &[]), text)?,
+            Typed::Answer(number, text) => return Ok(self.hear(*number, text, who)),
+            Typed::Finish if self.is_over() => self.note(Logged::Closed { by: who.to_owned() }),
+            Typed::Finish => return Ok(Some("`end` ends the exercise first".to_owned())),
             Typed::Status | Typed::Plan | Typed::World | Typed::Help => {}
             _ if self.is_over() => return Ok(Some("the exercise is over".to_owned())),
             facilitated => return self.facilitate(facilitated),
@@ -269,6 +287,25 @@ impl Drill {
             text: text.to_owned(),
         });
         None
+    }
+
+    /// An answer in the hotwash; what to say to it where it is none.
+    fn hear(&mut self, number: usize, text: &str, who: &str) -> Option<String> {
+        if !self.is_over() {
+            return Some("the hotwash comes when the exercise is over".to_owned());
+        }
+        let questions = self.scenario().hotwash();
+        let Some(question) = number.checked_sub(1).and_then(|at| questions.get(at)) else {
+            return Some(format!("there are {} questions, numbered from 1 on", questions.len()));
+        };
+        let (question, answer, by) = (question.clone(), text.to_owned(), who.to_owned());
+        self.note(Logged::Answered { question, answer, by, plan: None });
+        None
+    }
+
+    /// Whether the hotwash was closed: nothing more is waited for.
+    pub fn is_closed(&self) -> bool {
+        self.log().iter().any(|entry| matches!(entry.what, Logged::Closed { .. }))
     }
 
     /// The world's things and services in lines.

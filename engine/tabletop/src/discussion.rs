@@ -46,7 +46,10 @@ impl Discussion {
         let answer = chosen.unwrap_or_else(|| {
             if said.is_empty() { "no answer".to_owned() } else { said.to_owned() }
         });
-        self.note(now, Logged::Answered { question: question.id.clone(), answer, plan });
+        self.note(
+            now,
+            Logged::Answered { question: question.id.clone(), answer, by: String::new(), plan },
+        );
     }
 
     /// A real emergency ends it.

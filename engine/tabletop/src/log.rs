@@ -132,6 +132,9 @@ pub enum Logged {
         question: String,
         /// What was said or chosen.
         answer: String,
+        /// Who said it, where it was not the team as a whole.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
         /// What the runbook's plan would do, where it has a say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<String>,
@@ -159,6 +162,11 @@ pub enum Logged {
     /// A real emergency ended the exercise.
     Emergency {
         /// Who called it.
+        by: String,
+    },
+    /// The hotwash was closed.
+    Closed {
+        /// Who closed it.
         by: String,
     },
     /// The exercise is over.

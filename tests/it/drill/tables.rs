@@ -291,6 +291,50 @@ async fn on_the_page(exercise: &Exercise) {
     lead.close().await;
 }
 
+#[test]
+fn a_drill_without_a_terminal_is_led_and_closed_on_the_page() {
+    if !browser_is_here() {
+        return;
+    }
+    let exercise = Exercise::new();
+    let drill = exercise.env.spawn(exercise.args());
+    wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", exercise.port)).is_ok());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(hotwash(&exercise));
+    drop(drill.wait());
+    let report = fs::read_to_string(exercise.kept().join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let said = report["answers"][0][1].as_str().unwrap();
+    assert!(said.ends_with(": we talked early"), "{said}");
+    assert_eq!(report["objectives"][1]["rating"], "P");
+    assert_eq!(report["improvements"][0]["owner"], "ana");
+}
+
+async fn hotwash(exercise: &Exercise) {
+    let desk = Browser::open(&exercise.env, DESK).await;
+    desk.client.goto(&exercise.url("/exercise")).await.unwrap();
+    desk.click("#do-end > summary").await;
+    desk.click("#do-end button").await;
+    desk.sees("What went well?").await;
+    desk.click("#do-answer-1 > summary").await;
+    desk.write("#answer-1-text", "we talked early").await;
+    desk.click("#do-answer-1 button").await;
+    desk.sees(": we talked early").await;
+    desk.click("#do-rate-tell > summary").await;
+    desk.click("#do-rate-tell button").await;
+    desk.sees("Rated P").await;
+    desk.click("#do-improve > summary").await;
+    desk.write("#improve-text", "communication | name who tells | ana | 2027-01-31").await;
+    desk.click("#do-improve button").await;
+    desk.sees("Done.").await;
+    desk.shoot("drill-4-hotwash").await;
+    desk.is_open_to_all().await;
+    desk.click("#do-finish > summary").await;
+    desk.click("#do-finish button").await;
+    desk.sees("It is closed").await;
+    desk.close().await;
+}
+
 /// The connections of a process in its own network: local and remote address and state, in the
 /// kernel's hex.
 fn connections(pid: u32) -> Vec<(String, String, String)> {

@@ -13,7 +13,7 @@ use backout_core::plan::PlanStep;
 use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Answer, Clock, EngineError, Host, Start};
 use backout_server::desk::{
-    Desk, Exercise, ExerciseView, PlannedInject, RatedObjective, ScriptView, Told,
+    Desk, Exercise, ExerciseView, HotwashQuestion, PlannedInject, RatedObjective, ScriptView, Told,
 };
 use backout_server::problem::Problem;
 use backout_server::view::{drill_view, rfc3339};
@@ -166,9 +166,24 @@ fn script(drill: &Drill) -> ScriptView {
         objectives: objectives(drill),
         expected: expected.map(|row| format!("{}: {}", row.id, row.expected)).collect(),
         world: drill.world_lines(),
-        hotwash: scenario.hotwash(),
+        hotwash: hotwash(drill),
+        closed: drill.is_closed(),
         log: drill.log().iter().filter_map(|entry| line(drill, entry)).collect(),
     }
+}
+
+fn hotwash(drill: &Drill) -> Vec<HotwashQuestion> {
+    let answers = |wanted: &str| {
+        let entries = drill.log().iter().filter_map(|entry| match &entry.what {
+            Logged::Answered { question, answer, by, .. } if question == wanted => {
+                Some((by.clone(), answer.clone()))
+            }
+            _ => None,
+        });
+        entries.collect()
+    };
+    let questions = drill.scenario().hotwash().into_iter();
+    questions.map(|question| HotwashQuestion { answers: answers(&question), question }).collect()
 }
 
 fn fired(drill: &Drill, wanted: &str) -> Option<String> {

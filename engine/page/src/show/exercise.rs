@@ -133,6 +133,7 @@ pub(crate) fn desk(
             p { "The run, as those who take part see it: "
                 a href={ "/runs/" (exercise.run) } { (exercise.run) } }
         }
+        @if exercise.over.is_some() && exercise.emergency.is_none() { (hotwash(frame, script)) }
         (turns(frame, exercise))
         (injects(frame, script))
         div.columns {
@@ -271,6 +272,28 @@ fn rated(frame: &Frame, objective: &RatedObjective) -> Markup {
     }
 }
 
+/// What is talked about when it is over: everybody at it answers under the own name.
+fn hotwash(frame: &Frame, script: &ScriptView) -> Markup {
+    html! {
+        section id="hotwash" data-part="" aria-labelledby="hotwash-head" {
+            h2 id="hotwash-head" { "Hotwash" }
+            @for (number, one) in (1..).zip(&script.hotwash) {
+                h3 { (one.question) }
+                ul { @for (by, answer) in &one.answers {
+                    li { @if !by.is_empty() { b { (by) } ": " } (answer) } } }
+                @if !script.closed {
+                    div.commands { (asking(frame, &format!("answer {number}"), "Answer",
+                        &one.question, &text("What you say", &format!("answer-{number}-text")))) }
+                }
+            }
+            @if script.closed { p.gist { "It is closed; the report is written." } }
+            @else { div.commands { (asking(frame, "finish", "Close the exercise",
+                "Rate the objectives and agree on improvements first: the report is written now.",
+                &html! {})) } }
+        }
+    }
+}
+
 fn behind(script: &ScriptView) -> Markup {
     html! {
         section id="behind" data-part="" aria-labelledby="behind-head" {
@@ -280,7 +303,7 @@ fn behind(script: &ScriptView) -> Markup {
             h3 { "The simulated world" }
             ul.world { @for one in &script.world { li { code { (one) } } } }
             h3 { "Hotwash" }
-            ul { @for one in &script.hotwash { li { (one) } } }
+            ul { @for one in &script.hotwash { li { (one.question) } } }
         }
     }
 }

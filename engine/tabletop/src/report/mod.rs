@@ -421,8 +421,9 @@ fn answers(exercise: &Exercise) -> Vec<(String, String, Option<String>)> {
         question.map_or_else(|| id.to_owned(), |question| question.ask.clone())
     };
     let of = |entry: &crate::log::Entry| match &entry.what {
-        Logged::Answered { question, answer, plan } => {
-            Some((ask(question), answer.clone(), plan.clone()))
+        Logged::Answered { question, answer, by, plan } => {
+            let by = if by.is_empty() { String::new() } else { format!("{by}: ") };
+            Some((ask(question), format!("{by}{answer}"), plan.clone()))
         }
         _ => None,
     };
@@ -513,6 +514,7 @@ pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
             ("clock", facilitator(), format!("turned the clock by {by}"))
         }
         Logged::Emergency { by } => ("end", by.clone(), "REAL EMERGENCY".to_owned()),
+        Logged::Closed { by } => ("end", by.clone(), "closed the hotwash".to_owned()),
         Logged::Ended { why } => ("end", "exercise".to_owned(), format!("over: {why}")),
     })
 }

@@ -54,11 +54,13 @@ fn names(exercise: &Exercise) -> BTreeMap<String, String> {
         | Logged::Note { by, .. }
         | Logged::Rated { by, .. }
         | Logged::Emergency { by }
+        | Logged::Answered { by, .. }
+        | Logged::Closed { by }
         | Logged::Silence { who: by }) = &entry.what
         else {
             continue;
         };
-        if !roles.contains(by) && !names.contains_key(by) {
+        if !by.is_empty() && !roles.contains(by) && !names.contains_key(by) {
             number += 1;
             names.insert(by.clone(), format!("person {number}"));
         }

@@ -54,6 +54,10 @@ impl<'a> Console<'a> {
         self.table.look(|drill, _| drill.is_over())
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.table.look(|drill, _| drill.is_closed())
+    }
+
     pub(super) fn say(&self, text: &str) {
         self.app.ui.say(text);
     }

@@ -63,7 +63,9 @@ impl Prompts {
             Prompt::Improve => console::typed(&format!("improve {line}"), who),
             Prompt::Ask(question) => {
                 let (question, answer) = (question.clone(), line.to_owned());
-                table.note(Logged::Answered { question, answer, plan: None })?;
+                // The team answers at this terminal.
+                let by = String::new();
+                table.note(Logged::Answered { question, answer, by, plan: None })?;
                 return Ok(None);
             }
         };

@@ -30,6 +30,10 @@ const LINES_AHEAD_MAX: usize = 64;
 /// asks again, within a second or two.
 const LAST_LOOK: Duration = Duration::from_secs(3);
 
+/// How long a hotwash on the page is waited for where nobody sits at this terminal: longer than
+/// anybody talks.
+const HOTWASH_MAX: Duration = Duration::from_hours(2);
+
 /// Where people join.
 struct Places {
     store: Arc<EmbeddedStore>,
@@ -55,7 +59,7 @@ pub(super) fn play(
         let led = lead(args, &mut console, &mut lines, &mut signals).await;
         console.tell();
         let ended = match led {
-            Ok(()) => talk(&mut console, &mut lines, &mut signals).await,
+            Ok(()) => talk(args, &mut console, &mut lines, &mut signals).await,
             Err(error) => Err(error),
         };
         places.close().await;
@@ -172,6 +176,7 @@ async fn lead(
 
 /// What is said when it is over: at once what is real, else the ratings and the hotwash.
 async fn talk(
+    args: &Args,
     console: &mut Console<'_>,
     lines: &mut mpsc::Receiver<String>,
     signals: &mut Signals,
@@ -182,6 +187,12 @@ async fn talk(
     }
     console.over();
     if !console.is_interactive() {
+        if args.listen.is_some() {
+            console.say(
+                "the hotwash is on the page at /exercise; to close it there writes the report",
+            );
+            elsewhere(console, signals).await;
+        }
         last_look(signals).await;
         return Ok(());
     }
@@ -191,6 +202,7 @@ async fn talk(
         let line = tokio::select! {
             line = lines.recv() => line,
             _ = signals.next() => None,
+            () = closed(console) => None,
         };
         let Some(line) = line else { return Ok(()) };
         let answer = prompts.answer(console.table(), prompt, &line, console.who());
@@ -199,6 +211,22 @@ async fn talk(
         }
     }
     Ok(())
+}
+
+/// The hotwash is held on the page alone, until it is closed there.
+async fn elsewhere(console: &Console<'_>, signals: &mut Signals) {
+    tokio::select! {
+        () = closed(console) => {}
+        () = tokio::time::sleep(HOTWASH_MAX) => {}
+        _ = signals.next() => {}
+    }
+}
+
+/// Until somebody closed the hotwash.
+async fn closed(console: &Console<'_>) {
+    while !console.is_closed() {
+        tokio::time::sleep(TICK).await;
+    }
 }
 
 /// Everybody sees how it ended.
