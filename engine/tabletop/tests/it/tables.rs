@@ -121,7 +121,8 @@ fn ratings_and_improvements_are_taken_when_it_is_over() {
     assert!(says(&mut drill, "rate nothing S").unwrap().contains("decide, tell"));
     assert_eq!(says(&mut drill, "improve updates | name somebody | ana | 2026-12-31"), None);
     let question = "What went well?".to_owned();
-    drill.note(Logged::Answered { question, answer: "the flag".to_owned(), plan: None });
+    let (answer, by) = ("the flag".to_owned(), String::new());
+    drill.note(Logged::Answered { question, answer, by, plan: None });
     let report = reported(&drill);
     assert_eq!(report.ended, "the facilitator ended it");
     assert_eq!(report.objectives[1].rated_by, "evaluator");
