@@ -207,6 +207,21 @@ fn a_missing_segment_is_noticed() {
     assert_eq!(store.read(&run(1), Seq(1), 100), Err(StoreError::NoSuchRun(run(1))));
 }
 
+/// What is stored away at the close must be all that was acknowledged.
+#[test]
+fn a_tail_that_went_before_the_close_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    fill(&store, &run(1), true);
+    let path = segment(dir.path());
+    let tail = *frames(&path).last().unwrap();
+    change(&path, |bytes| bytes[tail..].fill(0));
+    store.close();
+    let (_store, opened) = open(dir.path());
+    assert!(opened.lines.iter().any(|line| line.contains("were durable and are missing")));
+    assert_eq!(held(&opened), [run(1)]);
+}
+
 #[test]
 fn swapped_segments_are_refused() {
     let dir = store_with_spare();
