@@ -39,6 +39,7 @@ pub mod files;
 mod kept;
 pub mod look;
 mod mask;
+pub mod postgres;
 mod secret;
 mod system_secret;
 #[cfg(feature = "tls")]

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use backout_plugin_api::tls;
+use backout_plugin_api::{postgres, tls};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Statement};
 
@@ -15,24 +15,6 @@ const TLS: tls::Options = tls::Options {
     authority: "`sslrootcert=PATH` in the URL",
     certificate: Some("`sslcert=PATH` and `sslkey=PATH` in the URL"),
 };
-
-/// The options of a URL that are taken. Its library writes any other to the log, with its value.
-const OPTIONS: [&str; 14] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
 
 pub(super) async fn ask(
     url: &str,
@@ -54,11 +36,7 @@ pub(super) async fn ask(
 /// A URL without the options that are not known.
 fn known(url: &str) -> String {
     let (place, options) = url.split_once('?').unwrap_or((url, ""));
-    let is_known = |option: &&str| {
-        let name = option.split('=').next().unwrap_or_default();
-        OPTIONS.contains(&name) || name.starts_with("options[")
-    };
-    let kept: Vec<_> = options.split('&').filter(is_known).collect();
+    let kept: Vec<_> = options.split('&').filter(|option| postgres::takes(option)).collect();
     if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
 }
 

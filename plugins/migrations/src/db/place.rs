@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use backout_plugin_api::postgres::takes;
 use backout_plugin_api::{Context, PrepareFailure, SecretRef};
 use serde_json::Value;
 use sqlx::mysql::MySqlConnectOptions;
@@ -100,36 +101,16 @@ fn escaped(text: &str) -> String {
 }
 
 /// Only what is known here: what is not would stand in a log.
-const POSTGRES_OPTIONS: [&str; 14] = [
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "ssl-mode",
-    "ssl-root-cert",
-];
-
 const MYSQL_OPTIONS: [&str; 8] =
     ["ssl-mode", "sslmode", "ssl-ca", "ssl-cert", "ssl-key", "charset", "collation", "socket"];
 
 fn postgres_url(url: &str) -> String {
-    let keep = |option: &&str| {
-        let name = option.split('=').next().unwrap_or_default();
-        POSTGRES_OPTIONS.contains(&name) || name.starts_with("options[")
-    };
     // Go's drivers take a run-time parameter by its own name.
     let (place, options) = url.split_once('?').unwrap_or((url, ""));
     let path = options.split('&').find_map(|option| option.strip_prefix("search_path="));
     let path = path.map(|path| format!("options[search_path]={path}"));
-    let kept = options.split('&').filter(keep).map(str::to_owned).chain(path);
+    let known = options.split('&').filter(|option| takes(option));
+    let kept = known.map(str::to_owned).chain(path);
     format!("{place}?{}", kept.collect::<Vec<_>>().join("&"))
 }
 
