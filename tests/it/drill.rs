@@ -1,6 +1,7 @@
 //! Exercises by the real binary: nothing is reached, and what is kept can be looked at.
 
 mod replays;
+mod rooms;
 mod tables;
 
 use std::fs;

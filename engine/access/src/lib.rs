@@ -8,6 +8,7 @@
 pub mod layer;
 mod login;
 pub mod oidc;
+pub mod parts;
 pub mod policy;
 mod refusal;
 mod role;

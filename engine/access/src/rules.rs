@@ -116,10 +116,6 @@ const fn post(path: &'static str, roles: &'static [Role], does: &'static str) ->
     RouteRule { method: "POST", path, needs: Needs::Roles(roles), does }
 }
 
-const fn lead(method: &'static str, path: &'static str, does: &'static str) -> RouteRule {
-    RouteRule { method, path, needs: Needs::Roles(&[]), does }
-}
-
 const fn open(method: &'static str, path: &'static str, does: &'static str) -> RouteRule {
     RouteRule { method, path, needs: Needs::Nothing, does }
 }
@@ -132,7 +128,7 @@ pub const ROUTES: &[RouteRule] = &[
     open("POST", "/login", "keeps the token in the browser"),
     open("POST", "/logout", "forgets it"),
     open("GET", "/page/*", "the style and the script of the page, the same everywhere"),
-    lead("GET", "/exercise", "the script of an exercise, for those who lead it"),
+    get("/exercise", "an exercise, as far as one's part in it may see it"),
     get("*", "everything that reads: runs, events, views, metrics, the page"),
     post("/api/v1/runs", &[], "start a plan of one's own"),
     post("/api/v1/runbooks/{runbook}/plan", ANYBODY, "see what a runbook would do"),
@@ -143,8 +139,8 @@ pub const ROUTES: &[RouteRule] = &[
     post("/runs/{run}/ask", ACTING, "the same by a form of the page"),
     post("/start", OPERATOR, "start a runbook by a form of the page"),
     post("/locks", OPERATOR, "hold targets by a form of the page"),
-    lead("POST", "/api/v1/exercise", "lead an exercise: fire injects, stop its clock, end it"),
-    lead("POST", "/exercise", "the same by a form of the page"),
+    post("/api/v1/exercise", ANYBODY, "a line of an exercise; the table of parts says which"),
+    post("/exercise", ANYBODY, "the same by a form of the page"),
     post("/api/v1/exercise/emergency", ANYBODY, "end an exercise, since something real happened"),
     post("/exercise/emergency", ANYBODY, "the same by a form of the page"),
 ];

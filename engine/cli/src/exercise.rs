@@ -1,7 +1,14 @@
 //! What the commands of exercises share: the scenario's file, the runbook that it is about, and the
 //! folder in which an exercise is kept, apart from the real runs.
 
+mod console;
 mod desk;
+mod hotwash;
+pub(crate) mod join;
+mod led;
+mod parts;
+mod room;
+mod seat;
 mod table;
 
 use std::fs;
@@ -14,7 +21,7 @@ use backout_runtime::survey::best_guarantee;
 use backout_server::view::{counted, sentence};
 use backout_store::EmbeddedStore;
 use backout_tabletop::decisions::{self, Decisions};
-use backout_tabletop::drill::{Drill, Setup};
+use backout_tabletop::drill::{Broken, Drill, Setup};
 use backout_tabletop::log::Exercise;
 use backout_tabletop::page;
 use backout_tabletop::record::Recorder;
@@ -22,8 +29,14 @@ use backout_tabletop::report::{Report, blocks, report, without_names};
 use backout_tabletop::rng::digest;
 use backout_tabletop::scenario::{self, Scenario};
 
-pub(crate) use desk::DrillDesk;
-pub(crate) use table::{TICK, Table};
+pub(crate) use console::Console;
+use desk::{DrillDesk, RoomDesk};
+pub(crate) use hotwash::Prompts;
+pub(crate) use led::Led;
+pub(crate) use parts::PartArgs;
+pub(crate) use room::Room;
+use table::TICK;
+pub(crate) use table::Table;
 
 use crate::app::App;
 use crate::exit::Failure;
@@ -221,6 +234,23 @@ pub(crate) fn reported(drill: &Drill, no_names: bool) -> Report {
     let exercise = drill.exercise();
     let report = report(&exercise, drill.journal(), &sentence);
     if no_names { without_names(&report, &exercise) } else { report }
+}
+
+/// The report of a discussion.
+pub(crate) fn talked(record: &Exercise, no_names: bool) -> Report {
+    let report = report(record, &[], &sentence);
+    if no_names { without_names(&report, record) } else { report }
+}
+
+/// The desk of a discussion, for the face of a terminal.
+pub(crate) fn desk_of(room: &Arc<Room>) -> impl backout_server::desk::Desk + 'static + use<> {
+    RoomDesk::new(room.clone())
+}
+
+/// An exercise that cannot go on.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+pub(crate) fn broken(error: Broken) -> Failure {
+    Failure::Internal(error.to_string())
 }
 
 /// A report that is kept, with its folder's name.

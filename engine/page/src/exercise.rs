@@ -1,4 +1,4 @@
-//! The forms of an exercise: a line of the facilitator's language, and a real emergency.
+//! The page of an exercise and its forms: a line of its language, and a real emergency.
 
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::guard;
 use crate::routes::{Answer, Page, rendered, with_token};
 use crate::show::Frame;
-use crate::show::exercise::{After, desk};
+use crate::show::seat::{self, After, Chair};
 
 /// A form that was sent.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,20 +34,24 @@ pub(crate) struct Said {
 }
 
 impl Sent {
-    /// The whole line. A text of several lines is one.
+    /// The whole line. A text of several lines is one; what is said to a choice stands behind it.
     fn whole(&self) -> String {
         let text = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let parts = [self.line.trim(), self.choice.trim(), &text];
+        let both = !self.choice.is_empty() && !text.is_empty();
+        let colon = if both && self.line.starts_with("reply ") { ":" } else { "" };
+        let choice = format!("{}{colon}", self.choice.trim());
+        let parts = [self.line.trim(), &choice, &text];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
 fn made(page: &Page, frame: &Frame, answer: &After) -> Result<Markup, Problem> {
-    let exercise = page.book.face.led()?;
-    Ok(desk(frame, &exercise.view(), &exercise.script(), answer))
+    let led = page.book.face.led()?;
+    let (exercise, seat) = (led.view(), led.seat(&frame.actor));
+    Ok(seat::page(Chair { frame, exercise: &exercise, seat: &seat }, answer))
 }
 
-/// The desk of whoever leads the exercise.
+/// The exercise, as this one may see it.
 pub(crate) async fn page(
     State(page): State<Page>,
     headers: HeaderMap,
@@ -100,7 +104,9 @@ pub(crate) async fn emergency(
     rendered(move || {
         let exercise = page.book.face.led()?;
         exercise.emergency(&frame.actor, sent.text.trim())?;
-        Ok(Redirect::to(&format!("/runs/{}", exercise.view().run)).into_response())
+        let run = exercise.view().run;
+        let to = if run.is_empty() { "/exercise".to_owned() } else { format!("/runs/{run}") };
+        Ok(Redirect::to(&to).into_response())
     })
     .await
 }

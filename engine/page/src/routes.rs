@@ -130,6 +130,10 @@ async fn list(
     Query(filter): Query<Filter>,
 ) -> Answer {
     let (frame, is_new) = page.frame(&headers, sender)?;
+    if frame.exercise.as_ref().is_some_and(|exercise| exercise.run.is_empty()) {
+        // A discussion has no run to be listed.
+        return Ok(Redirect::to("/exercise").into_response());
+    }
     let token = frame.token.clone();
     let markup = rendered(move || {
         let (rows, unreadable) = page.book.rows()?;

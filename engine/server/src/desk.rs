@@ -122,11 +122,11 @@ pub trait Exercise: Send + Sync {
     /// What everybody may see.
     fn view(&self) -> ExerciseView;
 
-    /// What only those who lead it may see.
-    fn script(&self) -> ScriptView;
+    /// What one of those who are at it may see besides, and do.
+    fn seat(&self, who: &Actor) -> SeatView;
 
     /// Does what a line of its language says, `inject support` for instance; what there is to
-    /// answer.
+    /// answer. Who may is looked at here.
     fn line(&self, line: &str, who: &Actor) -> Result<Option<String>, Problem>;
 
     /// Ends it for something real.
@@ -142,7 +142,7 @@ pub struct ExerciseView {
     pub title: String,
     /// What those who take part were told at the start.
     pub situation: String,
-    /// Its run.
+    /// Its run; empty for a discussion, which has none.
     pub run: String,
     /// The time now by its own clock, RFC 3339.
     pub now: String,
@@ -179,27 +179,107 @@ pub struct Told {
     pub text: String,
 }
 
-/// What only those who lead an exercise may see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScriptView {
-    /// The planned injects.
-    pub injects: Vec<PlannedInject>,
-    /// The objectives.
+/// An exercise as one of those who are at it may see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SeatView {
+    /// What this one is there for: `facilitator`, `evaluator`, `data collector` or `participant`.
+    pub part: String,
+    /// What can be done at it, and why this one may not.
+    pub may: Vec<DeedView>,
+    /// What is discussed; absent in a drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talk: Option<TalkView>,
+    /// What is to come; absent for those who take part, and must not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<ScriptView>,
+    /// The objectives; how they are rated, and by what, only for those who see the script.
     pub objectives: Vec<RatedObjective>,
-    /// What is expected of those who take part, with by when.
-    pub expected: Vec<String>,
-    /// The things of the simulated world.
-    pub world: Vec<String>,
     /// What is asked at the end, with the answers so far.
     pub hotwash: Vec<HotwashQuestion>,
     /// Whether the hotwash was closed.
     pub closed: bool,
-    /// What was done besides the run, the oldest first: when, who, what.
-    pub log: Vec<(String, String, String)>,
+    /// What was done besides the run, the oldest first; for those who take part what they did
+    /// themselves.
+    pub log: Vec<LogLine>,
+}
+
+impl SeatView {
+    /// Why this one may not do what a line begins with; absent where it may.
+    pub fn refused(&self, line: &str) -> Option<&str> {
+        let deed = self.may.iter().find(|deed| deed.line == line);
+        deed.and_then(|deed| deed.refused.as_deref())
+    }
+}
+
+/// Something that can be done at an exercise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeedView {
+    /// What its line begins with.
+    pub line: String,
+    /// What it does.
+    pub does: String,
+    /// Why this one may not; absent where it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A line of an exercise's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// When, since the start: `+03:20`.
+    pub clock: String,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub what: String,
+}
+
+/// A discussion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TalkView {
+    /// The questions that were asked so far, the oldest first.
+    pub asked: Vec<AskedView>,
+    /// How many are still to come.
+    pub to_come: usize,
+}
+
+/// A question that was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskedView {
+    /// Its number, from 1 on.
+    pub number: usize,
+    /// What is the case.
+    pub situation: String,
+    /// What is asked.
+    pub ask: String,
+    /// Answers to choose from; none is: in one's own words.
+    pub choices: Vec<String>,
+    /// Who answered, where it was not the team as a whole, and what.
+    pub answers: Vec<(String, String)>,
+    /// What the runbook's plan would do; absent until the facilitator shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Whether the plan has a say that is not shown yet.
+    pub hidden: bool,
+    /// What a good answer holds; for those who see the script.
+    pub look_for: Vec<String>,
+}
+
+/// What those who take part must not see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScriptView {
+    /// The planned injects.
+    pub injects: Vec<PlannedInject>,
+    /// What is expected of those who take part, with by when.
+    pub expected: Vec<String>,
+    /// The things of the simulated world.
+    pub world: Vec<String>,
+    /// The questions of a discussion that are still to come.
+    pub questions: Vec<String>,
 }
 
 /// A question of the hotwash.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HotwashQuestion {
     /// The question.
     pub question: String,
@@ -208,7 +288,7 @@ pub struct HotwashQuestion {
 }
 
 /// A planned inject.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedInject {
     /// Its name.
     pub id: String,
@@ -223,7 +303,7 @@ pub struct PlannedInject {
 }
 
 /// An objective and how it is rated so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RatedObjective {
     /// Its name.
     pub id: String,

@@ -8,7 +8,7 @@ use backout_core::exercise::calls_emergency;
 use crate::decisions::Decision;
 use crate::drill::{Broken, Drill, person};
 use crate::log::{Logged, Rating};
-use crate::scenario::Inject;
+use crate::scenario::{Inject, Scenario};
 
 /// The clock goes so many times as fast as real time at the most: an hour is then half a second.
 pub const SPEED_MAX: u32 = 7_200;
@@ -38,6 +38,13 @@ pub enum Typed {
     Observe(String),
     /// Something to be improved: capability, action, owner, due.
     Improve([String; 4]),
+    /// Somebody says what they would do: to a question of a discussion by its number from 1 on, or
+    /// to the one that was asked last.
+    Reply(Option<usize>, String),
+    /// What the runbook's plan would do is shown.
+    Show,
+    /// The next question is asked.
+    Next,
     /// Somebody answers a question of the hotwash, by its number from 1 on.
     Answer(usize, String),
     /// The hotwash is closed, and with it the exercise.
@@ -56,6 +63,44 @@ pub enum Typed {
     Emergency(String),
 }
 
+/// What can be typed in a discussion, where there is no run and no world.
+pub fn talk_help() -> String {
+    let is_ours =
+        |line: &&str| !matches!(line.split(' ').next(), Some("decide" | "facilitate" | ""));
+    let lines = HELP.lines().filter(is_ours).map(str::to_owned);
+    lines.chain(["lead       end".to_owned()]).collect::<Vec<_>>().join("\n")
+}
+
+impl Typed {
+    /// The word that it begins with, by which it is told who may type it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Decide(_) => "decide",
+            Self::Fire(_) => "inject",
+            Self::Say(_) => "say",
+            Self::Stop => "stop",
+            Self::Go => "go",
+            Self::Jump(_) => "jump",
+            Self::Step => "step",
+            Self::Speed(_) => "speed",
+            Self::Rate(..) => "rate",
+            Self::Observe(_) => "observe",
+            Self::Improve(_) => "improve",
+            Self::Reply(..) => "reply",
+            Self::Show => "show",
+            Self::Next => "next",
+            Self::Answer(..) => "answer",
+            Self::Finish => "finish",
+            Self::Status => "status",
+            Self::Plan => "plan",
+            Self::World => "world",
+            Self::Help => "help",
+            Self::End => "end",
+            Self::Emergency(_) => "REAL EMERGENCY",
+        }
+    }
+}
+
 /// A line, and whose it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -72,6 +117,7 @@ decide     approve STEP, reject STEP, retry STEP, skip STEP, settle STEP done|no
 facilitate inject ID, say TEXT, say FROM -> TO: TEXT, stop, go, jump 10m, step, speed N,
            plan, world, end
 evaluate   rate OBJECTIVE P|S|M|U TEXT, observe TEXT, improve CAPABILITY | ACTION | OWNER | DATE
+discuss    reply NUMBER TEXT, show, next (questions of a discussion)
 hotwash    answer NUMBER TEXT, finish (once it is over)
 look       status, help
 at once    REAL EMERGENCY ends it on every screen";
@@ -101,6 +147,11 @@ pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
     }
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     let rest = rest.trim();
+    if matches!(word, "reply" | "observe" | "answer" | "say" | "note" | "update")
+        && calls_emergency(said_of(rest))
+    {
+        return Ok(Typed::Emergency(said_of(rest).to_owned()));
+    }
     let needed = |what: &str| {
         if rest.is_empty() { Err(format!("`{word}` needs {what}")) } else { Ok(rest.to_owned()) }
     };
@@ -115,6 +166,9 @@ pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
         "rate" => rate(rest)?,
         "observe" => Typed::Observe(needed("a text")?),
         "improve" => improve(rest)?,
+        "reply" => reply(&needed("a text")?),
+        "show" => Typed::Show,
+        "next" => Typed::Next,
         "answer" => answer(rest)?,
         "finish" => Typed::Finish,
         "status" => Typed::Status,
@@ -124,6 +178,11 @@ pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
         "end" => Typed::End,
         _ => Typed::Decide(decision(word, rest, who)?),
     })
+}
+
+/// What is said, without the number of the question that it answers.
+fn said_of(rest: &str) -> &str {
+    rest.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start()
 }
 
 fn speed(rest: &str) -> Result<u32, String> {
@@ -150,6 +209,15 @@ fn rate(rest: &str) -> Result<Typed, String> {
     let (objective, letter) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let rating = Rating::of(letter).ok_or("write `rate OBJECTIVE P|S|M|U TEXT`")?;
     Ok(Typed::Rate(objective.to_owned(), rating, words.next().unwrap_or_default().to_owned()))
+}
+
+/// `NUMBER TEXT`; without a number it is about the question that was asked last.
+fn reply(rest: &str) -> Typed {
+    let numbered = rest.split_once(' ').and_then(|(word, text)| Some((word.parse().ok()?, text)));
+    match numbered {
+        Some((number, text)) => Typed::Reply(Some(number), text.trim().to_owned()),
+        None => Typed::Reply(None, rest.to_owned()),
+    }
 }
 
 fn answer(rest: &str) -> Result<Typed, String> {
@@ -198,40 +266,86 @@ fn decision(word: &str, rest: &str, who: &str) -> Result<Decision, String> {
     Ok(Decision { by: who.to_owned(), ask, reason, ..Decision::default() })
 }
 
+/// What is written down for a line that every kind of exercise takes, or why it is not; nothing where
+/// the line is another.
+pub(crate) fn written(
+    typed: &Typed,
+    who: &str,
+    scenario: &Scenario,
+    over: bool,
+) -> Option<Result<Logged, String>> {
+    let by = who.to_owned();
+    Some(match typed {
+        Typed::Rate(objective, rating, text) => rated(scenario, objective, *rating, text, who),
+        Typed::Observe(text) => {
+            Ok(Logged::Note { role: role_of(scenario, who), by, text: text.clone() })
+        }
+        Typed::Improve([capability, action, owner, due]) => Ok(Logged::Improvement {
+            capability: capability.clone(),
+            action: action.clone(),
+            owner: owner.clone(),
+            due: due.clone(),
+        }),
+        Typed::Answer(..) if !over => Err("the hotwash comes when the exercise is over".to_owned()),
+        Typed::Answer(number, text) => heard(scenario, *number, text, who),
+        Typed::Finish if !over => Err("`end` ends the exercise first".to_owned()),
+        Typed::Finish => Ok(Logged::Closed { by }),
+        _ => return None,
+    })
+}
+
+/// The role of somebody who notes something: who has none in the scenario observes.
+fn role_of(scenario: &Scenario, who: &str) -> String {
+    let own = scenario.roles.iter().find(|role| role.who.as_deref() == Some(who));
+    own.map_or_else(|| "observer".to_owned(), |role| role.role.clone())
+}
+
+fn rated(
+    scenario: &Scenario,
+    objective: &str,
+    rating: Rating,
+    text: &str,
+    who: &str,
+) -> Result<Logged, String> {
+    let names: Vec<&str> = scenario.objectives.iter().map(|one| one.id.as_str()).collect();
+    if !names.contains(&objective) {
+        return Err(format!("there is no objective `{objective}`; they are {}", names.join(", ")));
+    }
+    let (by, objective, text) = (who.to_owned(), objective.to_owned(), text.to_owned());
+    Ok(Logged::Rated { by, objective, rating, text })
+}
+
+/// An answer in the hotwash.
+fn heard(scenario: &Scenario, number: usize, text: &str, who: &str) -> Result<Logged, String> {
+    let questions = scenario.hotwash();
+    let question = number.checked_sub(1).and_then(|at| questions.get(at)).cloned();
+    let question = question
+        .ok_or_else(|| format!("there are {} questions, numbered from 1 on", questions.len()))?;
+    Ok(Logged::Answered { question, answer: text.to_owned(), by: who.to_owned(), plan: None })
+}
+
 impl Drill {
     /// Does what was typed, where it changes the exercise; what to answer, if anything.
     ///
     /// # Errors
     /// The exercise cannot go on.
     pub fn do_typed(&mut self, typed: &Typed, who: &str) -> Result<Option<String>, Broken> {
+        if let Some(said) = written(typed, who, self.scenario(), self.is_over()) {
+            return Ok(said.map(|what| self.note(what)).err());
+        }
         match typed {
             Typed::Decide(decision) => {
                 let answer = self.decide(decision)?;
-                return Ok(answer.err().map(|why| format!("not possible: {why}")));
+                Ok(answer.err().map(|why| format!("not possible: {why}")))
             }
-            Typed::Rate(objective, rating, text) => {
-                return Ok(self.rate(objective, *rating, text, who));
+            Typed::Emergency(text) => self.emergency(&person(who, &[]), text).map(|()| None),
+            Typed::Status | Typed::Plan | Typed::World | Typed::Help => Ok(None),
+            Typed::Reply(..) | Typed::Show | Typed::Next => {
+                Ok(Some("this is a drill: questions are asked in a discussion".to_owned()))
             }
-            Typed::Observe(text) => self.note(Logged::Note {
-                by: who.to_owned(),
-                role: "observer".to_owned(),
-                text: text.clone(),
-            }),
-            Typed::Improve([capability, action, owner, due]) => self.note(Logged::Improvement {
-                capability: capability.clone(),
-                action: action.clone(),
-                owner: owner.clone(),
-                due: due.clone(),
-            }),
-            Typed::Emergency(text) => self.emergency(&person(who, &[]), text)?,
-            Typed::Answer(number, text) => return Ok(self.hear(*number, text, who)),
-            Typed::Finish if self.is_over() => self.note(Logged::Closed { by: who.to_owned() }),
-            Typed::Finish => return Ok(Some("`end` ends the exercise first".to_owned())),
-            Typed::Status | Typed::Plan | Typed::World | Typed::Help => {}
-            _ if self.is_over() => return Ok(Some("the exercise is over".to_owned())),
-            facilitated => return self.facilitate(facilitated),
+            _ if self.is_over() => Ok(Some("the exercise is over".to_owned())),
+            facilitated => self.facilitate(facilitated),
         }
-        Ok(None)
     }
 
     /// What the facilitator does with an exercise that goes on.
@@ -269,43 +383,6 @@ impl Drill {
     fn clock_turns(&mut self, logged: Logged, words: &str) -> Result<(), Broken> {
         self.note(logged);
         self.tell_all(words)
-    }
-
-    fn rate(&mut self, objective: &str, rating: Rating, text: &str, who: &str) -> Option<String> {
-        if !self.scenario().objectives.iter().any(|one| one.id == objective) {
-            let names: Vec<&str> =
-                self.scenario().objectives.iter().map(|one| one.id.as_str()).collect();
-            return Some(format!(
-                "there is no objective `{objective}`; they are {}",
-                names.join(", ")
-            ));
-        }
-        self.note(Logged::Rated {
-            by: who.to_owned(),
-            objective: objective.to_owned(),
-            rating,
-            text: text.to_owned(),
-        });
-        None
-    }
-
-    /// An answer in the hotwash; what to say to it where it is none.
-    fn hear(&mut self, number: usize, text: &str, who: &str) -> Option<String> {
-        if !self.is_over() {
-            return Some("the hotwash comes when the exercise is over".to_owned());
-        }
-        let questions = self.scenario().hotwash();
-        let Some(question) = number.checked_sub(1).and_then(|at| questions.get(at)) else {
-            return Some(format!("there are {} questions, numbered from 1 on", questions.len()));
-        };
-        let (question, answer, by) = (question.clone(), text.to_owned(), who.to_owned());
-        self.note(Logged::Answered { question, answer, by, plan: None });
-        None
-    }
-
-    /// Whether the hotwash was closed: nothing more is waited for.
-    pub fn is_closed(&self) -> bool {
-        self.log().iter().any(|entry| matches!(entry.what, Logged::Closed { .. }))
     }
 
     /// The world's things and services in lines.
@@ -358,7 +435,10 @@ mod tests {
     fn a_real_emergency_is_heard_however_it_is_written() {
         let heard =
             Line { who: "bea".to_owned(), typed: Typed::Emergency("real emergency!".to_owned()) };
-        assert_eq!(parse("bea: real emergency!", "ana"), Ok(heard));
+        assert_eq!(parse("bea: real emergency!", "ana"), Ok(heard.clone()));
+        for line in ["reply 2 real emergency!", "observe real emergency!", "say real emergency!"] {
+            assert_eq!(parse(line, "bea"), Ok(heard.clone()), "{line}");
+        }
     }
 
     #[test]

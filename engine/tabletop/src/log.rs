@@ -159,10 +159,26 @@ pub enum Logged {
         /// Until when, `YYYY-MM-DD`.
         due: String,
     },
+    /// A discussion came to a question.
+    Asked {
+        /// The question.
+        question: String,
+    },
+    /// What the runbook's plan would do was shown.
+    Shown {
+        /// The question.
+        question: String,
+        /// What that is; absent where the plan has no say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<String>,
+    },
     /// A real emergency ended the exercise.
     Emergency {
         /// Who called it.
         by: String,
+        /// In what words, where there were more.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        text: String,
     },
     /// The hotwash was closed.
     Closed {
@@ -214,4 +230,36 @@ pub struct Exercise {
     pub updates_ms: u64,
     /// All that was done.
     pub log: Vec<Entry>,
+}
+
+impl Exercise {
+    /// Why it is over; absent while it is not.
+    pub fn over(&self) -> Option<&str> {
+        self.log.iter().rev().find_map(|entry| match &entry.what {
+            Logged::Ended { why } => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether the hotwash was closed: nothing more is waited for.
+    pub fn is_closed(&self) -> bool {
+        self.log.iter().any(|entry| matches!(entry.what, Logged::Closed { .. }))
+    }
+
+    /// A moment since the start: `+03:20`.
+    pub fn clock(&self, at: Timestamp) -> String {
+        crate::scenario::clock(at.since_ms(self.begin))
+    }
+
+    /// The record of an exercise that nobody ended: whoever led it was lost at this moment.
+    #[must_use]
+    pub fn broken_off(mut self, at: Timestamp) -> Self {
+        if self.end.is_none() {
+            let why = format!("broken off at {}: whoever led it was lost", self.clock(at));
+            let seq = self.log.last().map_or(Seq(0), |entry| entry.seq);
+            self.log.push(Entry { at, seq, what: Logged::Ended { why } });
+            self.end = Some(at);
+        }
+        self
+    }
 }

@@ -41,20 +41,20 @@ const SCENARIO: &str = r#"Scenario(format: 1, name: "shop-down", title: "Custome
     hotwash: ["What went well?"],
 )"#;
 
-struct Exercise {
-    env: TestEnv,
-    port: u16,
+pub(super) struct Exercise {
+    pub(super) env: TestEnv,
+    pub(super) port: u16,
 }
 
 impl Exercise {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let env = TestEnv::new();
         env.write("shop.ron", BOOK);
         env.write("scenario.ron", SCENARIO);
         Self { env, port: free_port().unwrap() }
     }
 
-    fn kept(&self) -> PathBuf {
+    pub(super) fn kept(&self) -> PathBuf {
         self.env.path("kept")
     }
 
@@ -62,7 +62,7 @@ impl Exercise {
         self.kept().join("store").display().to_string()
     }
 
-    fn args(&self) -> Vec<String> {
+    pub(super) fn args(&self) -> Vec<String> {
         let kept = self.kept().display().to_string();
         let listen = format!("127.0.0.1:{}", self.port);
         let args = ["drill", "shop.ron", "--scenario", "scenario.ron", "--record", &kept];
@@ -70,7 +70,7 @@ impl Exercise {
     }
 
     /// Begins it in a terminal.
-    fn at_terminal(&self) -> Terminal {
+    pub(super) fn at_terminal(&self) -> Terminal {
         // What stands on the screen at the end stays there.
         let command = format!("{} {}; cat", backout(), self.args().join(" "));
         let terminal = Terminal::open(&self.env, "leader", &command);
@@ -85,12 +85,12 @@ impl Exercise {
         said.out + &said.err
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     /// A token of the real store, by which somebody joins from elsewhere.
-    fn token(&self, name: &str, role: &str) -> String {
+    pub(super) fn token(&self, name: &str, role: &str) -> String {
         let said = self.env.backout(["token", "new", "--name", name, "--role", role]).exits(0);
         said.out.trim().to_owned()
     }
@@ -101,7 +101,7 @@ impl Exercise {
         latest["run"].as_str().unwrap().to_owned()
     }
 
-    fn post(&self, token: &str, path: &str, body: &Value) -> (u16, String) {
+    pub(super) fn post(&self, token: &str, path: &str, body: &Value) -> (u16, String) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let request = Client::new().post(self.url(path)).bearer_auth(token).json(body);
@@ -111,7 +111,7 @@ impl Exercise {
     }
 }
 
-fn line(terminal: &Terminal, text: &str) {
+pub(super) fn line(terminal: &Terminal, text: &str) {
     terminal.types(text);
     terminal.keys(&["Enter"]);
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use backout_access::parts::{self, DEEDS};
 use backout_access::policy::STRUCTS;
 use backout_access::rules::{ASKS, AskRule, Needs, Part, ROUTES, TOLD_APART, allows};
 use backout_access::{NAME_CHARS_MAX, Role};
@@ -46,6 +47,25 @@ fn ask_row(rule: &AskRule) -> String {
     format!("| `{ask}` | {does} | {} | {part} | {} |\n", roles.join(" | "), broken.join(", "))
 }
 
+fn exercises() -> String {
+    let mut page = String::from(
+        "\n## Exercises\n\nA role lets somebody in; the part in the exercise says what is done there. \
+         Admins are facilitators, and\nwhoever the scenario's `roles` or `--part` names; the others \
+         take part. Where nobody is known by a token,\neverybody is a facilitator. Decisions about the \
+         run are commands, by the table above.\n\n",
+    );
+    let words: Vec<_> = parts::Part::ALL.iter().map(|part| part.word()).collect();
+    let _ = writeln!(page, "| line | does | {} |", words.join(" | "));
+    page.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for deed in DEEDS {
+        let may = parts::Part::ALL.iter().map(|part| mark(parts::allows(deed, *part)));
+        let may: Vec<_> = may.collect();
+        let _ = writeln!(page, "| `{}` | {} | {} |", deed.line, deed.does, may.join(" | "));
+    }
+    page.push('\n');
+    page
+}
+
 fn page() -> String {
     let mut page = String::from(
         "# Who may do what\n\nMade from the table in `engine/access/src/rules.rs`, by which the server \
@@ -71,6 +91,7 @@ fn page() -> String {
         let _ = writeln!(page, "| `{} {}` | {} | {who} |", rule.method, rule.path, rule.does);
     }
     page.push_str("\nA route that changes something and is not listed is for admins alone.\n");
+    page.push_str(&exercises());
     let _ = writeln!(page, "A name has up to {NAME_CHARS_MAX} characters.\n\n## The policy file\n");
     for doc in STRUCTS {
         let _ = writeln!(page, "### `{}`\n\n{}\n", doc.name, doc.meaning);

@@ -1,10 +1,6 @@
 //! `drill`: a runbook rehearsed in a simulated world. No plugin is given to it: only what their
 //! manifests and checks say of the runbook's inputs.
 
-mod console;
-mod hotwash;
-mod join;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -19,7 +15,8 @@ use clap::ValueEnum;
 
 use crate::access::AccessArgs;
 use crate::app::App;
-use crate::exercise::{self, Kept};
+use crate::exercise::join::{self, Joining};
+use crate::exercise::{self, Kept, PartArgs, broken};
 use crate::exit::{Exit, Failure};
 use crate::params::ParamArgs;
 use crate::view::style::{BOLD, GOOD, TROUBLE, WARN, paint};
@@ -55,6 +52,8 @@ pub(crate) struct Args {
     listen: Option<SocketAddr>,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    parts: PartArgs,
     /// Print the master scenario events list and end
     #[arg(long, value_name = "FORM", value_enum)]
     msel: Option<Msel>,
@@ -95,6 +94,7 @@ enum Handout {
 /// Plays, explores or prints.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let mut setup = exercise::setup(app, &args.file, &args.scenario, &args.params, args.seed)?;
+    args.parts.give(&mut setup.scenario)?;
     if let Some(form) = args.msel {
         let rows = msel(&setup.scenario);
         let text = match form {
@@ -119,7 +119,8 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         return again(app, args, &setup, seed);
     }
     let kept = exercise::keep(app, args.record.as_deref(), &setup.scenario.name)?;
-    let table = join::play(app, args, setup, &kept)?;
+    let joining = Joining { listen: args.listen, access: &args.access };
+    let table = join::drill(app, joining, setup, args.speed, &kept)?;
     table.look(|drill, _| finish(app, args, drill, &kept))
 }
 
@@ -235,10 +236,4 @@ fn weak(found: &Explored) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// An exercise that cannot go on.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-pub(super) fn broken(error: backout_tabletop::drill::Broken) -> Failure {
-    Failure::Internal(error.to_string())
 }

@@ -16,9 +16,8 @@ use backout_tabletop::drill::{Drill, Setup};
 use backout_tabletop::replay::{Comparison, Tape, Verified, compare, verify};
 use backout_tabletop::scenario::Scenario;
 
-use super::drill::broken;
 use crate::app::App;
-use crate::exercise;
+use crate::exercise::{self, broken};
 use crate::exit::{Exit, Failure};
 use crate::reading::{self, Reading};
 use crate::view::style::{GOOD, TROUBLE, WARN, paint};

@@ -81,7 +81,7 @@ fn books(args: &Args) -> Result<Books, Failure> {
 }
 
 /// Serves the API and the page of a face on a port.
-pub(super) fn serve(
+pub(crate) fn serve(
     face: &Face,
     listener: TcpListener,
     door: access::Door,

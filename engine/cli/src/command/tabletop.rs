@@ -1,20 +1,31 @@
 //! `tabletop`: the discussion. The facilitator shows a situation and its questions, the team says what
-//! it would do, and what the runbook's plan would do is shown beside it.
+//! it would do, and what the runbook's plan would do is shown beside it. With `--listen` each says it
+//! from their own screen.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use backout_core::exercise::calls_emergency;
+use backout_core::id::Timestamp;
 use backout_core::plan::Plan;
-use backout_server::view::sentence;
-use backout_tabletop::discussion::{Discussion, of_plan};
-use backout_tabletop::report::{report, without_names};
-use backout_tabletop::scenario::Question;
+use backout_server::{Face, Witness};
+use backout_store::MemoryStore;
+use backout_tabletop::console::Typed;
+use backout_tabletop::discussion::Discussion;
+use backout_tabletop::scenario::Scenario;
 
+use crate::access::AccessArgs;
 use crate::app::App;
-use crate::exercise;
+use crate::exercise::join::{self, Joining};
+use crate::exercise::{self, Console, Kept, Led, PartArgs, Prompts, Room, broken};
 use crate::exit::{Exit, Failure};
 use crate::params::{self, ParamArgs};
-use crate::view::style::{BOLD, HELP, WARN, paint};
 use crate::{people, runbook_file};
+
+/// How to answer at one terminal.
+const HOW: &str = "Answer in your own words or by number; an empty line is no answer; REAL EMERGENCY \
+                   ends it.";
 
 /// Arguments of `tabletop`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +38,13 @@ pub(crate) struct Args {
     runbook: Option<PathBuf>,
     #[command(flatten)]
     params: ParamArgs,
+    /// Let each say it on a page of their own, here; port 0 takes any free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    parts: PartArgs,
     /// Keep the exercise in this new folder
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -37,57 +55,87 @@ pub(crate) struct Args {
 
 /// Asks, and writes down what is answered.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
-    let scenario = exercise::scenario_alone(app, &args.scenario)?;
+    let mut scenario = exercise::scenario_alone(app, &args.scenario)?;
     if scenario.questions.is_empty() {
         let message = format!("{} has no questions", args.scenario.display());
         return Err(Failure::usage(message, "add `questions`, or run it with `backout drill`"));
     }
+    args.parts.give(&mut scenario)?;
     let plan = plan(app, args, &scenario)?;
-    let runbook = plan.as_ref().map_or_else(String::new, |plan| plan.name.clone());
-    let mut discussion = Discussion::begin(scenario, runbook, now(app));
-    app.ui.say(&format!(
-        "{} {}\n{}\nAnswer in your own words or by number; an empty line is no answer; REAL EMERGENCY ends it.",
-        paint(WARN, "DISCUSSION: nothing is run"),
-        paint(BOLD, &discussion.exercise().scenario.title),
-        discussion.exercise().scenario.situation
-    ));
-    let questions = discussion.exercise().scenario.questions.clone();
-    for (number, question) in questions.iter().enumerate() {
-        let by_plan = plan.as_ref().and_then(|plan| of_plan(plan, question));
-        app.ui.say(&format!("\n{}", asked(number + 1, question)));
-        let Some(line) = app.ui.ask(">") else { break };
-        if line.to_ascii_uppercase().starts_with("REAL EMERGENCY") {
-            discussion.emergency(&people::user(), now(app));
-            break;
+    let kept = exercise::keep(app, args.record.as_deref(), &scenario.name)?;
+    let begin = |now: Timestamp| Discussion::begin(scenario, plan.as_ref(), now);
+    let room = match args.listen {
+        Some(_) => {
+            let joining = Joining { listen: args.listen, access: &args.access };
+            join::discussion(app, joining, begin, &kept)?
         }
-        discussion.answer(question, &line, by_plan.clone(), now(app));
-        if let Some(by_plan) = by_plan {
-            app.ui.say(&format!("{} {by_plan}", paint(HELP, "the plan:")));
-        }
-        if !question.look_for.is_empty() {
-            app.ui.say(&format!("{} {}", paint(HELP, "look for:"), question.look_for.join("; ")));
-        }
-    }
-    let exercise = discussion.end(now(app));
-    let whole = report(&exercise, &[], &sentence);
-    let shown = if args.no_names { without_names(&whole, &exercise) } else { whole };
-    let kept = exercise::keep(app, args.record.as_deref(), &exercise.scenario.name)?;
-    kept.write(&exercise, &shown)?;
-    app.ui.say(&exercise.scenario.hotwash().join("\n"));
+        None => at_one_terminal(app, begin, &kept)?,
+    };
+    let record = room.record();
+    kept.write(&record, &exercise::talked(&record, args.no_names))?;
     app.ui.data(&format!("kept in {}", kept.folder.display()))?;
     Ok(Exit::Done)
 }
 
-fn now(app: &App) -> backout_core::id::Timestamp {
-    backout_core::id::Timestamp(app.now_ms())
+/// The team answers together, at this terminal.
+fn at_one_terminal(
+    app: &App,
+    begin: impl FnOnce(Timestamp) -> Discussion,
+    kept: &Kept,
+) -> Result<Arc<Room>, Failure> {
+    let witness = Witness::over(Arc::new(MemoryStore::new()));
+    let room = Room::open(begin, &kept.folder, witness.clone()).map_err(broken)?;
+    let face = Face::new(exercise::desk_of(&room), witness, String::new());
+    let mut console = Console::new(app, room.clone(), face);
+    console.welcome(&[], HOW);
+    while !console.is_over() {
+        console.tell();
+        match app.ui.ask(">") {
+            None => console.end("nobody answers any more")?,
+            Some(line) => answered(&room, &mut console, line)?,
+        }
+    }
+    if !console.shout_emergency() {
+        console.over();
+        talk(app, &room)?;
+    }
+    Ok(room)
+}
+
+/// The team's answer, what the plan would do beside it, and then the next question.
+fn answered(room: &Room, console: &mut Console<'_>, line: String) -> Result<(), Failure> {
+    if calls_emergency(&line) {
+        let typed = Typed::Emergency(line);
+        return room.typed(&typed, &people::user()).map(drop).map_err(broken);
+    }
+    for typed in [Typed::Reply(None, line), Typed::Show, Typed::Next] {
+        room.typed(&typed, "").map_err(broken)?;
+    }
+    console.tell();
+    Ok(())
+}
+
+/// The hotwash: asked where somebody types, else told.
+fn talk(app: &App, room: &Room) -> Result<(), Failure> {
+    let record = room.record();
+    if !app.ui.interactive {
+        app.ui.say(&record.scenario.hotwash().join("\n"));
+        return Ok(());
+    }
+    let mut prompts = Prompts::of(&record);
+    while let Some(prompt) = prompts.next(&room.record()) {
+        app.ui.say(&prompt.asks());
+        let Some(line) = app.ui.ask(">") else { return Ok(()) };
+        let answer = prompts.answer(room, prompt, &line, &people::user());
+        if let Some(answer) = answer.map_err(broken)? {
+            app.ui.say(&answer);
+        }
+    }
+    Ok(())
 }
 
 /// The plan of the runbook, where there is one.
-fn plan(
-    app: &App,
-    args: &Args,
-    scenario: &backout_tabletop::scenario::Scenario,
-) -> Result<Option<Plan>, Failure> {
+fn plan(app: &App, args: &Args, scenario: &Scenario) -> Result<Option<Plan>, Failure> {
     let beside =
         scenario.runbook.as_ref().and_then(|name| Some(args.scenario.parent()?.join(name)));
     let Some(file) = args.runbook.clone().or(beside) else { return Ok(None) };
@@ -97,14 +145,4 @@ fn plan(
         given.entry(name.clone()).or_insert(value);
     }
     Ok(Some(runbook_file::load(app, &app.host(), &file, &given)?.plan))
-}
-
-fn asked(number: usize, question: &Question) -> String {
-    let mut lines = vec![format!("{number}. {}", paint(BOLD, &question.ask))];
-    if !question.situation.is_empty() {
-        lines.insert(0, question.situation.clone());
-    }
-    let choices = question.choices.iter().enumerate();
-    lines.extend(choices.map(|(at, choice)| format!("   {}) {choice}", at + 1)));
-    lines.join("\n")
 }

@@ -2,6 +2,7 @@
 //! Whatever anybody does happens at one moment of the exercise's clock, and is durable before anybody
 //! is told of it.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +10,18 @@ use std::time::{Duration, Instant};
 
 use backout_core::Rejection;
 use backout_core::command::Ask;
-use backout_core::event::Cause;
+use backout_core::event::{Cause, Recorded};
 use backout_core::id::{RunId, Timestamp};
 use backout_runtime::{Answer, Clock, EngineError};
 use backout_server::Witness;
 use backout_tabletop::console::{HELP, Typed};
 use backout_tabletop::drill::{Broken, Drill, Setup};
+use backout_tabletop::log::Exercise;
 use backout_tabletop::record::Recorder;
 use backout_tabletop::scenario::{msel, table};
+use tokio::sync::watch;
+
+use super::led::{Keeper, Led};
 
 /// Between two looks at the exercise's clock.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
@@ -34,6 +39,7 @@ pub(crate) struct Table {
 struct Play {
     drill: Drill,
     recorder: Recorder,
+    keeper: Keeper,
     speed: u32,
     stopped: bool,
     ticked: Instant,
@@ -82,9 +88,10 @@ pub(crate) struct Pace {
 }
 
 impl Table {
-    /// Begins a drill, and appends what happens through the witness.
+    /// Begins a drill that is kept in this folder, and appends what happens through the witness.
     pub(crate) fn begin(
         setup: Setup,
+        folder: &Path,
         witness: Arc<Witness>,
         speed: u32,
     ) -> Result<Arc<Self>, Broken> {
@@ -95,6 +102,7 @@ impl Table {
         let play = Play {
             drill,
             recorder,
+            keeper: Keeper::of(folder),
             speed: speed.max(1),
             stopped: speed == 0,
             ticked: Instant::now(),
@@ -120,41 +128,10 @@ impl Table {
         self.driven.load(Ordering::Relaxed)
     }
 
-    /// Lets the clock go on.
-    pub(crate) fn tick(&self) -> Result<(), Broken> {
-        self.act(|_| Ok(()))
-    }
-
     /// Looks at the exercise as it is now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Drill, Pace) -> T) -> T {
         let play = self.lock();
         look(&play.drill, Pace { speed: play.speed, stopped: play.stopped })
-    }
-
-    /// Writes something into the exercise's log, also when it is over.
-    pub(crate) fn note(&self, what: backout_tabletop::log::Logged) -> Result<(), Broken> {
-        self.act(|play| {
-            play.drill.note(what);
-            Ok(())
-        })
-    }
-
-    /// Does what was typed; what to answer, if anything.
-    pub(crate) fn typed(&self, typed: &Typed, who: &str) -> Result<Option<String>, Broken> {
-        self.act(|play| play.typed(typed, who))
-    }
-
-    /// It is over, for this reason.
-    pub(crate) fn end(&self, why: &str) -> Result<(), Broken> {
-        self.act(|play| {
-            play.drill.end(why);
-            Ok(())
-        })
-    }
-
-    /// A person ends it for something real.
-    pub(crate) fn emergency(&self, who: &Cause, text: &str) -> Result<(), Broken> {
-        self.act(|play| play.drill.emergency(who, text))
     }
 
     /// A person's command, from wherever it comes.
@@ -179,8 +156,9 @@ impl Table {
         let said = play.drill.log().len();
         play.tick()?;
         let done = act(&mut play)?;
-        let Play { drill, recorder, .. } = &mut *play;
+        let Play { drill, recorder, keeper, .. } = &mut *play;
         recorder.write(drill.journal()).map_err(Broken)?;
+        keeper.keep(drill.log().len(), || drill.exercise())?;
         self.clock.0.store(drill.now().0, Ordering::Relaxed);
         let driven = drill.away().is_none() && !drill.is_over();
         self.driven.store(driven, Ordering::Relaxed);
@@ -192,6 +170,51 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, Play> {
         self.play.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Led for Table {
+    fn record(&self) -> Exercise {
+        self.look(|drill, _| drill.exercise())
+    }
+
+    fn typed(&self, typed: &Typed, who: &str) -> Result<Option<String>, Broken> {
+        self.act(|play| play.typed(typed, who))
+    }
+
+    fn tick(&self) -> Result<(), Broken> {
+        self.act(|_| Ok(()))
+    }
+
+    fn end(&self, why: &str) -> Result<(), Broken> {
+        self.act(|play| {
+            play.drill.end(why);
+            Ok(())
+        })
+    }
+
+    fn emergency(&self, who: &Cause, text: &str) -> Result<(), Broken> {
+        self.act(|play| play.drill.emergency(who, text))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.witness.changes()
+    }
+
+    fn run(&self) -> Option<&RunId> {
+        Some(&self.run)
+    }
+
+    fn journal(&self, from: usize) -> Vec<Recorded> {
+        self.look(|drill, _| drill.journal().get(from..).unwrap_or_default().to_vec())
+    }
+
+    fn away(&self) -> Option<String> {
+        self.look(|drill, _| drill.away().map(str::to_owned))
+    }
+
+    fn world(&self) -> Vec<String> {
+        self.look(|drill, _| drill.world_lines())
     }
 }
 

@@ -11,8 +11,10 @@ mod now;
 pub(crate) mod problem;
 mod replay;
 pub(crate) mod run;
+pub(crate) mod seat;
 pub(crate) mod start;
 mod step;
+mod talk;
 pub(crate) mod timeline;
 mod words;
 
@@ -87,16 +89,26 @@ fn whole(frame: &Frame, title: &str, live: Option<&str>, main: &Markup) -> Marku
                     a.brand href="/" { "Backout" }
                     @if frame.alone { p.alone { "One record, replayed: there is no engine here" } }
                     @else {
-                        nav aria-label="Pages" { a href="/" { "Runs" } " "
-                            @if frame.exercise.is_some() { a href="/exercise" { "Lead the exercise" } }
-                            @else { a href="/start" { "Start a runbook" } }
-                            " " a href="/locks" { "Locks" } }
+                        (nav(frame))
                         (line(frame, live.is_some()))
                     }
                 }
                 (exercise::banner(frame))
                 main id="main" tabindex="-1" { (main) }
             }
+        }
+    }
+}
+
+/// Where one can go. A discussion has one page.
+fn nav(frame: &Frame) -> Markup {
+    let has_runs = frame.exercise.as_ref().is_none_or(|exercise| !exercise.run.is_empty());
+    html! {
+        nav aria-label="Pages" {
+            @if has_runs { a href="/" { "Runs" } " " }
+            @if frame.exercise.is_some() { a href="/exercise" { "The exercise" } }
+            @else { a href="/start" { "Start a runbook" } }
+            @if has_runs { " " a href="/locks" { "Locks" } }
         }
     }
 }

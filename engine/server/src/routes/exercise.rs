@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Operation;
 use crate::caller::Sender;
-use crate::desk::{Exercise, ExerciseView};
+use crate::desk::{Exercise, ExerciseView, SeatView};
 use crate::extract::Asked;
 use crate::face::{Face, blocking};
 use crate::problem::Problem;
@@ -25,11 +25,20 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .json::<ExerciseView>()
             .problem(404, NO_EXERCISE),
+        Operation::get("exercise_seat", "/api/v1/exercise/seat", seat)
+            .says(
+                "The exercise as you may see it, and what you may do there",
+                "Who takes part sees neither the coming injects nor what is expected; what one may not \
+                 do stands there with the reason.",
+            )
+            .json::<SeatView>()
+            .problem(404, NO_EXERCISE),
         Operation::post("lead_exercise", "/api/v1/exercise", lead)
             .says(
-                "Does what a line of the facilitator's language says",
-                "The same lines as at the terminal of `backout drill`; `help` answers with them. \
-                 Decisions are asked of the run, so that they stand under the name of whoever asks.",
+                "Does what a line of an exercise's language says",
+                "The same lines as at the terminal of `backout drill`; `help` answers with them. Who \
+                 may type which: the table of parts. Decisions are asked of the run, so that they \
+                 stand under the name of whoever asks.",
             )
             .body::<LineRequest>()
             .json::<LineReply>()
@@ -82,6 +91,11 @@ impl Face {
 
 async fn view(State(face): State<Face>) -> Result<Json<ExerciseView>, Problem> {
     blocking(move || Ok(Json(face.led()?.view()))).await
+}
+
+async fn seat(State(face): State<Face>, sender: Sender) -> Result<Json<SeatView>, Problem> {
+    let who = sender.actor();
+    blocking(move || Ok(Json(face.led()?.seat(&who)))).await
 }
 
 async fn lead(

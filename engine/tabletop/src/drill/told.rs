@@ -52,7 +52,9 @@ impl Drill {
         let mut who = who.clone();
         self.take_part(&mut who);
         self.say(&who, &said)?;
-        self.note(Logged::Emergency { by: who.actor.name.clone() });
+        let text = text.trim();
+        let text = if calls_emergency(text) { "" } else { text }.to_owned();
+        self.note(Logged::Emergency { by: who.actor.name.clone(), text });
         self.end(&format!("REAL EMERGENCY, called by {}", who.actor.name));
         Ok(())
     }

@@ -54,7 +54,8 @@ pub struct TimelineLine {
     pub who: String,
     /// What.
     pub text: String,
-    /// `inject`, `decision`, `engine`, `run`, `note`.
+    /// `inject`, `decision`, `engine`, `run`, `note`, `question`, `answer`, `improvement`, `rating`,
+    /// `clock`, `end`.
     pub kind: String,
 }
 
@@ -188,7 +189,10 @@ pub(crate) fn clock(exercise: &Exercise, at: Timestamp) -> String {
 
 fn ended(exercise: &Exercise) -> String {
     let emergency = exercise.log.iter().find_map(|entry| match &entry.what {
-        Logged::Emergency { by } => Some(format!("REAL EMERGENCY, called by {by}")),
+        Logged::Emergency { by, text } if text.is_empty() => {
+            Some(format!("REAL EMERGENCY, called by {by}"))
+        }
+        Logged::Emergency { by, text } => Some(format!("REAL EMERGENCY, called by {by}: {text}")),
         _ => None,
     });
     let last = exercise.log.iter().rev().find_map(|entry| match &entry.what {
@@ -500,8 +504,18 @@ pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
         }
         Logged::Silence { who } => ("decision", who.clone(), "does not answer".to_owned()),
         Logged::Engine { what } => ("engine", "engine".to_owned(), what.clone()),
-        Logged::Awaited { .. } | Logged::Answered { .. } | Logged::Improvement { .. } => {
-            return None;
+        Logged::Awaited { .. } => return None,
+        Logged::Answered { question, answer, by, .. } => {
+            let who = if by.is_empty() { "the team".to_owned() } else { by.clone() };
+            ("answer", who, format!("to `{question}`: {answer}"))
+        }
+        Logged::Improvement { capability, action, owner, due } => {
+            let what = format!("to be improved ({capability}): {action}, by {owner} until {due}");
+            ("improvement", "agreed".to_owned(), what)
+        }
+        Logged::Asked { question } => ("question", facilitator(), format!("asked `{question}`")),
+        Logged::Shown { question, .. } => {
+            ("question", facilitator(), format!("showed what the plan would do at `{question}`"))
         }
         Logged::Note { by, role, text } => ("note", format!("{by} ({role})"), text.clone()),
         Logged::Rated { by, objective, rating, text } => {
@@ -513,7 +527,10 @@ pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
             let by = crate::scenario::clock(*ms);
             ("clock", facilitator(), format!("turned the clock by {by}"))
         }
-        Logged::Emergency { by } => ("end", by.clone(), "REAL EMERGENCY".to_owned()),
+        Logged::Emergency { by, text } if text.is_empty() => {
+            ("end", by.clone(), "REAL EMERGENCY".to_owned())
+        }
+        Logged::Emergency { by, text } => ("end", by.clone(), format!("REAL EMERGENCY: {text}")),
         Logged::Closed { by } => ("end", by.clone(), "closed the hotwash".to_owned()),
         Logged::Ended { why } => ("end", "exercise".to_owned(), format!("over: {why}")),
     })

@@ -53,7 +53,7 @@ fn names(exercise: &Exercise) -> BTreeMap<String, String> {
         let (Logged::Decision { by, .. }
         | Logged::Note { by, .. }
         | Logged::Rated { by, .. }
-        | Logged::Emergency { by }
+        | Logged::Emergency { by, .. }
         | Logged::Answered { by, .. }
         | Logged::Closed { by }
         | Logged::Silence { who: by }) = &entry.what

@@ -10,7 +10,7 @@ use backout_server::view::{RunFacts, RunView, counted, run_view, sentence};
 use backout_tabletop::replay::Tape;
 
 use crate::app::App;
-use crate::command::drill::broken;
+use crate::exercise::broken;
 use crate::exit::{Exit, Failure};
 use crate::view::style::{DIM, HELP, WARN, paint};
 use crate::view::{status, text};

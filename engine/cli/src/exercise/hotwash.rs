@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 
 use backout_tabletop::console::{self, Typed};
 use backout_tabletop::drill::Broken;
-use backout_tabletop::log::Logged;
+use backout_tabletop::log::{Exercise, Logged};
 
-use crate::exercise::Table;
+use super::led::Led;
 use crate::view::style::{BOLD, HELP, paint};
 
 /// One thing that is asked.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Prompt {
+pub(crate) enum Prompt {
     /// How an objective was met: its name, its sentence, what an evaluator looks at.
     Rate(String, String, Vec<String>),
     /// A question of the hotwash.
@@ -22,34 +22,34 @@ pub(super) enum Prompt {
 }
 
 /// What is still to be asked.
-pub(super) struct Prompts(VecDeque<Prompt>);
+pub(crate) struct Prompts(VecDeque<Prompt>);
 
 impl Prompts {
     /// What is to be asked about an exercise.
-    pub(super) fn of(table: &Table) -> Self {
-        table.look(|drill, _| {
-            let rated = |id: &str| {
-                let is_it = |what: &Logged| matches!(what, Logged::Rated { objective, .. } if objective == id);
-                drill.log().iter().any(|entry| is_it(&entry.what))
-            };
-            let open = drill.scenario().objectives.iter().filter(|one| !rated(&one.id));
-            let rate = open.map(|one| {
-                Prompt::Rate(one.id.clone(), one.text.clone(), one.guide.clone())
-            });
-            let questions = drill.scenario().hotwash().into_iter().map(Prompt::Ask);
-            Self(rate.chain(questions).chain([Prompt::Improve]).collect())
-        })
+    pub(crate) fn of(record: &Exercise) -> Self {
+        let rate = record
+            .scenario
+            .objectives
+            .iter()
+            .map(|one| Prompt::Rate(one.id.clone(), one.text.clone(), one.guide.clone()));
+        let questions = record.scenario.hotwash().into_iter().map(Prompt::Ask);
+        Self(rate.chain(questions).chain([Prompt::Improve]).collect())
     }
 
-    /// The next one.
-    pub(super) fn next(&mut self) -> Option<Prompt> {
-        self.0.pop_front()
+    /// The next one. What was rated meanwhile is not asked for.
+    pub(crate) fn next(&mut self, record: &Exercise) -> Option<Prompt> {
+        while let Some(prompt) = self.0.pop_front() {
+            if !matches!(&prompt, Prompt::Rate(id, ..) if is_rated(record, id)) {
+                return Some(prompt);
+            }
+        }
+        None
     }
 
     /// Takes an answer. One that is not understood is asked for again; what to say to it.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
-        table: &Table,
+        led: &dyn Led,
         prompt: Prompt,
         line: &str,
         who: &str,
@@ -62,11 +62,10 @@ impl Prompts {
             Prompt::Rate(id, ..) => console::typed(&format!("rate {id} {line}"), who),
             Prompt::Improve => console::typed(&format!("improve {line}"), who),
             Prompt::Ask(question) => {
-                let (question, answer) = (question.clone(), line.to_owned());
+                let questions = led.record().scenario.hotwash();
+                let at = questions.iter().position(|one| one == question).unwrap_or_default();
                 // The team answers at this terminal.
-                let by = String::new();
-                table.note(Logged::Answered { question, answer, by, plan: None })?;
-                return Ok(None);
+                return led.typed(&Typed::Answer(at + 1, line.to_owned()), "");
             }
         };
         match typed {
@@ -75,7 +74,7 @@ impl Prompts {
                 if matches!(typed, Typed::Improve(_)) {
                     self.0.push_front(prompt);
                 }
-                table.typed(&typed, who)
+                led.typed(&typed, who)
             }
             Err(why) => {
                 self.0.push_front(prompt);
@@ -85,9 +84,14 @@ impl Prompts {
     }
 }
 
+fn is_rated(record: &Exercise, id: &str) -> bool {
+    let is_it = |what: &Logged| matches!(what, Logged::Rated { objective, .. } if objective == id);
+    record.log.iter().any(|entry| is_it(&entry.what))
+}
+
 impl Prompt {
     /// It in words.
-    pub(super) fn asks(&self) -> String {
+    pub(crate) fn asks(&self) -> String {
         match self {
             Self::Rate(id, text, guide) => {
                 let head = format!("{} {text}", paint(BOLD, id));
