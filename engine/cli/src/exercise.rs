@@ -6,6 +6,7 @@ mod desk;
 mod hotwash;
 pub(crate) mod join;
 mod led;
+mod lost;
 mod parts;
 mod room;
 mod seat;
@@ -15,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backout_core::event::Recorded;
 use backout_core::id::{RunId, Timestamp};
 use backout_runbook::{GivenParam, Problem, Source, Style, render};
 use backout_runtime::survey::best_guarantee;
@@ -33,6 +35,7 @@ pub(crate) use console::Console;
 use desk::{DrillDesk, RoomDesk};
 pub(crate) use hotwash::Prompts;
 pub(crate) use led::Led;
+pub(crate) use lost::{Why, report_of, unreported};
 pub(crate) use parts::PartArgs;
 pub(crate) use room::Room;
 use table::TICK;
@@ -54,6 +57,8 @@ const FOLDERS_MAX: u32 = 100_000;
 const STORE: &str = "store";
 /// The record of what was done besides.
 const EXERCISE: &str = "exercise.json";
+/// Locked by whoever leads the exercise, for as long as that process lives.
+const LEADER: &str = "leader.lock";
 /// The report for programs; the others have the same name.
 pub(crate) const REPORT: &str = "report.json";
 
@@ -186,6 +191,11 @@ fn made(folder: &Path) -> Result<bool, Failure> {
 }
 
 impl Kept {
+    /// The exercise in a folder that is there.
+    fn at(folder: PathBuf) -> Self {
+        Self { folder, recorder: None }
+    }
+
     /// Writes what is new in the run's journal into the exercise's own store.
     pub(crate) fn record(&mut self, drill: &Drill) -> Result<(), Failure> {
         let Some(state) = drill.state() else { return Ok(()) };
@@ -224,7 +234,8 @@ impl Kept {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+/// A document as it is kept.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value);
     Ok(text.map_err(|error| Failure::Internal(error.to_string()))? + "\n")
 }
@@ -236,9 +247,14 @@ pub(crate) fn reported(drill: &Drill, no_names: bool) -> Report {
     if no_names { without_names(&report, &exercise) } else { report }
 }
 
+/// The report of an exercise and the journal of its run.
+fn reported_of(record: &Exercise, journal: &[Recorded]) -> Report {
+    report(record, journal, &sentence)
+}
+
 /// The report of a discussion.
 pub(crate) fn talked(record: &Exercise, no_names: bool) -> Report {
-    let report = report(record, &[], &sentence);
+    let report = reported_of(record, &[]);
     if no_names { without_names(&report, record) } else { report }
 }
 

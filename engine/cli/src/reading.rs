@@ -20,8 +20,8 @@ use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
 use backout_server::client::Client;
 use backout_server::view::{
-    EARLIER_RUNS_MAX, RunFacts, RunView, add_earlier, circle, rfc3339, run_view, time_view,
-    waits_for,
+    EARLIER_RUNS_MAX, Leading, RunFacts, RunView, add_earlier, circle, rfc3339, run_view,
+    time_view, waits_for,
 };
 use backout_server::wire::EarlierView;
 use backout_store::journal::StoreError;
@@ -199,6 +199,11 @@ impl Reading {
         catch_up(kept, &events).filter(|_| damage.is_none())
     }
 
+    /// Whether the owner may lead an exercise here.
+    pub(crate) fn leading(&self) -> Leading {
+        if self.owner.is_some() { Leading::Somebody } else { Leading::Nobody }
+    }
+
     /// What every face shows of a run.
     pub(crate) fn view(&self, run: &RunId, now_ms: i64) -> Result<RunView, Failure> {
         let state = self.state(run)?;
@@ -206,7 +211,7 @@ impl Reading {
         let facts = RunFacts {
             now: Timestamp(now_ms),
             driven: state.attached && self.drives(&state),
-            led: self.owner.is_some(),
+            leading: self.leading(),
             head: None,
             best_guarantee: &best,
         };

@@ -38,11 +38,13 @@ pub(crate) fn gist(report: &Report) -> Vec<String> {
         None => "",
     };
     let lasted = duration(view.took_ms);
-    let mut lines = vec![format!(
+    let mut lines: Vec<String> =
+        view.drill.iter().map(|drill| format!("{}.", drill.line())).collect();
+    lines.push(format!(
         "The run {}{recovered} after {lasted}: {done} of {} done.",
         ended(&view.state),
         counted(view.steps.len(), "step")
-    )];
+    ));
     if !report.doubts.is_empty() {
         lines.push(doubtful(report));
     }

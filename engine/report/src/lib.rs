@@ -12,7 +12,7 @@ use backout_core::event::Recorded;
 use backout_core::evolve;
 use backout_core::id::Timestamp;
 use backout_core::state::RunState;
-use backout_server::view::{RunFacts, RunView, run_view};
+use backout_server::view::{Leading, RunFacts, RunView, run_view};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -192,16 +192,23 @@ pub struct Report {
     pub svg: String,
 }
 
-/// Makes the record of a run from its events, as it was at `now` where it is not over. `head` is the
-/// head of its hash chain.
-pub fn report(
-    events: &[Recorded],
-    now: Timestamp,
-    head: Option<String>,
-) -> Result<Report, ReportError> {
+/// What a record says that does not stand in the run's events.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When it is looked at: a run that is not over is shown as it was then.
+    pub now: Timestamp,
+    /// The head of its hash chain.
+    pub head: Option<String>,
+    /// Whether anybody leads the exercise that it is of, where it is of one.
+    pub leading: Leading,
+}
+
+/// Makes the record of a run from its events.
+pub fn report(events: &[Recorded], seen: Seen) -> Result<Report, ReportError> {
+    let Seen { now, head, leading } = seen;
     let state = fold(events)?;
     let best = |_: &backout_core::plan::PlanStep| None;
-    let facts = RunFacts { now, driven: state.attached, led: false, head, best_guarantee: &best };
+    let facts = RunFacts { now, driven: state.attached, leading, head, best_guarantee: &best };
     let begun = state.created;
     let params = state.plan.params.iter();
     Ok(Report {
@@ -243,7 +250,11 @@ mod tests {
     }
 
     fn made(events: &[Recorded]) -> Report {
-        report(events, Timestamp(1_795_403_900_000), Some("c0ffee".to_owned())).unwrap()
+        report(events, seen(Some("c0ffee".to_owned()))).unwrap()
+    }
+
+    fn seen(head: Option<String>) -> Seen {
+        Seen { now: Timestamp(1_795_403_900_000), head, leading: Leading::Nobody }
     }
 
     #[test]
@@ -279,8 +290,8 @@ mod tests {
             assert_eq!(report.timeline.len(), end);
             assert!(markdown(&report).starts_with("# After-action record"));
         }
-        assert_eq!(report(&[], Timestamp(0), None), Err(ReportError::Empty));
-        let gap = report(&events[1..], Timestamp(0), None);
+        assert_eq!(report(&[], seen(None)), Err(ReportError::Empty));
+        let gap = report(&events[1..], seen(None));
         assert!(matches!(gap, Err(ReportError::Illegal { .. })), "{gap:?}");
     }
 

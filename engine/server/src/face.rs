@@ -17,7 +17,7 @@ use crate::once::Once;
 use crate::problem::Problem;
 use crate::shelf::{Rows, Shelf};
 use crate::stream::Tails;
-use crate::view::{ByHandView, RunFacts, RunView, circle, run_view, waits_for};
+use crate::view::{ByHandView, Leading, RunFacts, RunView, circle, run_view, waits_for};
 use crate::witness::Witness;
 
 /// Reads captured output of a run: its digest, an offset, and how many bytes at the most.
@@ -131,6 +131,11 @@ impl Face {
         self.engine.exercise()
     }
 
+    /// Whether an exercise is led here. Beside a real engine its record is a mere record.
+    pub fn leading(&self) -> Leading {
+        if self.exercise().is_some() { Leading::Somebody } else { Leading::Nobody }
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -158,7 +163,7 @@ impl Face {
         let facts = RunFacts {
             now: self.now(),
             driven: self.engine.is_driven(&state.run),
-            led: self.exercise().is_some(),
+            leading: self.leading(),
             head: None,
             best_guarantee: &best,
         };

@@ -16,7 +16,7 @@ use backout_store::journal::{JournalStore, StoreError};
 
 use crate::face::Face;
 use crate::problem::Problem;
-use crate::view::{ReplayView, RunFacts, RunView, rfc3339, run_view, sentence};
+use crate::view::{Leading, ReplayView, RunFacts, RunView, rfc3339, run_view, sentence};
 use crate::witness::{Witness, locked};
 
 /// Runs whose moments are kept: a replay is watched by few people at once.
@@ -234,7 +234,7 @@ impl Face {
         let facts = RunFacts {
             now: state.last,
             driven: state.attached,
-            led: false,
+            leading: Leading::Unknown,
             head: None,
             best_guarantee: &best,
         };

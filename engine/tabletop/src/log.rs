@@ -1,10 +1,21 @@
 //! What was done in an exercise besides its run: the record that a report is made of.
 
+use backout_core::event::{Event, Recorded};
+use backout_core::exercise::{DRILL_LABEL, DRILL_TITLE_LABEL};
 use backout_core::id::{RunId, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::scenario::Scenario;
+
+/// A note of a run as one of its exercise.
+fn noted(recorded: &Recorded) -> Option<Entry> {
+    let Event::NoteTaken { text, .. } = &recorded.event else { return None };
+    let actor = &recorded.cause.actor;
+    let role = actor.roles.iter().find(|role| *role != DRILL_LABEL).cloned().unwrap_or_default();
+    let what = Logged::Note { by: actor.name.clone(), role, text: text.clone() };
+    Some(Entry { at: recorded.at, seq: recorded.seq, what })
+}
 
 /// The version of the record's format.
 pub const EXERCISE_FORMAT: u32 = 1;
@@ -251,11 +262,32 @@ impl Exercise {
         crate::scenario::clock(at.since_ms(self.begin))
     }
 
+    /// As much of a drill's record as the journal of its run tells: what people noted. Who rated what
+    /// stands in the record alone.
+    pub fn of_journal(journal: &[Recorded]) -> Option<Self> {
+        let first = journal.first()?;
+        let Event::RunCreated { run, plan, .. } = &first.event else { return None };
+        let label = |name: &str| plan.labels.get(name).cloned();
+        let (name, title) = (label(DRILL_LABEL)?, label(DRILL_TITLE_LABEL).unwrap_or_default());
+        Some(Self {
+            format: EXERCISE_FORMAT,
+            exercise: Kind::Drill,
+            scenario: Scenario { name, title, ..Scenario::default() },
+            runbook: plan.name.clone(),
+            run: Some(run.clone()),
+            seed: 0,
+            begin: first.at,
+            end: None,
+            updates_ms: 0,
+            log: journal.iter().filter_map(noted).collect(),
+        })
+    }
+
     /// The record of an exercise that nobody ended: whoever led it was lost at this moment.
     #[must_use]
     pub fn broken_off(mut self, at: Timestamp) -> Self {
         if self.end.is_none() {
-            let why = format!("broken off at {}: whoever led it was lost", self.clock(at));
+            let why = format!("broken off after {}: whoever led it was lost", self.clock(at));
             let seq = self.log.last().map_or(Seq(0), |entry| entry.seq);
             self.log.push(Entry { at, seq, what: Logged::Ended { why } });
             self.end = Some(at);

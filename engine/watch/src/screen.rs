@@ -8,8 +8,8 @@ use backout_core::evolve;
 use backout_core::id::{RunId, StepId, Timestamp};
 use backout_core::state::RunState;
 use backout_server::view::{
-    Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on, run_view, time_view,
-    withheld,
+    Leading, Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on, run_view,
+    time_view, withheld,
 };
 use backout_server::wire::{EarlierView, EventsPage};
 
@@ -156,8 +156,9 @@ impl Followed {
 
     fn look(&mut self, now: Timestamp) {
         let Some(state) = &self.state else { return };
-        let (driven, led) = (self.driven, self.led);
-        let facts = RunFacts { now, driven, led, head: None, best_guarantee: &|_| None };
+        let leading = if self.led { Leading::Somebody } else { Leading::Nobody };
+        let driven = self.driven;
+        let facts = RunFacts { now, driven, leading, head: None, best_guarantee: &|_| None };
         let view = self.timed(run_view(state, &facts), state, now);
         let chosen = self.chosen_step().map(|step| step.id.clone());
         if self.tree.len() != state.steps.len() {

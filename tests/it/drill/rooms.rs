@@ -302,3 +302,54 @@ fn a_discussion_at_one_terminal_ends_with_the_hotwash() {
     let answers = report["answers"].as_array().unwrap();
     assert_eq!(answers[1][1], "by hand", "{answers:?}");
 }
+
+#[test]
+fn a_drill_that_is_killed_says_so_and_its_report_can_still_be_made() {
+    let exercise = Exercise::new();
+    let name = exercise.env.store().file_name().unwrap().to_string_lossy().into_owned();
+    let beside = exercise.env.store().with_file_name(format!("{name}-exercises"));
+    let beside = beside.join("shop-down-1");
+    let listen = format!("127.0.0.1:{}", exercise.port);
+    let args = ["drill", "shop.ron", "--scenario", "scenario.ron", "--listen", &listen];
+    let drill = exercise.env.spawn(args);
+    listens(&exercise);
+    let eve = Guest { at: &exercise, token: String::new() };
+    for line in ["rate tell S asked twice", "observe nobody spoke", "jump 3m", "say still nothing?"]
+    {
+        assert_eq!(eve.types(line).0, 200);
+    }
+    let going = exercise.env.backout(["improvements"]).exits(0);
+    assert!(going.err.contains("shop-down-1 goes on"), "{}", going.err);
+    exercise.env.backout(["report", "--exercise", "shop-down-1"]).exits(2);
+    drill.signal("KILL");
+    drop(drill.wait());
+    let store = beside.join("store").display().to_string();
+    for command in ["status", "report"] {
+        let said = exercise.env.backout(["--store", &store, command, "latest"]).exits(0);
+        let said = said.out.replace('\n', " ");
+        assert!(said.contains("DRILL, broken off after +03:0"), "{command}: {said}");
+    }
+    let replayed =
+        exercise.env.backout(["--store", &store, "replay", "latest", "--at", "3"]).exits(0);
+    assert!(!replayed.out.contains("broken off"), "it was not known then: {}", replayed.out);
+    let told = exercise.env.backout(["improvements"]).exits(0);
+    assert!(told.err.contains("shop-down-1 was broken off after +03:0"), "{}", told.err);
+    assert!(told.err.contains("backout report --exercise shop-down-1"), "{}", told.err);
+    let made =
+        exercise.env.backout(["report", "--exercise", "shop-down-1", "--json"]).exits(0).json();
+    let ended = made["ended"].as_str().unwrap();
+    assert!(ended.starts_with("broken off after +03:0"), "{ended}");
+    assert_eq!(made["objectives"][1]["rating"], "S");
+    assert_eq!(made["notes"][0]["text"], "nobody spoke");
+    assert!(made["took_ms"].as_u64().unwrap() >= 180_000, "{}", made["took_ms"]);
+    let told = exercise.env.backout(["improvements"]).exits(0);
+    assert!(!told.err.contains("broken off"), "{}", told.err);
+    // Also where nothing but the journal is left.
+    for file in ["report.json", "exercise.json"] {
+        fs::remove_file(beside.join(file)).unwrap();
+    }
+    let bare =
+        exercise.env.backout(["report", "--exercise", "shop-down-1", "--json"]).exits(0).json();
+    assert_eq!(bare["title"], "Customers cannot pay");
+    assert!(bare["timeline"].as_array().unwrap().len() > 5, "{bare}");
+}

@@ -11,7 +11,7 @@ use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 use backout_runtime::Host;
 use backout_server::client::ClientError;
-use backout_server::view::{RunFacts, RunView, Want, counted, duration, run_view};
+use backout_server::view::{Leading, RunFacts, RunView, Want, counted, duration, run_view};
 use backout_server::wire::EventsPage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -327,7 +327,13 @@ impl<'a> Screen<'a> {
         let now = Timestamp(self.app.now_ms());
         run_view(
             state,
-            &RunFacts { now, driven: true, led: false, head: None, best_guarantee: &|_| None },
+            &RunFacts {
+                now,
+                driven: true,
+                leading: Leading::Unknown,
+                head: None,
+                best_guarantee: &|_| None,
+            },
         )
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::exercise::{self, OldReport};
+use crate::exercise::{self, OldReport, Why};
 use crate::exit::{Exit, Failure};
 use crate::view::style::{DIM, GOOD, WARN, paint};
 
@@ -47,6 +47,7 @@ struct Line<'a> {
 /// Lists them, or changes one.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let mut reports = exercise::reports(app)?;
+    tell_unreported(app)?;
     if let Some(name) = &args.done {
         change(&mut reports, name, |one| "done".clone_into(&mut one.state))?;
     }
@@ -69,6 +70,21 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
         app.ui.data(&shown(&lines))?;
     }
     Ok(Exit::Done)
+}
+
+/// Exercises that nothing is known from yet.
+fn tell_unreported(app: &App) -> Result<(), Failure> {
+    for one in exercise::unreported(app)? {
+        match &one.why {
+            Why::GoesOn => app.ui.say(&format!("the exercise {} goes on", one.name)),
+            Why::BrokenOff(at) => app.ui.warn(&format!(
+                "the exercise {} was broken off after {at} and has no report; to make it: \
+                 backout report --exercise {}",
+                one.name, one.name
+            )),
+        }
+    }
+    Ok(())
 }
 
 fn lines(old: &OldReport) -> impl Iterator<Item = Line<'_>> {

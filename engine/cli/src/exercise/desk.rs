@@ -14,7 +14,7 @@ use backout_plugin_api::SystemSecrets;
 use backout_runtime::{Answer, Clock, EngineError, Host, Start, SystemClock};
 use backout_server::desk::{Desk, Exercise, ExerciseView, SeatView};
 use backout_server::problem::Problem;
-use backout_server::view::{drill_view, rfc3339};
+use backout_server::view::{Leading, drill_view, rfc3339};
 use backout_tabletop::drill::Drill;
 use backout_tabletop::log::Logged;
 use backout_tabletop::scenario::Timed;
@@ -103,7 +103,7 @@ impl Exercise for DrillDesk {
 
 fn view(drill: &Drill, pace: Pace) -> ExerciseView {
     let scenario = drill.scenario();
-    let called = drill.state().and_then(|state| drill_view(state, true)?.emergency);
+    let called = drill.state().and_then(|state| drill_view(state, Leading::Somebody)?.emergency);
     ExerciseView {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),

@@ -1,6 +1,6 @@
 //! An exercise that is led here, a drill or a discussion: what its faces and its terminal need of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use backout_core::event::{Cause, Recorded};
@@ -61,14 +61,20 @@ pub(crate) trait Led: Send + Sync {
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
+    /// Held for as long as somebody leads it: without it, it was broken off.
+    _lock: File,
     /// Entries that are kept already.
     entries: Option<usize>,
 }
 
 impl Keeper {
     /// A keeper of the record in this folder.
-    pub(super) fn of(folder: &Path) -> Self {
-        Self { path: folder.join(super::EXERCISE), entries: None }
+    pub(super) fn of(folder: &Path) -> Result<Self, Broken> {
+        let lock = folder.join(super::LEADER);
+        let failed = |error: String| Broken(format!("locking {}: {error}", lock.display()));
+        let file = File::create(&lock).map_err(|error| failed(error.to_string()))?;
+        file.try_lock().map_err(|error| failed(error.to_string()))?;
+        Ok(Self { path: folder.join(super::EXERCISE), _lock: file, entries: None })
     }
 
     /// Writes the record where it has grown. A half written one would be lost: it is replaced as a

@@ -29,7 +29,7 @@ impl Room {
         folder: &Path,
         witness: Arc<Witness>,
     ) -> Result<Arc<Self>, Broken> {
-        let talk = Mutex::new((begin(now()), Keeper::of(folder)));
+        let talk = Mutex::new((begin(now()), Keeper::of(folder)?));
         let room = Self { talk, witness };
         room.act(|_, _| ())?;
         Ok(Arc::new(room))

@@ -102,7 +102,7 @@ impl Table {
         let play = Play {
             drill,
             recorder,
-            keeper: Keeper::of(folder),
+            keeper: Keeper::of(folder)?,
             speed: speed.max(1),
             stopped: speed == 0,
             ticked: Instant::now(),

@@ -33,7 +33,15 @@ pub(super) fn mark(drill: &DrillView) -> Markup {
     html! {
         div.exercise id="drill" data-part="" {
             @if let Some(called) = &drill.emergency { (real(called)) }
-            @else { p.drill { b.word { "DRILL" } " " span.title { (drill.title) } " (a record)" } }
+            @else {
+                p.drill {
+                    b.word { "DRILL" } " " span.title { (drill.title) }
+                    @match drill.broken_off() {
+                        Some(at) => { " (a record: broken off after " (at) " of its clock, nobody leads it any more)" },
+                        None => " (a record)",
+                    }
+                }
+            }
         }
     }
 }

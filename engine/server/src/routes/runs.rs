@@ -208,7 +208,7 @@ async fn offers(
             Some(step) => offers_on(&state, step, now, &sender.actor()),
             None => view::offers(&state, now, &sender.actor(), driven),
         };
-        let over = drill_view(&state, face.exercise().is_some()).is_some_and(|drill| drill.over);
+        let over = drill_view(&state, face.leading()).is_some_and(|drill| drill.over);
         if over {
             return Ok(withheld(all));
         }

@@ -16,7 +16,7 @@ mod time;
 
 pub use by_hand::{ByHandView, StepByHand};
 pub use circle::{circle, circle_words, waits_for};
-pub use exercise::{DrillView, EMERGENCY, drill_view};
+pub use exercise::{DrillView, EMERGENCY, Leading, drill_view};
 pub use history::{HistoryLine, history_line, sentence};
 pub use lock::LockView;
 pub use message::MessageView;

@@ -11,7 +11,7 @@ use backout_runtime::herald::ABOUT_LABEL;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exercise::{DrillView, drill_view};
+use super::exercise::{DrillView, Leading, drill_view};
 use super::replay::ReplayView;
 use super::rfc3339;
 use super::step::{StepView, step_view};
@@ -23,8 +23,8 @@ pub struct RunFacts<'a> {
     pub now: Timestamp,
     /// Whether an engine drives the run at this moment.
     pub driven: bool,
-    /// Whether anybody leads an exercise here: else the run of one is a mere record.
-    pub led: bool,
+    /// Whether anybody leads the exercise that it is of, where it is of one.
+    pub leading: Leading,
     /// The head of the run's hash chain, hex.
     pub head: Option<String>,
     /// The best guarantee that a step's action and input allow, for steps not yet prepared.
@@ -286,7 +286,7 @@ fn as_of_now(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         run: state.run.to_string(),
         runbook: state.plan.name.clone(),
         title: state.plan.title.clone(),
-        drill: drill_view(state, facts.led),
+        drill: drill_view(state, facts.leading),
         driven: facts.driven,
         engine: state.engine.clone(),
         undoing: matches!(state.phase, Phase::Undoing(_)),

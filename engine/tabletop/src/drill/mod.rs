@@ -178,7 +178,7 @@ impl Drill {
         drill.run.load(&kept).map_err(|error| Broken(error.to_string()))?;
         drill.journal = kept;
         if let Some(state) = &drill.run.state {
-            drill.world.take_record(record, state);
+            drill.world.take_record(record, state, &drill.setup.scenario.steps);
             drill.locks.held.clone_from(&state.locks);
             drill.locks.counter = state.locks.values().map(|token| token.0).max().unwrap_or(0);
         }

@@ -80,8 +80,8 @@ pub struct World {
     models: BTreeMap<StepId, Model>,
     troubles: BTreeMap<StepId, Vec<Trouble>>,
     unreachable: BTreeMap<StepId, Timestamp>,
-    /// Of a replay's steps: what was prepared in the record.
-    recorded: BTreeMap<StepId, Prepared>,
+    /// Where it goes on from a record: what is known from that.
+    recorded: recorded::Known,
     made: BTreeMap<EffectKey, Timestamp>,
     sealed: BTreeSet<EffectKey>,
     flying: BTreeMap<EffectKey, u32>,
@@ -131,7 +131,7 @@ impl World {
             models: takes::models(scenario, plan, guarantees),
             troubles: BTreeMap::new(),
             unreachable: BTreeMap::new(),
-            recorded: BTreeMap::new(),
+            recorded: recorded::Known::default(),
             made: BTreeMap::new(),
             sealed: BTreeSet::new(),
             flying: BTreeMap::new(),

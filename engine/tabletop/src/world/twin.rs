@@ -49,7 +49,7 @@ impl Would {
 
 impl World {
     pub(super) fn twin(&mut self, asked: &Asked<'_>) -> Result<Prepared, PrepareFailure> {
-        if let Some(prepared) = self.as_recorded(asked.step) {
+        if let Some(prepared) = self.as_recorded(asked.step, asked.now) {
             return Ok(prepared);
         }
         if let Some(gate) = gate(asked) {

@@ -8,7 +8,7 @@ use backout_core::redact::{Redactor, Rule};
 use backout_tabletop::drill::Drill;
 use backout_tabletop::replay::{Tape, compare, verify};
 
-use crate::support::{APPROVED, RUNBOOK, played, setup, shop};
+use crate::support::{APPROVED, RUNBOOK, played, setup, shop, state};
 
 fn record() -> Drill {
     let scenario = shop(
@@ -116,4 +116,90 @@ fn a_record_left_at_a_moment_goes_on_with_other_decisions() {
         Drill::leave(crate::support::setup(RUNBOOK, &shop(""), APPROVED), drill.journal(), Seq(0))
             .is_err()
     );
+}
+
+/// A rollback in which the check is tried while the container is still on its way back.
+const AT_ONCE: &str = r#"
+Runbook(
+    format: 1,
+    name: "shop",
+    steps: [
+        (id: "flag_off", action: "flags.off", with: (flags: ["new_checkout"]), needs: []),
+        (
+            id: "cart_back", needs: [], approval: true, action: "containers.rollback",
+            with: (compose: (project: "shop", service: "cart"), image: "cart@1"),
+        ),
+        (
+            id: "orders", needs: ["flag_off"], action: "checks.http", with: (url: "x"),
+            retry: (max: 3, backoff: "30s"),
+        ),
+    ],
+)
+"#;
+
+/// Somebody says yes or leaves it out, as soon as that is asked.
+fn cart(ask: &str) -> String {
+    format!(
+        r#"Decisions(format: 1, decisions: [
+        (on: (step: "cart_back", is: "approval"), by: "ana", ask: (ask: "{ask}", step: "cart_back"), reason: "so"),
+    ])"#
+    )
+}
+
+fn durations(journal: &[Recorded], of: &str) -> Vec<u64> {
+    let mut sent = None;
+    let mut took = Vec::new();
+    for recorded in journal {
+        match &recorded.event {
+            Event::EffectIntended { sending } if sending.step.as_str() == of => {
+                sent = Some(recorded.at);
+            }
+            Event::EffectDone { sending, .. } if sending.step.as_str() == of => {
+                took.extend(sent.take().map(|sent| recorded.at.since_ms(sent)));
+            }
+            _ => {}
+        }
+    }
+    took
+}
+
+/// The record, left when its engine took it up, with these decisions, and a scenario that declares
+/// nothing.
+fn left(runbook: &str, record: &[Recorded], decided: &str) -> Drill {
+    let mut setup = setup(runbook, "Scenario(format: 1, name: \"other\", title: \"x\")", decided);
+    setup.seed = 5;
+    let at = record.iter().find(|r| matches!(r.event, Event::EngineAttached { .. })).unwrap().seq;
+    let mut other = Drill::leave(setup, record, at).unwrap();
+    other.play().unwrap();
+    other
+}
+
+#[test]
+fn what_a_check_sees_in_a_what_if_answers_to_what_was_made_in_the_record() {
+    let scenario = r#"steps: {"cart_back": (takes: ["15s"]), "flag_off": (takes: ["1s"])},"#;
+    let record = played(setup(AT_ONCE, &shop(scenario), &cart("approve")));
+    assert_eq!(state(&record, "orders"), "succeeded");
+    let failed = |drill: &Drill| {
+        let is_it =
+            |event: &Event| matches!(event, Event::StepFailed { .. } | Event::EffectFailed { .. });
+        drill.journal().iter().filter(|r| is_it(&r.event)).count()
+    };
+    assert!(failed(&record) > 0, "it was tried too early");
+    let other = left(AT_ONCE, record.journal(), &cart("skip"));
+    assert_eq!(state(&other, "cart_back"), "skipped");
+    assert_ne!(state(&other, "orders"), "succeeded", "it fails as it did with no more made");
+    assert!(failed(&other) > failed(&record));
+    let same = left(AT_ONCE, record.journal(), &cart("approve"));
+    assert_eq!(state(&same, "orders"), "succeeded");
+}
+
+#[test]
+fn what_takes_time_in_a_what_if_takes_what_it_took_in_the_record() {
+    let scenario = shop(r#"steps: {"cart_back": (takes: ["41s"]), "flag_off": (takes: ["7s"])},"#);
+    let record = played(setup(RUNBOOK, &scenario, APPROVED));
+    let other = left(RUNBOOK, record.journal(), APPROVED);
+    for (step, ms) in [("cart_back", 41_000), ("flag_off", 7_000)] {
+        assert_eq!(durations(record.journal(), step), [ms], "{step}");
+        assert_eq!(durations(other.journal(), step), [ms], "{step}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backout_core::exercise::is_drilled;
 use backout_core::id::{Seq, Timestamp};
-use backout_server::view::{RunFacts, RunView, counted, run_view, sentence};
+use backout_server::view::{Leading, RunFacts, RunView, counted, run_view, sentence};
 use backout_tabletop::replay::Tape;
 
 use crate::app::App;
@@ -27,8 +27,13 @@ fn view(tape: &Tape) -> Option<RunView> {
     let best = |_: &backout_core::plan::PlanStep| None;
     let now = tape.last().map_or(Timestamp::default(), |recorded| recorded.at);
     let state = tape.state()?;
-    let facts =
-        RunFacts { now, driven: state.attached, led: false, head: None, best_guarantee: &best };
+    let facts = RunFacts {
+        now,
+        driven: state.attached,
+        leading: Leading::Unknown,
+        head: None,
+        best_guarantee: &best,
+    };
     // Nothing can be asked of an earlier moment.
     Some(run_view(state, &facts).as_record())
 }
