@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use anstream::AutoStream;
 pub(crate) use anstream::ColorChoice;
+use anstream::adapter::strip_str;
 use anstream::stream::RawStream;
 use serde::Serialize;
 
@@ -109,8 +110,14 @@ impl Ui {
 
     /// A line for the person, to stderr. Where stderr is gone, nobody is there to be told.
     pub(crate) fn say(&self, text: &str) {
-        let mut err = self.stream(io::stderr().lock());
-        let _ = writeln!(err, "{text}").is_ok();
+        let mut err = io::stderr().lock();
+        let colored = match self.color {
+            ColorChoice::Auto => AutoStream::choice(&err) != ColorChoice::Never,
+            choice => choice != ColorChoice::Never,
+        };
+        // In one write: what another process says there does not come between.
+        let line = if colored { format!("{text}\n") } else { format!("{}\n", strip_str(text)) };
+        let _ = err.write_all(line.as_bytes()).is_ok();
     }
 
     /// A warning, to stderr.

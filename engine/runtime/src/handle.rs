@@ -407,7 +407,7 @@ impl Engine {
         };
         let found = self.host.find(action);
         let action = found.ok_or_else(|| rejected(format!("there is no action `{action}`")))?;
-        let schema = action.manifest().input.to_value();
+        let schema = (action.manifest().input)().to_value();
         if let Ok(schema) = jsonschema::validator_for(&schema)
             && let Err(error) = schema.validate(with)
         {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backout_core::id::ActionName;
 use backout_core::plan::{Plan, PlanStep};
 use backout_plugin_api::{SecretError, SecretRef};
 use serde_json::Value;
@@ -28,8 +29,12 @@ pub fn missing_secrets<'a>(
     steps: impl Iterator<Item = &'a PlanStep>,
 ) -> Vec<MissingSecret> {
     let mut needed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut schemas: BTreeMap<&ActionName, Value> = BTreeMap::new();
     for step in steps {
-        for reference in references(host, plan, step) {
+        let Some(action) = host.find(&step.action) else { continue };
+        let schema =
+            schemas.entry(&step.action).or_insert_with(|| (action.manifest().input)().to_value());
+        for reference in references(schema, plan, step) {
             needed.entry(reference).or_default().insert(step.id.to_string());
         }
     }
@@ -40,11 +45,9 @@ pub fn missing_secrets<'a>(
     needed.into_iter().filter_map(missing).collect()
 }
 
-fn references(host: &Host, plan: &Plan, step: &PlanStep) -> Vec<String> {
-    let Some(action) = host.find(&step.action) else { return Vec::new() };
-    let schema = action.manifest().input.to_value();
+fn references(schema: &Value, plan: &Plan, step: &PlanStep) -> Vec<String> {
     let mut found = Vec::new();
-    gather(&schema, &schema, &step.with, 0, &mut found);
+    gather(schema, schema, &step.with, 0, &mut found);
     found.into_iter().filter_map(|text| reference(plan, &text)).collect()
 }
 

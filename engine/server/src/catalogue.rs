@@ -18,7 +18,7 @@ impl Catalogue for Actions<'_> {
         let action = self.0.find(&ActionName::from(name))?;
         let manifest = action.manifest();
         Some(ActionInfo {
-            input_schema: manifest.input.to_value(),
+            input_schema: (manifest.input)().to_value(),
             guarantee: manifest.guarantee,
             pure: manifest.pure,
             check: Box::new(|input| checked(action.check(input))),

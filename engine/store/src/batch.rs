@@ -3,10 +3,10 @@
 use backout_core::event::Grant;
 use backout_core::id::{Seq, TargetId};
 
-use crate::envelope::{Hash, Place, Sealed, write};
+use crate::envelope::{GENESIS, Hash, Place, Sealed, write};
 use crate::frame::ENTRY;
 use crate::journal::Append;
-use crate::ledger::{Ledger, RunMeta, flight_change};
+use crate::ledger::{Ledger, flight_change};
 use crate::writer::Request;
 
 /// Bytes of an envelope at the most, without names and locks.
@@ -39,7 +39,7 @@ pub(crate) fn encode(
     grants: &[Grant],
     out: &mut Vec<u8>,
 ) -> serde_json::Result<Seq> {
-    let mut prev: Hash = ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
+    let mut prev: Hash = ledger.runs.get(&append.run).map_or(GENESIS, |meta| meta.head);
     let mut seq = append.expected_seq;
     for (index, sealed) in sealed.iter().enumerate() {
         seq = seq.next();

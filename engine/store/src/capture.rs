@@ -4,11 +4,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use backout_core::contract::hex;
 use backout_core::id::RunId;
 use sha2::{Digest, Sha256};
 
 use crate::disk::{Disk, DiskFile, OpenMode, read_upto, write_all};
-use crate::envelope::hex;
 use crate::home::io_error;
 use crate::journal::StoreError;
 use crate::layout::Layout;

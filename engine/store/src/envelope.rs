@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use backout_core::contract::hex;
 use backout_core::event::{CORE_VERSION, Cause, Event, Grant, Recorded};
 use backout_core::id::{CommandId, Epoch, Seq, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -147,7 +148,7 @@ pub(crate) fn read_head(line: &[u8]) -> Result<(Head<'_>, Hash), String> {
 fn head_text(line: &[u8]) -> Option<&[u8]> {
     const END: &[u8] = b",\"salt\":\"";
     let rest = line.strip_prefix(b"{\"head\":")?;
-    match rest.windows(END.len()).position(|window| window == END) {
+    match memchr::memmem::find(rest, END) {
         Some(end) => rest.get(..end),
         None => rest.strip_suffix(b"}"),
     }
@@ -295,26 +296,17 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'));
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
-}
-
 /// The bytes of hex text.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    digits
-        .chunks_exact(2)
-        .map(|pair| u8::try_from(pair.iter().fold(0, |n, d| n * 16 + d)).ok())
-        .collect()
+    let digit = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
+    pairs.iter().map(byte).collect::<Option<_>>().filter(|_| rest.is_empty())
 }
 
 /// A hash written in hex.

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::{load_checked, with_checksum};
 use crate::disk::{Disk, replace};
-use crate::envelope::hex;
 use crate::frame::STORAGE_FORMAT;
 use crate::home::io_error;
 use crate::journal::StoreError;
 use crate::layout::Layout;
+use backout_core::contract::hex;
 
 /// The content of the file `format`, behind a line with its checksum.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use backout_core::event::{Event, Grant, Holder};
 use backout_core::id::{CommandId, Epoch, LockToken, RunId, Seq, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::{GENESIS, Hash, Head, hex, unhex_hash};
+use crate::envelope::{Hash, Head};
 use crate::journal::{Append, AppendResult};
 
 /// Appends of a run that are known by name in memory; an older one is looked up in the journal.
@@ -19,8 +19,9 @@ const RECENT_MAX: usize = 64;
 pub(crate) struct RunMeta {
     pub(crate) last: Seq,
     pub(crate) epoch: Epoch,
-    /// The link that the next record carries, hex.
-    head: String,
+    /// The link that the next record carries; in text as hex.
+    #[serde(with = "link_in_hex")]
+    pub(crate) head: Hash,
     /// When it came to rest; absent while it is unfinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Timestamp>,
@@ -39,10 +40,6 @@ struct Made {
 }
 
 impl RunMeta {
-    pub(crate) fn head(&self) -> Hash {
-        unhex_hash(&self.head).unwrap_or(GENESIS)
-    }
-
     pub(crate) fn is_unfinished(&self) -> bool {
         self.ended.is_none()
     }
@@ -51,7 +48,7 @@ impl RunMeta {
     pub(crate) fn apply(&mut self, head: &Head<'_>, link: &Hash) {
         self.last = head.seq;
         self.epoch = self.epoch.max(head.epoch);
-        self.head = hex(link);
+        self.head = *link;
         self.flight = self.flight.saturating_add_signed(head.flight);
         match &*head.kind {
             "run-ended" | "run-closed" => {
@@ -69,6 +66,26 @@ impl RunMeta {
         }
         let (append, grants) = (append.clone(), grants.to_vec());
         self.recent.push_back(Made { append, last, grants });
+    }
+}
+
+/// A link as text in hex.
+mod link_in_hex {
+    use backout_core::contract::hex;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::envelope::{GENESIS, Hash, unhex_hash};
+
+    pub(super) fn serialize<S: Serializer>(link: &Hash, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&hex(link))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(text: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(text)?;
+        if text.is_empty() {
+            return Ok(GENESIS);
+        }
+        unhex_hash(&text).ok_or_else(|| de::Error::custom("a link that is no SHA-256 in hex"))
     }
 }
 

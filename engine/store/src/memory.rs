@@ -8,10 +8,10 @@ use backout_core::id::{CommandId, Epoch, RunId, Seq};
 use backout_core::limits::EVENT_BYTES_MAX;
 use tokio::sync::watch;
 
-use crate::envelope::{Hash, Place, Sealed, seal, write};
+use crate::envelope::{GENESIS, Hash, Place, Sealed, seal, write};
 use crate::journal::{Append, AppendResult, JournalStore, Pending, StoreError};
 use crate::layout::is_run_name;
-use crate::ledger::{Ledger, Refusal, RunMeta, flight_change};
+use crate::ledger::{Ledger, Refusal, flight_change};
 use crate::watches::{Watches, locked};
 
 /// A store in memory. What it keeps ends with it.
@@ -75,8 +75,7 @@ impl Kept {
         if let Some(why) = sealed.iter().find_map(|sealed| too_large(sealed.body.len())) {
             return AppendResult::Refused { why };
         }
-        let mut prev: Hash =
-            self.ledger.runs.get(&append.run).map_or_else(Hash::default, RunMeta::head);
+        let mut prev: Hash = self.ledger.runs.get(&append.run).map_or(GENESIS, |meta| meta.head);
         let mut seq = append.expected_seq;
         let mut text = Vec::new();
         for (index, sealed) in sealed.iter().enumerate() {

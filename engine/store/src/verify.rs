@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 
+use backout_core::contract::hex;
 use backout_core::id::{RunId, Seq};
 use sha2::{Digest, Sha256};
 
 use crate::capture;
 use crate::disk::{DiskFile, OpenMode, read_all};
-use crate::envelope::{self, GENESIS, Hash, hex};
+use crate::envelope::{self, GENESIS, Hash};
 use crate::frame::{ENTRY, HEADER};
 use crate::home::{HomeReader, LogRecords, io_error};
 use crate::journal::StoreError;

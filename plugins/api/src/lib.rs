@@ -68,8 +68,9 @@ pub struct Manifest {
     /// A few paragraphs of Markdown: what it does, how each guarantee is kept, its limits.
     pub docs: &'static str,
     /// The input as a JSON schema, with a description and a default for each field. A field that
-    /// takes a [`SecretRef`] has `"format": "secret-ref"`.
-    pub input: Schema,
+    /// takes a [`SecretRef`] has `"format": "secret-ref"`. Made when it is asked for: most commands
+    /// start with all actions and look at the input of none.
+    pub input: fn() -> Schema,
     /// A `with` block in RON that works.
     pub example: &'static str,
     /// The best guarantee that any input allows.

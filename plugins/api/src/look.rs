@@ -93,7 +93,7 @@ impl<C: Check> Action for Gate<C> {
             name: ActionName::new(told.name),
             summary: told.summary,
             docs: told.docs,
-            input: schema_for!(C::Input),
+            input: || schema_for!(C::Input),
             example: told.example,
             guarantee: Guarantee::ReadOnly,
             pure: false,

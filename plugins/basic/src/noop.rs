@@ -43,7 +43,7 @@ impl Action for Noop {
             name: ActionName::new("noop.run"),
             summary: "Does nothing, and is journaled like any effect.",
             docs: DOCS,
-            input: schema_for!(NoopInput),
+            input: || schema_for!(NoopInput),
             example: r#"(output: { "version": "1.4.2" }, note: "joins both branches")"#,
             guarantee: Guarantee::Conditional,
             pure: true,

@@ -110,7 +110,7 @@ impl Action for ConfigRestore {
             name: ActionName::new(NAME),
             summary: "Puts configuration files back to the content of a digest.",
             docs: include_str!("docs/restore.md"),
-            input: schema_for!(RestoreInput),
+            input: || schema_for!(RestoreInput),
             example: concat!(
                 r#"(path: "/etc/shop/app.toml", "#,
                 r#"sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "#,

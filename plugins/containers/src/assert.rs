@@ -29,7 +29,7 @@ impl Action for ContainersAssert {
             name: ActionName::new("containers.assert"),
             summary: "Says whether containers run, of which image, and whether they are healthy.",
             docs: include_str!("docs/assert.md"),
-            input: schema_for!(AssertInput),
+            input: || schema_for!(AssertInput),
             example: include_str!("docs/assert.ron"),
             guarantee: Guarantee::ReadOnly,
             pure: false,

@@ -143,7 +143,7 @@ impl Action for ContainersPower {
             name: ActionName::new(self.verb.name()),
             summary,
             docs,
-            input: schema_for!(PowerInput),
+            input: || schema_for!(PowerInput),
             example,
             guarantee: Guarantee::Keyed,
             pure: false,

@@ -48,7 +48,7 @@ impl Action for ContainersRollback {
             name: ActionName::new("containers.rollback"),
             summary: "Puts containers of another image into the place of running ones.",
             docs: DOCS,
-            input: schema_for!(RollbackInput),
+            input: || schema_for!(RollbackInput),
             example: include_str!("docs/rollback.ron"),
             guarantee: Guarantee::Keyed,
             pure: false,

@@ -74,7 +74,7 @@ impl Action for ExecRun {
             name: ActionName::new(NAME),
             summary: "runs a command",
             docs: include_str!("../exec.run.md"),
-            input: schema_for!(Input),
+            input: || schema_for!(Input),
             example: include_str!("../exec.run.ron"),
             guarantee: Guarantee::ReadOnly,
             pure: false,

@@ -30,7 +30,7 @@ impl Action for FlagsAssert {
             name: ActionName::new("flags.assert"),
             summary: "Says whether everybody gets one variation of some flags.",
             docs: DOCS,
-            input: schema_for!(AssertInput),
+            input: || schema_for!(AssertInput),
             example: include_str!("docs/assert.ron"),
             guarantee: Guarantee::ReadOnly,
             pure: false,

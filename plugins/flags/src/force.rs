@@ -101,8 +101,8 @@ impl Action for FlagsForce {
             summary,
             docs,
             input: match self.verb {
-                Verb::Off => schema_for!(OffInput),
-                Verb::Set => schema_for!(SetInput),
+                Verb::Off => || schema_for!(OffInput),
+                Verb::Set => || schema_for!(SetInput),
             },
             example,
             guarantee: Guarantee::Conditional,

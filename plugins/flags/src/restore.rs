@@ -55,7 +55,7 @@ impl Action for FlagsRestore {
             name: ActionName::new("flags.restore"),
             summary: "Puts some flags back as they were.",
             docs: DOCS,
-            input: schema_for!(RestoreInput),
+            input: || schema_for!(RestoreInput),
             example: concat!(
                 r#"(file: "/etc/shop/flags.yaml", blocks: { "new_checkout": "new_checkout:\n"#,
                 r#"  variations:\n    on: true\n    off: false\n  defaultRule:\n    variation: on" })"#

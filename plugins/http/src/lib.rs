@@ -38,7 +38,7 @@ impl Action for HttpRequest {
             name: ActionName::new(NAME),
             summary: "sends an HTTP request",
             docs: include_str!("../http.request.md"),
-            input: schema_for!(Input),
+            input: || schema_for!(Input),
             example: include_str!("../http.request.ron"),
             guarantee: Guarantee::ReadOnly,
             pure: false,

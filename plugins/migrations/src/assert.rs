@@ -34,7 +34,7 @@ impl Action for MigrationsAssert {
             name: ActionName::new("migrations.assert"),
             summary: "Says whether a database's schema is at a version.",
             docs: DOCS,
-            input: schema_for!(AssertInput),
+            input: || schema_for!(AssertInput),
             example: r#"(path: "/var/lib/shop/shop.db", at: "3")"#,
             guarantee: Guarantee::ReadOnly,
             pure: false,

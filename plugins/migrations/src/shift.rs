@@ -93,7 +93,7 @@ impl Action for MigrationsShift {
             name: ActionName::new(name),
             summary,
             docs,
-            input: schema_for!(ShiftInput),
+            input: || schema_for!(ShiftInput),
             example,
             guarantee: Guarantee::Transactional,
             pure: false,

@@ -75,7 +75,7 @@ impl Action for NotifySend {
             name: ActionName::new(NAME),
             summary: "tells people outside",
             docs: include_str!("../notify.send.md"),
-            input: schema_for!(Input),
+            input: || schema_for!(Input),
             example: include_str!("../notify.send.ron"),
             guarantee: Guarantee::Keyed,
             pure: false,

@@ -83,7 +83,7 @@ impl Action for ReleasesActivate {
             name: ActionName::new("releases.activate"),
             summary: "Makes another release the current one behind a symlink.",
             docs: DOCS,
-            input: schema_for!(ActivateInput),
+            input: || schema_for!(ActivateInput),
             example: concat!(
                 r#"(root: "/srv/shop", release: "1.4.2", artifact: (path: "bin/shop", sha256: "#,
                 r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))"#

@@ -101,7 +101,7 @@ impl Action for ReleasesRestart {
             name: ActionName::new(NAME),
             summary: "Restarts the process of a service once.",
             docs: include_str!("docs/restart.md"),
-            input: schema_for!(RestartInput),
+            input: || schema_for!(RestartInput),
             example: r#"(manager: "systemd", name: "shop.service", newer_than: "/srv/shop/current")"#,
             guarantee: Guarantee::Probed,
             pure: false,

@@ -18,7 +18,7 @@ impl Action for Io {
             name: "bench.io".into(),
             summary: "Gives way once.",
             docs: "",
-            input: schemars::Schema::default(),
+            input: || schemars::Schema::default(),
             example: "()",
             guarantee: Guarantee::Conditional,
             pure: false,

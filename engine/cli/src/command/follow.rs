@@ -11,7 +11,7 @@ use backout_core::id::{RunId, Seq, Timestamp};
 use backout_core::state::{RunState, RunStatus, StepState};
 use backout_runtime::Host;
 use backout_server::client::ClientError;
-use backout_server::view::{Leading, RunFacts, RunView, Want, counted, duration, run_view};
+use backout_server::view::{Leading, RunFacts, RunView, Want, counted, duration, run_view, wants};
 use backout_server::wire::EventsPage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -239,20 +239,24 @@ impl<'a> Screen<'a> {
     }
 
     fn take(&mut self, events: Vec<Recorded>) -> Result<(), Failure> {
+        let mut lines = Vec::new();
         for recorded in events {
             evolve(&mut self.state, &recorded)
                 .map_err(|error| Failure::Internal(format!("run {}: {error}", self.run)))?;
             self.next = recorded.seq.next();
             if recorded.seq > self.seen && is_news(&recorded.event) {
-                self.show(&recorded);
+                lines.extend(self.line(&recorded));
             }
+        }
+        if !lines.is_empty() {
+            self.app.ui.say(&lines.join("\n"));
         }
         Ok(())
     }
 
     /// One line, unless the same stood there for this step already: a step is looked at again once
     /// it holds its locks, and a soak is sampled many times.
-    fn show(&mut self, recorded: &Recorded) {
+    fn line(&mut self, recorded: &Recorded) -> Option<String> {
         let (step, words) = backout_server::view::sentence(&recorded.event);
         let words = match &recorded.event {
             Event::StepWaits { wait: Wait::Soak { sampled, .. }, .. } => {
@@ -261,9 +265,7 @@ impl<'a> Screen<'a> {
             _ => words,
         };
         let shown = self.shown.insert(step.unwrap_or_default(), words.clone());
-        if shown.as_ref() != Some(&words) {
-            self.app.ui.say(&progress(recorded, self.app.ui.told_width));
-        }
+        (shown.as_ref() != Some(&words)).then(|| progress(recorded, self.app.ui.told_width))
     }
 
     /// The exit, where nothing goes on by itself and nobody is asked here.
@@ -319,8 +321,7 @@ impl<'a> Screen<'a> {
     }
 
     fn open_wants(&self, state: &RunState) -> Vec<Want> {
-        let wants = self.view(state).wants;
-        wants.into_iter().filter(|want| !self.later.contains(&want.step)).collect()
+        wants(state).into_iter().filter(|want| !self.later.contains(&want.step)).collect()
     }
 
     fn view(&self, state: &RunState) -> RunView {

@@ -31,7 +31,7 @@ impl ActionView {
             action: manifest.name.to_string(),
             guarantee: manifest.guarantee.word(),
             summary: manifest.summary,
-            input: manifest.input.as_value().clone(),
+            input: (manifest.input)().to_value(),
             example: manifest.example,
         }
     }
@@ -183,7 +183,8 @@ pub(crate) fn one(action: &Manifest, width: usize) -> String {
     let mut out = format!("{}  {}\n", paint(BOLD, action.name.as_str()), action.summary);
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(out, "guarantee: {} at best\n\nfields of `with`:", action.guarantee.word());
-    let fields = fields(action.input.as_value());
+    let schema = (action.input)();
+    let fields = fields(schema.as_value());
     if fields.is_empty() {
         out.push_str("  none\n");
     }
@@ -222,7 +223,8 @@ pub(crate) fn page(plugin: &str, actions: &[&Manifest]) -> String {
             action.guarantee.word(),
             action.docs.trim()
         );
-        let fields = fields(action.input.as_value());
+        let schema = (action.input)();
+        let fields = fields(schema.as_value());
         if !fields.is_empty() {
             out.push_str("| field | type | | |\n|---|---|---|---|\n");
             rows(&mut out, "", &fields);

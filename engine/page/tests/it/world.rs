@@ -199,7 +199,7 @@ impl Action for Change {
             name: ActionName::new("shop.change"),
             summary: "Changes the shop.",
             docs: "",
-            input: schemars::json_schema!({ "type": "object" }),
+            input: || schemars::json_schema!({ "type": "object" }),
             example: "()",
             guarantee: Guarantee::Manual,
             pure: false,

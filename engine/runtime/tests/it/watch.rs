@@ -50,7 +50,7 @@ impl Action for SetFlag {
             name: ActionName::new("flag.set"),
             summary: "Sets.",
             docs: "",
-            input: schemars::json_schema!({ "type": "object" }),
+            input: || schemars::json_schema!({ "type": "object" }),
             example: "()",
             guarantee: Guarantee::Conditional,
             pure: false,

@@ -131,7 +131,7 @@ impl Action for Count {
             name: ActionName::new(self.1),
             summary: "Counts.",
             docs: "",
-            input: schemars::json_schema!({ "type": "object" }),
+            input: || schemars::json_schema!({ "type": "object" }),
             example: "(target: \"t\")",
             guarantee: Guarantee::Conditional,
             pure: false,

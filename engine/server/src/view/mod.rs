@@ -26,7 +26,7 @@ pub use offer::{
 };
 pub use replay::ReplayView;
 pub(crate) use row::{Row, STATES};
-pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view};
+pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view, wants};
 pub use step::{EffectView, StepView, WaitView};
 pub use time::{
     EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, left_words, time_view, time_words,

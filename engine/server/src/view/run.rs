@@ -392,7 +392,8 @@ fn next(state: &RunState) -> Vec<String> {
     after_asking.iter().filter(only_asked).filter_map(name).collect()
 }
 
-fn wants(state: &RunState) -> Vec<Want> {
+/// What only a person can move on.
+pub fn wants(state: &RunState) -> Vec<Want> {
     let mut wants: Vec<Want> = state.asking.iter().filter_map(|ix| want(state, *ix)).collect();
     if state.status() == RunStatus::Failed && !state.closed {
         let failed = |at: usize| want(state, StepIx(at));

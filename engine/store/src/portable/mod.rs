@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use backout_core::contract::hex;
 use backout_core::event::Recorded;
 use backout_core::id::{RunId, Seq};
 use backout_core::redact::{Rule, Taken};
@@ -289,7 +290,7 @@ fn check_journal(
     let walk = if about.redacted { Walk::redacted() } else { Walk::default() };
     let walk = follow(&about.run, journal, walk.looking_for(wanted));
     let walk = walk.map_err(|why| sections.bad(&why))?;
-    if walk.last != about.last || envelope::hex(&walk.link) != about.head {
+    if walk.last != about.last || hex(&walk.link) != about.head {
         return Err(sections.bad("its journal does not end where it says"));
     }
     Ok(walk.found)

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::envelope;
+use backout_core::contract::hex;
+
 use crate::home::{self, io_error};
 use crate::journal::StoreError;
 
@@ -35,7 +36,7 @@ impl<'a> Summed<'a> {
 
     /// Ends the file with the digest of all before.
     pub(super) fn end(mut self) -> io::Result<()> {
-        let digest = envelope::hex(&self.digest.clone().finalize());
+        let digest = hex(&self.digest.clone().finalize());
         section(&mut self, "end", digest.as_bytes())?;
         self.flush()
     }
@@ -108,7 +109,7 @@ impl<'a> Sections<'a> {
     /// Each section proves itself; the last one proves that none is missing, or stands there twice.
     /// In the first files it was empty and proved nothing.
     pub(super) fn check_end(&mut self, digest: &[u8]) -> Result<(), StoreError> {
-        let found = envelope::hex(&self.before.clone().finalize());
+        let found = hex(&self.before.clone().finalize());
         if !digest.is_empty() && found.as_bytes() != digest {
             return Err(self.bad("its sections are not those that were written"));
         }

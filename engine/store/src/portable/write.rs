@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use backout_core::contract::hex;
 use backout_core::id::{RunId, Seq};
 use backout_core::redact::{Redactor, Rule, Taken};
 
@@ -76,7 +77,7 @@ fn about(
         store: reader.id().to_owned(),
         run: run.clone(),
         last: walk.last,
-        head: envelope::hex(&walk.link),
+        head: hex(&walk.link),
         redacted,
         rules: Vec::new(),
         taken: Taken::new(),

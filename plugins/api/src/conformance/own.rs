@@ -94,7 +94,7 @@ impl Action for Register {
             name: ActionName::new("register.set"),
             summary: "sets",
             docs: "Sets.",
-            input: json_schema!({"properties": {"value": {"description": "what"}}}),
+            input: || json_schema!({"properties": {"value": {"description": "what"}}}),
             example: "(value: 1)",
             guarantee: Guarantee::Transactional,
             pure: false,

@@ -96,7 +96,8 @@ async fn bad_inputs_are_refused_and_checked() {
 fn every_field_is_described_in_the_schema() {
     for action in backout_plugin_basic::actions() {
         let manifest = action.manifest();
-        let fields = manifest.input.get("properties").and_then(Value::as_object).unwrap();
+        let schema = (manifest.input)();
+        let fields = schema.get("properties").and_then(Value::as_object).unwrap();
         for (name, field) in fields {
             assert!(field.get("description").is_some(), "{}: {name}", manifest.name);
         }
@@ -110,7 +111,8 @@ fn each_example_is_an_input_that_check_accepts() {
         let input: Value = ron::from_str(manifest.example).unwrap();
         let checked = action.check(&input);
         assert!(checked.problems.is_empty(), "{}: {:?}", manifest.name, checked.problems);
-        let fields = manifest.input.get("properties").and_then(Value::as_object).unwrap();
+        let schema = (manifest.input)();
+        let fields = schema.get("properties").and_then(Value::as_object).unwrap();
         for name in input.as_object().unwrap().keys() {
             assert!(fields.contains_key(name), "{}: {name}", manifest.name);
         }
