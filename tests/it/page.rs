@@ -181,6 +181,17 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}-{}.png", self.window.name)), picture).unwrap();
     }
 
+    /// Keeps a picture of the whole page, also of what is below the window.
+    pub(crate) async fn shoot_whole(&self, name: &str) {
+        let long = "return document.documentElement.scrollHeight";
+        let long = self.client.execute(long, Vec::new()).await.unwrap().as_u64().unwrap();
+        let (width, height) = (self.window.width, self.window.height);
+        let whole = height.max(u32::try_from(long).unwrap() + 200);
+        self.client.set_window_size(width, whole).await.unwrap();
+        self.shoot(name).await;
+        self.client.set_window_size(width, height).await.unwrap();
+    }
+
     /// What axe-core finds here that keeps people out.
     async fn serious(&self) -> Vec<String> {
         let rules = std::fs::read_to_string(axe().unwrap()).unwrap();

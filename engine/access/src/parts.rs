@@ -94,6 +94,11 @@ pub fn allows(deed: &Deed, part: Part) -> bool {
     part == Part::Facilitator || deed.parts.contains(&part)
 }
 
+/// The parts that may do what a line says.
+pub fn takes(deed: &Deed) -> Vec<&'static str> {
+    Part::ALL.into_iter().filter(|part| allows(deed, *part)).map(Part::word).collect()
+}
+
 /// The part that somebody has. Admins lead; so does whoever a scenario names as the facilitator. Where
 /// nobody vouches for anybody (the control socket, loopback without tokens) everybody leads.
 pub fn part_of<'a>(who: &Actor, named: impl Iterator<Item = (&'a str, &'a str)>) -> Part {
@@ -114,13 +119,7 @@ pub fn may(line: &str, part: Part) -> Result<(), Refusal> {
     if allows(deed, part) {
         return Ok(());
     }
-    let may = Part::ALL.into_iter().filter(|part| allows(deed, *part));
-    let words: Vec<&str> = may.map(Part::word).collect();
-    let detail = format!(
-        "to {} takes the part of {}; yours is {}",
-        deed.does,
-        words.join(" or "),
-        part.word()
-    );
+    let (does, takes) = (deed.does, takes(deed).join(" or "));
+    let detail = format!("to {does} takes the part of {takes}; yours is {}", part.word());
     Err(Refusal::forbidden(detail).help("ask the facilitator"))
 }

@@ -77,6 +77,7 @@ pub(crate) fn setup(
     for (name, value) in &first.params {
         given.entry(name.clone()).or_insert_with(|| GivenParam::Value(value.clone()));
     }
+    made_for(app, runbook, scenario, &first);
     let host = app.host();
     let loaded = runbook_file::load(app, &host, runbook, &given)?;
     let scenario = parsed(app, scenario, &text, |text| scenario::read(text, Some(&loaded.plan)))?;
@@ -94,6 +95,20 @@ pub(crate) fn setup(
         decisions: Vec::new(),
         chaos: 0,
     })
+}
+
+/// Says where a scenario is made for another runbook: its injects and what it expects may never come.
+fn made_for(app: &App, runbook: &Path, file: &Path, scenario: &Scenario) {
+    let named = scenario.runbook.as_ref().and_then(|name| Some(file.parent()?.join(name)));
+    let (Some(named), Ok(given)) = (named, runbook.canonicalize()) else { return };
+    if named.canonicalize().is_ok_and(|named| named != given) {
+        app.ui.warn(&format!(
+            "{} is made for {}, and this drills {}: what it expects may never come",
+            file.display(),
+            named.display(),
+            runbook.display()
+        ));
+    }
 }
 
 /// A scenario alone, for a discussion.
@@ -299,4 +314,19 @@ pub(crate) fn reports(app: &App) -> Result<Vec<OldReport>, Failure> {
     }
     all.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.exercise.cmp(&b.exercise)));
     Ok(all.into_iter().map(|(_, report)| report).collect())
+}
+
+/// What earlier exercises of this runbook left to be improved.
+pub(crate) fn show_open(app: &App, runbook: &str) -> Result<(), Failure> {
+    let reports = reports(app)?;
+    let of = reports.iter().filter(|old| old.report.runbook == runbook);
+    let open: Vec<String> = of
+        .flat_map(|old| &old.report.improvements)
+        .filter(|one| one.state == "open")
+        .map(|one| format!("  {} ({}, {})", one.action, one.owner, one.due))
+        .collect();
+    if !open.is_empty() {
+        app.ui.say(&format!("open improvements of {runbook}:\n{}", open.join("\n")));
+    }
+    Ok(())
 }

@@ -218,6 +218,8 @@ pub struct DeedView {
     pub line: String,
     /// What it does.
     pub does: String,
+    /// The parts that may.
+    pub takes: Vec<String>,
     /// Why this one may not; absent where it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

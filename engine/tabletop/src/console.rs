@@ -65,10 +65,18 @@ pub enum Typed {
 
 /// What can be typed in a discussion, where there is no run and no world.
 pub fn talk_help() -> String {
-    let is_ours =
-        |line: &&str| !matches!(line.split(' ').next(), Some("decide" | "facilitate" | ""));
-    let lines = HELP.lines().filter(is_ours).map(str::to_owned);
-    lines.chain(["lead       end".to_owned()]).collect::<Vec<_>>().join("\n")
+    let (end, run) = ("lead       end".to_owned(), ["decide", "facilitate", ""]);
+    without(&run).chain([end]).collect::<Vec<_>>().join("\n")
+}
+
+/// What can be typed in a drill, where no questions are asked.
+pub fn drill_help() -> String {
+    without(&["discuss"]).collect::<Vec<_>>().join("\n")
+}
+
+fn without(heads: &[&str]) -> impl Iterator<Item = String> {
+    let is_ours = |line: &&str| !heads.contains(&line.split(' ').next().unwrap_or_default());
+    HELP.lines().filter(is_ours).map(str::to_owned)
 }
 
 impl Typed {

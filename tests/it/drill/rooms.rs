@@ -102,6 +102,48 @@ fn whoever_has_a_token_joins_a_drill_and_does_what_their_part_may() {
     assert!(drill.wait().err.contains("REAL EMERGENCY"), "anybody may call it");
 }
 
+#[test]
+fn who_takes_part_sees_on_the_page_what_takes_another_part() {
+    if !browser_is_here() {
+        return;
+    }
+    let exercise = Exercise::new();
+    let fay = Guest::new(&exercise, "fay", "viewer");
+    let [eve, tom] = ["eve", "tom"].map(|name| exercise.token(name, "viewer"));
+    let args = exercise.args();
+    let parts = ["--part", "eve=evaluator"];
+    let drill = exercise.env.spawn(args.iter().map(String::as_str).chain(parts));
+    listens(&exercise);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let rates = signed_in(&exercise, DESK, &eve).await;
+        rates.client.goto(&exercise.url("/exercise")).await.unwrap();
+        rates.sees("Evaluate the exercise").await;
+        rates.sees("Behind the curtain").await;
+        rates.click("#do-rate-tell > summary").await;
+        rates.click("#do-rate-tell button").await;
+        rates.sees("Rated P").await;
+        rates.shoot_whole("drill-5-evaluator").await;
+        rates.is_open_to_all().await;
+        rates.close().await;
+        let team = signed_in(&exercise, PHONE_DARK, &tom).await;
+        team.client.goto(&exercise.url("/exercise")).await.unwrap();
+        team.sees("Take part").await;
+        team.sees("fire a planned inject").await;
+        team.click("#do-observe > summary").await;
+        team.write("#observe-text", "nobody looked at the clock").await;
+        team.click("#do-observe button").await;
+        team.sees("tom (observer)").await;
+        team.shoot_whole("drill-5-participant").await;
+        team.is_open_to_all().await;
+        team.fits().await;
+        team.close().await;
+    });
+    assert_eq!(fay.types("end").0, 200);
+    assert_eq!(fay.types("finish").0, 200);
+    drop(drill.wait());
+}
+
 /// Begins a discussion of a scenario that is ready, served.
 fn discussed(exercise: &Exercise) -> Running {
     let kept = exercise.kept().display().to_string();
@@ -166,6 +208,22 @@ fn of_two_who_answer_at_once_both_answers_stand() {
     assert_eq!(report["ended"], "all was asked");
 }
 
+#[test]
+fn a_real_emergency_ends_a_discussion_and_is_told_in_its_words() {
+    let exercise = Exercise::new();
+    let tom = Guest::new(&exercise, "tom", "viewer");
+    let talk = discussed(&exercise);
+    assert_eq!(tom.types("reply 1 REAL EMERGENCY, the warehouse burns").0, 200);
+    let said = talk.wait().exits(0);
+    assert!(said.err.contains("REAL EMERGENCY: the drill is over"), "{}", said.err);
+    let report = report(&exercise);
+    assert_eq!(report["ended"], "REAL EMERGENCY, called by tom");
+    assert_eq!(report["answers"], json!([]), "it is no answer: {report}");
+    let file = scenario("engine_killed.ron");
+    let next = exercise.env.backout(["tabletop", &file, "--part", "fay"]);
+    assert!(next.exits(2).err.contains("write --part NAME=PART"));
+}
+
 async fn signed_in(exercise: &Exercise, window: crate::page::Window, token: &str) -> Browser {
     let browser = Browser::open(&exercise.env, window).await;
     browser.client.goto(&exercise.url("/")).await.unwrap();
@@ -211,20 +269,20 @@ async fn on_two_screens(exercise: &Exercise, fay: &str, bea: &str) {
     team.is_open_to_all().await;
     team.fits().await;
     lead.sees("Done.").await;
-    lead.shoot("talk-1-lead").await;
+    lead.shoot_whole("talk-1-lead").await;
     lead.is_open_to_all().await;
     lead.click("form:has(input[value='next']) button").await;
     team.sees("How do you go on without it?").await;
     team.sees("Asked before").await;
     team.write("#reply-2-text", "by hand").await;
-    team.shoot("talk-2-team").await;
+    team.shoot_whole("talk-2-team").await;
     lead.click("#do-end > summary").await;
     lead.click("#do-end button").await;
     team.sees("Hotwash").await;
     lead.sees("What went well?").await;
     rated(&lead).await;
     team.sees("It is closed").await;
-    team.shoot("talk-3-team").await;
+    team.shoot_whole("talk-3-team").await;
     team.is_open_to_all().await;
     team.close().await;
     lead.close().await;
@@ -238,7 +296,7 @@ async fn rated(lead: &Browser) {
     lead.write("#improve-text", "communication | name who tells | ana | 2027-01-31").await;
     lead.click("#do-improve button").await;
     lead.sees("to be improved (communication)").await;
-    lead.shoot("talk-3-lead").await;
+    lead.shoot_whole("talk-3-lead").await;
     lead.is_open_to_all().await;
     lead.click("#do-finish > summary").await;
     lead.click("#do-finish button").await;

@@ -110,7 +110,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     if let Some(seeds) = args.explore {
         return explored(app, args, &setup, seeds);
     }
-    show_open(app, &setup.plan.name)?;
+    exercise::show_open(app, &setup.plan.name)?;
     if let Some(path) = &args.auto {
         setup.decisions = exercise::decided(app, path)?.decisions;
         return play(app, args, setup);
@@ -132,21 +132,6 @@ fn print_handout(app: &App, setup: &Setup, form: Handout) -> Result<Exit, Failur
     };
     app.ui.data(&text)?;
     Ok(Exit::Done)
-}
-
-/// What earlier exercises of this runbook left to be improved.
-fn show_open(app: &App, runbook: &str) -> Result<(), Failure> {
-    let reports = exercise::reports(app)?;
-    let of = reports.iter().filter(|old| old.report.runbook == runbook);
-    let open: Vec<String> = of
-        .flat_map(|old| &old.report.improvements)
-        .filter(|one| one.state == "open")
-        .map(|one| format!("  {} ({}, {})", one.action, one.owner, one.due))
-        .collect();
-    if !open.is_empty() {
-        app.ui.say(&format!("open improvements of {runbook}:\n{}", open.join("\n")));
-    }
-    Ok(())
 }
 
 fn play(app: &App, args: &Args, setup: Setup) -> Result<Exit, Failure> {

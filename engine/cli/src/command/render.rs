@@ -140,7 +140,8 @@ fn of_step(host: &Host, step: &PlanStep, page: &mut Vec<Block>) {
     row("accepts", (!step.accept.is_empty()).then(|| step.accept.join(", ")));
     row("usually takes", step.expect_ms.map(duration));
     row("watch afterwards", watched(step));
-    row("when it fails", Some(failing(step)));
+    // The head of the row says it already.
+    row("when it fails", Some(failing(step).replacen("when it fails, ", "", 1)));
     row("note", step.note.clone());
     row("more", step.runbook_url.clone());
     page.push(Block::Table(vec!["", ""], rows));

@@ -62,6 +62,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     }
     args.parts.give(&mut scenario)?;
     let plan = plan(app, args, &scenario)?;
+    if let Some(plan) = &plan {
+        exercise::show_open(app, &plan.name)?;
+    }
     let kept = exercise::keep(app, args.record.as_deref(), &scenario.name)?;
     let begin = |now: Timestamp| Discussion::begin(scenario, plan.as_ref(), now);
     let room = match args.listen {

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use backout_core::event::{Event, Recorded};
+use backout_core::event::Recorded;
 use backout_core::id::Timestamp;
 use backout_server::Face;
 use backout_server::view::{EMERGENCY, RunView, counted, sentence};
-use backout_tabletop::console::{HELP, Line, Typed, parse, talk_help};
+use backout_tabletop::console::{Line, Typed, drill_help, parse, talk_help};
 use backout_tabletop::log::{Entry, Exercise, Kind, Logged};
-use backout_tabletop::report::logged_words;
+use backout_tabletop::report::{Telling, logged_words};
 use backout_tabletop::scenario::Question;
 
 use super::broken;
@@ -29,13 +29,15 @@ pub(crate) struct Console<'a> {
     who: String,
     /// How much of the journal and of the log is told.
     told: (usize, usize),
+    telling: Telling,
     /// What asks for a person, as it was last told.
     wants: Vec<String>,
 }
 
 impl<'a> Console<'a> {
     pub(crate) fn new(app: &'a App, led: Arc<dyn Led>, face: Face) -> Self {
-        Self { app, led, face, who: people::user(), told: (0, 0), wants: Vec::new() }
+        let telling = Telling::default();
+        Self { app, led, face, who: people::user(), told: (0, 0), telling, wants: Vec::new() }
     }
 
     pub(super) fn led(&self) -> &dyn Led {
@@ -114,6 +116,14 @@ impl<'a> Console<'a> {
         Ok(())
     }
 
+    /// The hotwash is over: every page says so.
+    pub(super) fn close(&self) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        self.led.typed(&Typed::Finish, &self.who).map(drop).map_err(broken)
+    }
+
     /// Tells what is new: what happened in the run, what was said, what asks for a person. Whether
     /// there was anything.
     pub(crate) fn tell(&mut self) -> bool {
@@ -130,19 +140,23 @@ impl<'a> Console<'a> {
         true
     }
 
-    /// What happened since so much was told, in order. Notes of the run are told by what was said.
-    fn news(&self, record: &Exercise, journal: &[Recorded]) -> Vec<String> {
-        let events = journal.iter().filter(|one| !matches!(one.event, Event::NoteTaken { .. }));
-        let events = events.map(|one| {
+    /// What happened since so much was told, in order.
+    fn news(&mut self, record: &Exercise, journal: &[Recorded]) -> Vec<String> {
+        let width = self.app.ui.told_width;
+        let events: Vec<&Recorded> =
+            journal.iter().filter(|one| self.telling.tells(&one.event)).collect();
+        let events = events.into_iter().map(|one| {
             let (step, what) = sentence(&one.event);
             let what = step.map_or(what.clone(), |step| format!("{step}: {what}"));
             let line = format!("{} {what}", clock(record, one.at));
-            (one.at, text::cut(&line, self.app.ui.told_width))
+            // What was said at an event was said after it.
+            ((one.at, one.seq, false), text::cut(&line, width))
         });
         let said = record.log.iter().skip(self.told.1);
-        let said = said.filter_map(|entry| Some((entry.at, self.said(record, entry)?)));
-        let mut lines: Vec<(Timestamp, String)> = events.chain(said).collect();
-        lines.sort_by_key(|(at, _)| *at);
+        let said =
+            said.filter_map(|entry| Some(((entry.at, entry.seq, true), self.said(record, entry)?)));
+        let mut lines: Vec<_> = events.chain(said).collect();
+        lines.sort_by_key(|(place, _)| *place);
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
@@ -166,8 +180,8 @@ impl<'a> Console<'a> {
             }
             _ => {}
         }
-        let (kind, who, what) = logged_words(&entry.what)?;
-        let line = format!("{} {who}: {what}", clock(record, entry.at));
+        let (kind, who, what) = logged_words(&record.scenario, &entry.what)?;
+        let line = self.wrapped(&format!("{} {who}: {what}", clock(record, entry.at)));
         Some(if kind == "inject" { paint(WARN, &line) } else { line })
     }
 
@@ -260,7 +274,7 @@ impl<'a> Console<'a> {
 
 /// What can be typed.
 pub(super) fn help(kind: Kind) -> String {
-    if kind == Kind::Discussion { talk_help() } else { HELP.to_owned() }
+    if kind == Kind::Discussion { talk_help() } else { drill_help() }
 }
 
 fn word(kind: Kind) -> &'static str {

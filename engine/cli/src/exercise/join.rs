@@ -227,7 +227,12 @@ async fn talk(
     }
     console.over();
     if console.is_interactive() {
-        return asked(console, lines, signals).await;
+        asked(console, lines, signals).await?;
+        console.close()?;
+        if others {
+            last_look(signals).await;
+        }
+        return Ok(());
     }
     if others {
         console.say("the hotwash is on the page at /exercise; to close it there writes the report");

@@ -90,6 +90,7 @@ impl Led for Room {
 
 fn asked(talk: &Discussion, standing: Standing<'_>, script: bool) -> AskedView {
     let Standing { number, question, plan, shown } = standing;
+    let over = talk.record().end.is_some();
     let answers = talk.record().log.iter().filter_map(|entry| match &entry.what {
         Logged::Answered { question: to, answer, by, .. } if *to == question.id => {
             Some((by.clone(), answer.clone()))
@@ -102,8 +103,8 @@ fn asked(talk: &Discussion, standing: Standing<'_>, script: bool) -> AskedView {
         ask: question.ask.clone(),
         choices: question.choices.clone(),
         answers: answers.collect(),
-        plan: plan.filter(|_| shown).map(str::to_owned),
-        hidden: plan.is_some() && !shown,
+        plan: plan.filter(|_| shown || over).map(str::to_owned),
+        hidden: plan.is_some() && !shown && !over,
         look_for: if script { question.look_for.clone() } else { Vec::new() },
     }
 }

@@ -9,9 +9,9 @@ use backout_server::desk::{
 use backout_server::problem::Problem;
 use backout_tabletop::console::{self, Typed};
 use backout_tabletop::drill::Broken;
-use backout_tabletop::log::{Entry, Exercise, Logged};
+use backout_tabletop::log::{Entry, Exercise, Kind, Logged};
 use backout_tabletop::report::logged_words;
-use backout_tabletop::scenario::{Inject, Question, What, msel};
+use backout_tabletop::scenario::{Inject, What, msel};
 
 use super::led::Led;
 
@@ -29,7 +29,7 @@ pub(super) fn seat(led: &dyn Led, who: &Actor) -> SeatView {
     let own = |entry: &&Entry| script || is_by(&entry.what, &who.name);
     SeatView {
         part: part.word().to_owned(),
-        may: DEEDS.iter().map(|deed| may(deed, part)).collect(),
+        may: deeds(record.exercise).map(|deed| may(deed, part)).collect(),
         talk: led.talk(script),
         script: script.then(|| the_script(led, &record)),
         objectives: objectives(&record, script),
@@ -71,9 +71,21 @@ fn internal(error: Broken) -> Problem {
     Problem::internal(error.to_string())
 }
 
+/// What can be done at a kind of exercise.
+fn deeds(kind: Kind) -> impl Iterator<Item = &'static parts::Deed> {
+    let elsewhere: &[&str] = match kind {
+        Kind::Discussion => {
+            &["world", "inject", "say", "stop", "go", "step", "jump", "speed", "status"]
+        }
+        Kind::Drill | Kind::WhatIf => &["reply", "show", "next"],
+    };
+    DEEDS.iter().filter(|deed| !elsewhere.contains(&deed.line))
+}
+
 fn may(deed: &parts::Deed, part: Part) -> DeedView {
     let refused = parts::may(deed.line, part).err().map(|refusal| refusal.detail);
-    DeedView { line: deed.line.to_owned(), does: deed.does.to_owned(), refused }
+    let takes = parts::takes(deed).into_iter().map(str::to_owned).collect();
+    DeedView { line: deed.line.to_owned(), does: deed.does.to_owned(), takes, refused }
 }
 
 /// What everybody was told.
@@ -92,6 +104,9 @@ fn message(clock: &str, [from, to, by, text]: [&String; 4]) -> Told {
 }
 
 fn the_script(led: &dyn Led, record: &Exercise) -> ScriptView {
+    if record.exercise == Kind::Discussion {
+        return ScriptView { questions: to_come(record), ..ScriptView::default() };
+    }
     let scenario = &record.scenario;
     let rows = msel(scenario);
     let when = |id: &str| rows.iter().find(|row| row.id == id).map(|row| row.time.clone());
@@ -103,16 +118,19 @@ fn the_script(led: &dyn Led, record: &Exercise) -> ScriptView {
         fired: fired(record, &inject.id),
     };
     let expected = rows.iter().filter(|row| !row.expected.is_empty());
-    let asked = record.log.iter().filter(|entry| matches!(entry.what, Logged::Asked { .. }));
-    let to_come = scenario.questions.iter().zip(1..).skip(asked.count());
-    let to_come =
-        to_come.map(|(question, number): (&Question, usize)| format!("{number}. {}", question.ask));
     ScriptView {
         injects: scenario.injects.iter().map(inject).collect(),
         expected: expected.map(|row| format!("{}: {}", row.id, row.expected)).collect(),
         world: led.world(),
-        questions: if led.run().is_none() { to_come.collect() } else { Vec::new() },
+        questions: Vec::new(),
     }
+}
+
+/// The questions of a discussion that are still to come.
+fn to_come(record: &Exercise) -> Vec<String> {
+    let asked = record.log.iter().filter(|entry| matches!(entry.what, Logged::Asked { .. }));
+    let all = record.scenario.questions.iter().zip(1..).skip(asked.count());
+    all.map(|(question, number)| format!("{number}. {}", question.ask)).collect()
 }
 
 fn fired(record: &Exercise, wanted: &str) -> Option<String> {
@@ -155,7 +173,7 @@ fn objectives(record: &Exercise, script: bool) -> Vec<RatedObjective> {
 }
 
 fn line(record: &Exercise, entry: &Entry) -> Option<LogLine> {
-    let (_, who, what) = logged_words(&entry.what)?;
+    let (_, who, what) = logged_words(&record.scenario, &entry.what)?;
     Some(LogLine { clock: record.clock(entry.at), who, what })
 }
 

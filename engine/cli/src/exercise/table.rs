@@ -14,7 +14,7 @@ use backout_core::event::{Cause, Recorded};
 use backout_core::id::{RunId, Timestamp};
 use backout_runtime::{Answer, Clock, EngineError};
 use backout_server::Witness;
-use backout_tabletop::console::{HELP, Typed};
+use backout_tabletop::console::{Typed, drill_help};
 use backout_tabletop::drill::{Broken, Drill, Setup};
 use backout_tabletop::log::Exercise;
 use backout_tabletop::record::Recorder;
@@ -69,7 +69,7 @@ impl Play {
             Typed::Stop => self.stopped = true,
             Typed::Go => self.stopped = false,
             Typed::Speed(speed) => self.speed = *speed,
-            Typed::Help => return Ok(Some(HELP.to_owned())),
+            Typed::Help => return Ok(Some(drill_help())),
             Typed::Plan => return Ok(Some(table(&msel(self.drill.scenario())))),
             Typed::World => return Ok(Some(self.drill.world_lines().join("\n"))),
             _ => {}

@@ -43,7 +43,7 @@ pub(crate) fn page(chair: Chair<'_>, after: &After) -> Markup {
         div.part id="over" data-part="" {
             @if !goes_on && exercise.emergency.is_none() { (hotwash(chair)) }
         }
-        @if seat.talk.is_none() { (turns(chair)) }
+        @if seat.talk.is_none() && seat.refused("stop").is_none() { (turns(chair)) }
         @if let Some(talking) = &seat.talk { (talk::sections(chair, talking)) }
         @if seat.script.is_none() || seat.talk.is_some() { (told(frame)) }
         @if let Some(script) = &seat.script {
@@ -127,13 +127,12 @@ pub(super) fn text(label: &str, id: &str) -> Markup {
 }
 
 fn turns(chair: Chair<'_>) -> Markup {
-    let Chair { exercise, seat, .. } = chair;
-    let turns = exercise.over.is_none() && seat.refused("stop").is_none();
+    let exercise = chair.exercise;
     html! {
         section id="turns" data-part="" aria-labelledby="turns-head" {
             h2 id="turns-head" { "The clock" }
             p.gist { (pace(exercise)) }
-            @if turns {
+            @if exercise.over.is_none() {
                 div.commands {
                     @if exercise.stopped { (button(chair, "go", "Go on")) }
                     @else { (button(chair, "stop", "Stop")) }
@@ -307,15 +306,20 @@ fn log(chair: Chair<'_>) -> Markup {
 
 /// What others may: nobody wonders where it is.
 fn other_parts(seat: &SeatView) -> Markup {
-    let refused = seat.may.iter().filter_map(|deed| Some((deed, deed.refused.as_ref()?)));
-    let refused: Vec<_> = refused.collect();
+    let refused: Vec<_> = seat.may.iter().filter(|deed| deed.refused.is_some()).collect();
     html! {
         @if !refused.is_empty() {
             section id="others" aria-labelledby="others-head" {
                 h2 id="others-head" { "What takes another part" }
-                ul.plain.others { @for (deed, why) in refused {
-                    li { button type="button" disabled { (deed.line) } " " (deed.does) ": " span.small { (why) } }
-                } }
+                table.runs.others {
+                    thead { tr { th { "What" } th { "Takes" } } }
+                    tbody { @for deed in refused {
+                        tr {
+                            td { button type="button" disabled title=[&deed.refused] { (deed.line) } " " (deed.does) }
+                            td data-head="Takes" { (deed.takes.join(" or ")) }
+                        }
+                    } }
+                }
             }
         }
     }

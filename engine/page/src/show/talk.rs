@@ -19,9 +19,11 @@ pub(super) fn sections(chair: Chair<'_>, talk: &TalkView) -> Markup {
         }
         section id="talk-said" data-part="" aria-labelledby="talk-said-head" {
             h2 id="talk-said-head" { "What was said" }
-            @if now.answers.is_empty() { p.small { "Nobody answered yet." } }
+            @if now.answers.is_empty() {
+                p.small { @if goes_on { "Nobody answered yet." } @else { "Nobody answered." } }
+            }
             (beside(now))
-            @if goes_on { (lead(chair, talk, now)) }
+            @if goes_on && chair.seat.refused("next").is_none() { (lead(chair, talk, now)) }
         }
         div.part id="before" data-part="" {
             @if !before.is_empty() {
@@ -61,7 +63,7 @@ fn form(chair: Chair<'_>, now: &AskedView) -> Markup {
 fn beside(one: &AskedView) -> Markup {
     html! {
         div.beside {
-            div { (answers(&one.answers)) }
+            @if !one.answers.is_empty() { div { (answers(&one.answers)) } }
             @if let Some(plan) = &one.plan {
                 div.card { h3 { "The plan" } p { (plan) } }
             } @else if one.hidden {

@@ -163,7 +163,7 @@ impl Drill {
                 Report::Settled { sending: dispatch.sending, settled }
             }
             Wanted::Revert { step, made, action, effect, .. } => {
-                let reverted = self.world.revert(&action, &effect);
+                let reverted = self.world.revert(&step, &action, &effect);
                 Report::Reverted { step, made, reverted }
             }
         };

@@ -2,9 +2,11 @@
 
 mod names;
 mod shown;
+mod telling;
 
 pub use names::without_names;
 pub use shown::{blocks, handout};
+pub use telling::Telling;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,7 @@ use crate::decisions::words;
 use crate::drill::decision_words;
 use crate::judge::{Judged, Verdict, end_word, judge, missed_updates};
 use crate::log::{Exercise, Kind, Logged, Rating};
-use crate::scenario::{Row, msel};
+use crate::scenario::{Row, Scenario, msel};
 
 /// The version of the report's format.
 pub const REPORT_FORMAT: u32 = 1;
@@ -172,7 +174,7 @@ pub fn report(exercise: &Exercise, journal: &[Recorded], sentence: Sentence<'_>)
         improvements: improvements(exercise, &expected, &missed_updates),
         answers: answers(exercise),
         hotwash: scenario.hotwash(),
-        notes: lines(exercise, |kind| kind == "note"),
+        notes: notes(exercise),
         timeline: timeline(exercise, journal, sentence),
         msel: seen(exercise, &expected),
         expected,
@@ -420,14 +422,14 @@ fn improvements(
 }
 
 fn answers(exercise: &Exercise) -> Vec<(String, String, Option<String>)> {
-    let ask = |id: &str| {
-        let question = exercise.scenario.questions.iter().find(|question| question.id == id);
-        question.map_or_else(|| id.to_owned(), |question| question.ask.clone())
-    };
     let of = |entry: &crate::log::Entry| match &entry.what {
         Logged::Answered { question, answer, by, plan } => {
             let by = if by.is_empty() { String::new() } else { format!("{by}: ") };
-            Some((ask(question), format!("{by}{answer}"), plan.clone()))
+            Some((
+                exercise.scenario.asks(question).to_owned(),
+                format!("{by}{answer}"),
+                plan.clone(),
+            ))
         }
         _ => None,
     };
@@ -439,53 +441,54 @@ fn timeline(
     journal: &[Recorded],
     sentence: Sentence<'_>,
 ) -> Vec<TimelineLine> {
-    let mut all = lines(exercise, |_| true);
-    all.extend(journal.iter().filter(|r| r.at >= exercise.begin).filter_map(|recorded| {
+    let mut telling = Telling::default();
+    let told = journal.iter().filter(|r| telling.tells(&r.event) && is_told(&r.event));
+    let run = told.filter(|r| r.at >= exercise.begin).map(|recorded| {
         let (step, text) = sentence(&recorded.event);
         let text = step.map_or(text.clone(), |step| format!("{step}: {text}"));
-        is_told(&recorded.event).then(|| TimelineLine {
+        let line = TimelineLine {
             at: recorded.at,
             clock: clock(exercise, recorded.at),
             who: recorded.cause.actor.name.clone(),
             text,
             kind: "run".to_owned(),
-        })
-    }));
-    all.sort_by_key(|line| line.at);
-    all
+        };
+        // What was said at an event was said after it.
+        ((recorded.at, recorded.seq, false), line)
+    });
+    let said = exercise
+        .log
+        .iter()
+        .filter_map(|entry| Some(((entry.at, entry.seq, true), line(exercise, entry)?)));
+    let mut all: Vec<_> = run.chain(said).collect();
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, line)| line).collect()
 }
 
-/// Events that a timeline for people shows.
+/// Events that a timeline for people shows: what came of an effect is in what came of its step.
 fn is_told(event: &Event) -> bool {
     !matches!(
         event,
-        Event::StepPrepared { .. }
-            | Event::StepLocked { .. }
-            | Event::EffectIntended { .. }
-            | Event::EffectDone { .. }
-            | Event::StepLooked { .. }
-            | Event::NoteTaken { .. }
-            | Event::RevertPlanned { .. }
+        Event::StepPrepared { .. } | Event::EffectIntended { .. } | Event::EffectDone { .. }
     )
 }
 
-fn lines(exercise: &Exercise, wanted: impl Fn(&str) -> bool) -> Vec<TimelineLine> {
-    let line = |entry: &crate::log::Entry| {
-        let (kind, who, text) = logged_words(&entry.what)?;
-        wanted(kind).then(|| TimelineLine {
-            at: entry.at,
-            clock: clock(exercise, entry.at),
-            who,
-            text,
-            kind: kind.to_owned(),
-        })
-    };
-    exercise.log.iter().filter_map(line).collect()
+fn line(exercise: &Exercise, entry: &crate::log::Entry) -> Option<TimelineLine> {
+    let (kind, who, text) = logged_words(&exercise.scenario, &entry.what)?;
+    let (at, clock, kind) = (entry.at, clock(exercise, entry.at), kind.to_owned());
+    Some(TimelineLine { at, clock, who, text, kind })
+}
+
+/// What observers and others noted.
+fn notes(exercise: &Exercise) -> Vec<TimelineLine> {
+    let lines = exercise.log.iter().filter_map(|entry| line(exercise, entry));
+    lines.filter(|line| line.kind == "note").collect()
 }
 
 /// A kind, who, and what, of what was logged.
-pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
+pub fn logged_words(scenario: &Scenario, what: &Logged) -> Option<(&'static str, String, String)> {
     let facilitator = || "facilitator".to_owned();
+    let ask = |question: &str| scenario.asks(question).to_owned();
     Some(match what {
         Logged::Inject { id, from, to, by, text, what } => {
             let to = if to.is_empty() { String::new() } else { format!(" to {to}") };
@@ -507,15 +510,18 @@ pub fn logged_words(what: &Logged) -> Option<(&'static str, String, String)> {
         Logged::Awaited { .. } => return None,
         Logged::Answered { question, answer, by, .. } => {
             let who = if by.is_empty() { "the team".to_owned() } else { by.clone() };
-            ("answer", who, format!("to `{question}`: {answer}"))
+            ("answer", who, format!("to `{}`: {answer}", ask(question)))
         }
         Logged::Improvement { capability, action, owner, due } => {
             let what = format!("to be improved ({capability}): {action}, by {owner} until {due}");
             ("improvement", "agreed".to_owned(), what)
         }
-        Logged::Asked { question } => ("question", facilitator(), format!("asked `{question}`")),
+        Logged::Asked { question } => {
+            ("question", facilitator(), format!("asked `{}`", ask(question)))
+        }
         Logged::Shown { question, .. } => {
-            ("question", facilitator(), format!("showed what the plan would do at `{question}`"))
+            let what = format!("showed what the plan would do at `{}`", ask(question));
+            ("question", facilitator(), what)
         }
         Logged::Note { by, role, text } => ("note", format!("{by} ({role})"), text.clone()),
         Logged::Rated { by, objective, rating, text } => {

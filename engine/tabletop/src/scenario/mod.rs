@@ -429,6 +429,12 @@ pub struct Question {
 }
 
 impl Scenario {
+    /// What a question of the discussion asks, by its name; any other text is itself.
+    pub fn asks<'a>(&'a self, question: &'a str) -> &'a str {
+        let found = self.questions.iter().find(|one| one.id == question);
+        found.map_or(question, |one| one.ask.as_str())
+    }
+
     /// The questions of the hotwash.
     pub fn hotwash(&self) -> Vec<String> {
         if self.hotwash.is_empty() {

@@ -70,6 +70,8 @@ impl World {
     /// A sending begins its way: what becomes of it is decided now.
     pub fn depart(&mut self, dispatch: &Dispatch, now: Timestamp) -> Fate {
         *self.flying.entry(dispatch.key.clone()).or_default() += 1;
+        let sent = self.sent.entry(dispatch.key.clone()).or_default();
+        *sent = dispatch.sending.dispatch.max(*sent);
         let takes = self.model(&dispatch.sending.step).takes;
         let ms = takes.draw(&mut self.rng).max(1);
         let fate = match self.next_trouble(dispatch, now) {

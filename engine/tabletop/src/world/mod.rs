@@ -22,6 +22,7 @@ use backout_core::contract::{
     Guarantee, Hazard, Outcome, PrepareFailure, Prepared, Reversibility, Reverted, Satisfied,
     Settled,
 };
+use backout_core::event::Sending;
 use backout_core::id::{ActionName, EffectKey, StepId, Timestamp};
 use backout_core::plan::Plan;
 use backout_core::state::Made;
@@ -83,7 +84,10 @@ pub struct World {
     /// Where it goes on from a record: what is known from that.
     recorded: recorded::Known,
     made: BTreeMap<EffectKey, Timestamp>,
-    sealed: BTreeSet<EffectKey>,
+    /// By key, the highest sending that will not be made any more: a later one may.
+    sealed: BTreeMap<EffectKey, u32>,
+    /// By key, the highest sending so far.
+    sent: BTreeMap<EffectKey, u32>,
     flying: BTreeMap<EffectKey, u32>,
     /// How many of a thousand sendings meet trouble by chance; 0 in a drill by a scenario.
     pub(crate) chaos: u64,
@@ -133,7 +137,8 @@ impl World {
             unreachable: BTreeMap::new(),
             recorded: recorded::Known::default(),
             made: BTreeMap::new(),
-            sealed: BTreeSet::new(),
+            sealed: BTreeMap::new(),
+            sent: BTreeMap::new(),
             flying: BTreeMap::new(),
             chaos: 0,
             broken: Vec::new(),
@@ -220,11 +225,14 @@ impl World {
             *count = count.saturating_sub(1);
         }
         let guarantee = dispatch.prepared.guarantee;
-        let late = self.sealed.contains(&dispatch.key) || self.knows(dispatch, now);
+        let sealed =
+            self.sealed.get(&dispatch.key).is_some_and(|to| dispatch.sending.dispatch <= *to);
+        let late = sealed || self.knows(dispatch, now);
         if guarantee == Guarantee::ReadOnly || late {
             return;
         }
-        let Some(change) = change(&dispatch.prepared, dispatch.sending.effect) else { return };
+        let Sending { step, effect, .. } = &dispatch.sending;
+        let Some(change) = self.change_of(step, &dispatch.prepared, *effect) else { return };
         let version = self.things.get(&change.thing).map_or(0, |thing| thing.version);
         if guarantee == Guarantee::Conditional && version != change.version {
             return;
@@ -234,6 +242,12 @@ impl World {
         if self.made.insert(dispatch.key.clone(), now).is_some() {
             self.broken.push(format!("{} was made twice", dispatch.key));
         }
+    }
+
+    /// What an effect of a step does here. In a record it was prepared by whatever action it was of.
+    fn change_of(&self, step: &StepId, prepared: &Prepared, effect: usize) -> Option<Change> {
+        let own = change(prepared, effect);
+        if self.is_recorded(step) { Some(self.recorded_change(step, effect, own)) } else { own }
     }
 
     /// What services answer to: whether something of a step is done.
@@ -254,7 +268,8 @@ impl World {
     /// A sending that has not arrived by now never will.
     pub(crate) fn seal(&mut self, key: &EffectKey) {
         if !self.is_made(key) {
-            self.sealed.insert(key.clone());
+            let to = self.sent.get(key).copied().unwrap_or_default();
+            self.sealed.insert(key.clone(), to);
         }
     }
 
@@ -278,14 +293,14 @@ impl World {
         if self.is_made(&dispatch.key) || dispatch.prepared.guarantee == Guarantee::ReadOnly {
             return Settled::Done { output: self.output(dispatch) };
         }
-        self.sealed.insert(dispatch.key.clone());
+        self.sealed.insert(dispatch.key.clone(), dispatch.sending.dispatch);
         Settled::NotDone
     }
 
     /// How an effect is put back.
-    pub fn revert(&self, action: &ActionName, made: &Made) -> Reverted {
-        let (Some(effect), Some(change)) = (made.effect(), change(&made.prepared, made.effect))
-        else {
+    pub fn revert(&self, step: &StepId, action: &ActionName, made: &Made) -> Reverted {
+        let change = self.change_of(step, &made.prepared, made.effect);
+        let (Some(effect), Some(change)) = (made.effect(), change) else {
             return Reverted::Nothing;
         };
         if made.prepared.guarantee == Guarantee::ReadOnly {
@@ -295,6 +310,7 @@ impl World {
             return Reverted::NotPossible { why: "its author gives no way back".into() };
         }
         let before = match &effect.before {
+            _ if self.is_recorded(step) => recorded::NOT_YET.to_owned(),
             backout_core::contract::Image::Plain(Value::String(before)) => before.clone(),
             _ => "as before".to_owned(),
         };

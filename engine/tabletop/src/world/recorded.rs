@@ -14,7 +14,7 @@ use super::{Change, Takes, World};
 use crate::scenario::StepModel;
 
 /// A thing of a record, before and after.
-const NOT_YET: &str = "not yet";
+pub(super) const NOT_YET: &str = "not yet";
 const MADE: &str = "made";
 /// How the name of such a thing begins.
 const PREFIX: &str = "record:";
@@ -70,7 +70,12 @@ impl World {
     fn take_later(&mut self, journal: &[Recorded], state: &RunState) {
         let later = journal.iter().filter(|recorded| recorded.seq > state.seq);
         for recorded in later {
-            let Event::EffectDone { sending, .. } = &recorded.event else { continue };
+            let (Event::EffectDone { sending, .. }
+            | Event::EffectSettled { sending, settled: Settled::Done { .. }, .. }) =
+                &recorded.event
+            else {
+                continue;
+            };
             let under_way = state.find(&sending.step).is_some_and(|(_, _, step)| {
                 step.attempt == sending.attempt
                     && step.effects.get(sending.effect).is_some_and(|e| e.dispatch > 0)
@@ -163,6 +168,26 @@ impl World {
             .or_else(|| looks.first())
     }
 
+    /// Whether a step was prepared in the record.
+    pub(super) fn is_recorded(&self, step: &StepId) -> bool {
+        self.recorded.prepared.contains_key(step)
+    }
+
+    /// What an effect of such a step does here; at the version at which it was prepared here, else at
+    /// any.
+    pub(super) fn recorded_change(
+        &self,
+        step: &StepId,
+        effect: usize,
+        own: Option<Change>,
+    ) -> Change {
+        let thing = thing(step, effect);
+        let here = own.filter(|own| own.thing == thing);
+        let now = self.things.get(&thing).map_or(0, |thing| thing.version);
+        let version = here.map_or(now, |own| own.version);
+        Change { thing, to: MADE.to_owned(), version }
+    }
+
     /// The moment the world began.
     pub fn begin(&self) -> Timestamp {
         self.begin
@@ -197,14 +222,13 @@ impl Reader {
                 });
                 self.looked(step, at, wrong.collect());
             }
-            Event::StepLooked { step, difference, .. } => {
+            Event::StepLooked { step, difference, .. }
+            | Event::StepUnverified { step, difference } => {
                 self.looked(step, at, vec![difference.clone()]);
             }
-            Event::StepWaits { step, wait: Wait::Soak { sampled, seen, .. } }
-                if !seen.is_null() =>
-            {
-                let bad = format!("it was not as wanted: {seen}");
-                self.looked(step, at, if sampled.is_some() { Vec::new() } else { vec![vec![bad]] });
+            // A sample of a soak that was not good saw nothing.
+            Event::StepWaits { step, wait: Wait::Soak { sampled: Some(_), .. } } => {
+                self.looked(step, at, Vec::new());
             }
             Event::EffectIntended { sending } => {
                 self.sent.insert(thing(&sending.step, sending.effect), at);

@@ -180,3 +180,19 @@ fn a_store_keeps_the_record_as_it_was() {
     let kept: Vec<Recorded> = store.read(&run, Seq(1), usize::MAX).unwrap();
     assert_eq!(kept, drill.journal());
 }
+
+#[test]
+fn what_was_lost_with_the_engine_is_sent_again_and_made() {
+    let scenario = shop(
+        r#"injects: [
+        (id: "kill", on: (step: "schema_down", is: "running"), what: (kill_engine: (lasts: "2m", lost: true))),
+    ],"#,
+    );
+    let drill = played(setup(RUNBOOK, &scenario, APPROVED));
+    assert!(has(&drill, |event| matches!(
+        event,
+        Event::EffectSettled { settled: backout_core::contract::Settled::NotDone, .. }
+    )));
+    assert_eq!(state(&drill, "schema_down"), "succeeded");
+    assert_eq!(reported(&drill).outcome, "succeeded");
+}

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use backout_core::event::{CORE_VERSION, Event, Recorded};
+use backout_core::contract::Settled;
+use backout_core::event::{CORE_VERSION, Event, Recorded, Wait};
 use backout_core::id::Seq;
 use backout_core::redact::{Redactor, Rule};
 use backout_tabletop::drill::Drill;
@@ -166,9 +167,13 @@ fn durations(journal: &[Recorded], of: &str) -> Vec<u64> {
 /// The record, left when its engine took it up, with these decisions, and a scenario that declares
 /// nothing.
 fn left(runbook: &str, record: &[Recorded], decided: &str) -> Drill {
+    let at = record.iter().find(|r| matches!(r.event, Event::EngineAttached { .. })).unwrap().seq;
+    left_at(runbook, record, at, decided)
+}
+
+fn left_at(runbook: &str, record: &[Recorded], at: Seq, decided: &str) -> Drill {
     let mut setup = setup(runbook, "Scenario(format: 1, name: \"other\", title: \"x\")", decided);
     setup.seed = 5;
-    let at = record.iter().find(|r| matches!(r.event, Event::EngineAttached { .. })).unwrap().seq;
     let mut other = Drill::leave(setup, record, at).unwrap();
     other.play().unwrap();
     other
@@ -202,4 +207,48 @@ fn what_takes_time_in_a_what_if_takes_what_it_took_in_the_record() {
         assert_eq!(durations(record.journal(), step), [ms], "{step}");
         assert_eq!(durations(other.journal(), step), [ms], "{step}");
     }
+}
+
+#[test]
+fn what_reached_its_target_in_the_record_has_reached_it_in_a_what_if() {
+    let drill = record();
+    let lost =
+        |event: &Event| matches!(event, Event::EffectSettled { settled: Settled::Done { .. }, .. });
+    let at = drill.journal().iter().find(|r| lost(&r.event)).unwrap().seq;
+    let before = Seq(at.0 - 2);
+    let other = left_at(RUNBOOK, drill.journal(), before, APPROVED);
+    assert_eq!(state(&other, "schema_down"), "succeeded");
+    let sent = |journal: &[Recorded]| {
+        let sent = journal.iter().filter(|r| matches!(r.event, Event::EffectIntended { .. }));
+        sent.count()
+    };
+    assert_eq!(sent(other.journal()), sent(drill.journal()), "nothing is sent again");
+}
+
+#[test]
+fn a_record_of_real_actions_goes_on_and_is_undone_like_one_of_twins() {
+    // What a real action keeps in its effects is its own.
+    let real = |mut recorded: Recorded| {
+        if let Event::StepPrepared { prepared, .. } = &mut recorded.event {
+            for effect in &mut prepared.effects {
+                effect.data = serde_json::json!({ "path": "/srv/flags.yaml" });
+            }
+        }
+        recorded
+    };
+    let journal: Vec<Recorded> = record().journal().iter().cloned().map(real).collect();
+    let down = |event: &Event| matches!(event, Event::EffectIntended { sending } if sending.step.as_str() == "schema_down");
+    let at = journal.iter().find(|r| down(&r.event)).unwrap().seq;
+    let other = left_at(RUNBOOK, &journal, at, APPROVED);
+    assert_eq!(state(&other, "schema_down"), "succeeded", "also what was under way");
+    let undo = r#"Decisions(format: 1, decisions: [
+        (at: "10m", by: "ana", ask: (ask: "undo"), reason: "the old one is worse"),
+    ])"#;
+    let asked =
+        |event: &Event| matches!(event, Event::StepWaits { wait: Wait::Approval { .. }, .. });
+    let at = journal.iter().find(|r| asked(&r.event)).unwrap().seq;
+    let other = left_at(RUNBOOK, &journal, at, undo);
+    assert_eq!(state(&other, "cart_back"), "undone");
+    let things: Vec<(&str, &str)> = other.world().things().collect();
+    assert!(things.contains(&("record:cart_back/0", "not yet")), "{things:?}");
 }
