@@ -11,6 +11,7 @@ use crate::tool::{Dialect, Direction, Ledger, LedgerChange, Tool, ToolLock, vers
 
 mod catalogue;
 mod conn;
+pub(crate) mod keep;
 mod look;
 pub(crate) mod mysql;
 mod place;
@@ -21,9 +22,9 @@ mod work;
 
 pub(crate) use catalogue::columns;
 pub(crate) use conn::Conn;
+pub(crate) use keep::Keep;
 pub(crate) use look::Look;
 pub(crate) use place::{Place, place, place_of};
-pub(crate) use postgres::keep::{self, Keep};
 pub use work::Point;
 pub(crate) use work::{Fault, Work, apply};
 
@@ -57,6 +58,14 @@ impl Database {
             Self::Sqlite(_) => "main",
             Self::Postgres(server) => &server.name,
             Self::Mysql(server) => &server.name,
+        }
+    }
+
+    /// Whether foreign keys are enforced while a migration is made; a server always does.
+    pub(crate) fn foreign_keys(&self) -> bool {
+        match self {
+            Self::Sqlite(file) => file.foreign_keys,
+            Self::Postgres(_) | Self::Mysql(_) => true,
         }
     }
 
@@ -120,6 +129,9 @@ pub(crate) struct Data {
     pub(crate) keep: Vec<Keep>,
     /// Keys whose copies are put back.
     pub(crate) put_back: Vec<String>,
+    /// Keys of earlier effects that stopped half way, with copies of what this one goes on behind.
+    #[serde(default)]
+    pub(crate) kept_before: Vec<String>,
     /// Statements that an earlier effect left made, where it was statement by statement.
     pub(crate) resume: usize,
 }
@@ -164,6 +176,7 @@ impl From<DataV1> for Data {
             statement_timeout_ms: 0,
             keep: Vec::new(),
             put_back: Vec::new(),
+            kept_before: Vec::new(),
             resume: 0,
         }
     }
@@ -267,6 +280,8 @@ pub(crate) async fn tidy(
         Database::Postgres(server) if !data.keep.is_empty() => {
             postgres::tidy(ctx, made, server).await
         }
+        Database::Sqlite(file) if !data.keep.is_empty() => sqlite::tidy(ctx, made, file).await,
+        Database::Mysql(_) if !data.keep.is_empty() => steps::tidy(ctx, made, data).await,
         _ => Ok(Vec::new()),
     }
 }

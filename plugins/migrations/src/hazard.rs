@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backout_plugin_api::{Guarantee, Hazard, Reversibility};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use tokio::time::Instant;
 
-use crate::db::{Conn, Data, Keep, keep, mysql, postgres, steps};
+use crate::db::{Conn, Data, Keep, mysql, postgres, sqlite, steps};
 use crate::sql::{self, Blocks, Deed, Name};
 use crate::tool::{Dialect, Tool};
 
+mod loss;
 mod refused;
+mod rehearsed;
+mod types;
+
+use loss::Going;
+use rehearsed::Tried;
 
 /// How long one count may take: a plan has seconds for a target, and "not counted" is an answer.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -44,8 +50,24 @@ impl Cost {
         }
     }
 
+    /// Values that another type rounds, cuts or writes in another way.
+    fn changes_values(&mut self, column: &str, from: &str, to: &str) {
+        let text = format!(
+            "values of `{column}` become {to} where they were {from}; an undo does not turn them back"
+        );
+        self.hazard("changes-rows", text);
+        self.loses_data = true;
+    }
+
     fn hazard(&mut self, code: &str, text: String) {
         self.hazards.push(Hazard { code: code.to_owned(), text });
+    }
+}
+
+impl Sections<'_> {
+    /// Why nothing can be kept, if so.
+    fn why_not(&self) -> Option<&'static str> {
+        (!self.can_keep).then_some("a file that wants no transaction has none for a copy")
     }
 }
 
@@ -58,25 +80,43 @@ pub(crate) struct Survey<'a> {
     ledger: String,
     /// Bytes that may still be kept; nothing where nothing is kept.
     budget: Option<u64>,
+    /// Whether foreign keys are enforced.
+    pub(crate) foreign_keys: bool,
+    tried: Tried,
     pub(crate) counts: Map<String, Value>,
+}
+
+/// The two ways of a migration: the one that is looked at, and the one that would undo it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sections<'a> {
+    pub(crate) statements: &'a [String],
+    pub(crate) back: &'a [String],
+    pub(crate) version: &'a str,
+    /// Whether a copy can be made of what goes: in the same transaction, or under a lock.
+    pub(crate) can_keep: bool,
 }
 
 impl<'a> Survey<'a> {
     pub(crate) fn new(conn: &'a mut Conn, tool: Tool, table: &str, keep: Option<u64>) -> Self {
         let dialect = conn.dialect();
-        let budget = keep.filter(|_| dialect == Dialect::Postgres);
+        let budget = keep;
         let ledger = dialect.table(table);
-        Self { conn, late: false, tool, ledger, budget, counts: Map::new() }
+        let (foreign_keys, tried) = (true, Tried::NotYet);
+        Self { conn, late: false, tool, ledger, budget, foreign_keys, tried, counts: Map::new() }
     }
 
     /// What the statements of a migration cost.
-    pub(crate) async fn cost(&mut self, statements: &[String], version: &str) -> Cost {
+    pub(crate) async fn cost(&mut self, of: Sections<'_>) -> Cost {
         let mut cost = Cost::default();
         let dialect = self.conn.dialect();
-        let parsed = statements.iter().flat_map(|text| sql::statements(dialect, text));
+        let parsed = of.statements.iter().flat_map(|text| sql::statements(dialect, text));
         let deeds: Vec<_> = parsed.flat_map(|statement| sql::deeds(dialect, &statement)).collect();
+        let deeds = match dialect {
+            Dialect::Sqlite => self.rehearsed(&mut cost, deeds, of).await,
+            Dialect::Postgres | Dialect::Mysql => deeds,
+        };
         for deed in &deeds {
-            self.add(&mut cost, deed, version).await;
+            self.add(&mut cost, deed, of).await;
         }
         if dialect != Dialect::Sqlite {
             self.waits(&mut cost, &deeds).await;
@@ -97,13 +137,13 @@ impl<'a> Survey<'a> {
                 data.file
             ));
         }
-        cost.loses_data |= !std::mem::take(&mut cost.keep).is_empty();
         cost.hazard(
             "not-transactional",
             format!("{} is made statement by statement: what fails half way stays", data.file),
         );
         if let Ok(Some(done)) = steps::left_over(self.conn, data).await {
             data.resume = done;
+            data.kept_before = steps::kept_before(self.conn, data).await.unwrap_or_default();
             let file = &data.file;
             cost.hazard(
                 "goes-on",
@@ -117,18 +157,22 @@ impl<'a> Survey<'a> {
         Ok(if tells { Guarantee::Probed } else { Guarantee::Manual })
     }
 
-    async fn add(&mut self, cost: &mut Cost, deed: &Deed, version: &str) {
+    async fn add(&mut self, cost: &mut Cost, deed: &Deed, of: Sections<'_>) {
         match deed {
             Deed::DropTable { table, cascade } => {
-                let what = format!("table `{}` goes, with", table.said());
-                self.drops(cost, ("drops-table", what), table, None, version).await;
-                dependents(cost, *cascade, &table.said());
+                let dialect = self.conn.dialect();
+                let again = sql::makes(dialect, of.statements, &table.name).then_some(
+                    "the same file makes a table of this name again, and what it carries over \
+                     cannot be followed here",
+                );
+                let going = Going { table, column: None, stays_away: of.why_not().or(again) };
+                self.drops(cost, &going, of).await;
+                dependents(cost, *cascade, &going.said());
             }
             Deed::DropColumn { table, column, cascade } => {
-                let name = format!("{}.{column}", table.said());
-                let what = format!("column `{name}` goes, with values in");
-                self.drops(cost, ("drops-column", what), table, Some(column), version).await;
-                dependents(cost, *cascade, &name);
+                let going = Going { table, column: Some(column), stays_away: of.why_not() };
+                self.drops(cost, &going, of).await;
+                dependents(cost, *cascade, &going.said());
             }
             Deed::Rows { verb, table } => {
                 let table = table.said();
@@ -136,7 +180,7 @@ impl<'a> Survey<'a> {
                 cost.hazard("changes-rows", text);
                 cost.loses_data = true;
             }
-            Deed::Added => cost.loses_data = true,
+            Deed::Added { .. } => cost.loses_data = true,
             Deed::Rewrite { table, why } => {
                 let text = format!("table `{}` is written anew: {why}", table.said());
                 cost.hazard("rewrites-table", text);
@@ -151,106 +195,14 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// A table or a column that goes: how many rows, how many of them new, and whether it is kept.
-    async fn drops(
-        &mut self,
-        cost: &mut Cost,
-        (code, what): (&str, String),
-        table: &Name,
-        column: Option<&str>,
-        version: &str,
-    ) {
-        let rows = self.rows(table, column).await;
-        let new = self.written_since(table, column, version).await;
-        let new = match new {
-            Some(new) if rows != Some(0) => {
-                let were = if new == 1 { "row was" } else { "rows were" };
-                format!("; {} {were} written since {version} was applied", coarse(new))
-            }
-            _ => String::new(),
-        };
-        let kept = self.keep(cost, table, column).await;
-        let end = if kept { "; a copy is kept" } else { "" };
-        cost.loses_data |= rows != Some(0) && !kept;
-        cost.hazard(code, format!("{what} {}{new}{end}", said(rows)));
-    }
-
-    /// Keeps a table or a column where it may be; whether it is.
-    async fn keep(&mut self, cost: &mut Cost, table: &Name, column: Option<&str>) -> bool {
-        let (Some(left), Conn::Postgres(conn)) = (self.budget, &mut *self.conn) else {
-            return false;
-        };
-        let found = keep::find(conn, table, column).await;
-        match found {
-            Ok(Ok((_, bytes))) if bytes > left => {
-                let name =
-                    column.map_or(table.said(), |column| format!("{}.{column}", table.said()));
-                let text = format!(
-                    "`{name}` is not kept: about {} bytes, and `keep_data` leaves {left}; allow \
-                     more, or accept that an undo does not bring it back",
-                    coarse(i64::try_from(bytes).unwrap_or(i64::MAX))
-                );
-                cost.hazard("data-not-kept", text);
-                false
-            }
-            Ok(Ok((keep, bytes))) => {
-                self.budget = Some(left - bytes);
-                cost.keep.push(keep);
-                true
-            }
-            Ok(Err(why)) => {
-                cost.hazard("data-not-kept", format!("`{}` is not kept: {why}", table.said()));
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Rows of a table, or those with a value in a column; nothing where it cannot be counted.
-    async fn rows(&mut self, table: &Name, column: Option<&str>) -> Option<i64> {
-        let dialect = self.conn.dialect();
-        let what = column.map_or_else(|| "*".to_owned(), |column| dialect.name(column));
-        let query = format!("SELECT count({what}) FROM {}", table.quoted(dialect));
-        let rows = self.count(&query).await?;
-        let name = table.said();
-        let name = column.map_or_else(|| name.clone(), |column| format!("{name}.{column}"));
-        self.counts.insert(name, json!(rows));
-        Some(rows)
-    }
-
-    /// Rows written after the transaction that wrote the ledger's row of this version: PostgreSQL
-    /// keeps with each row which transaction wrote it. Nothing where the ledger has no such row: one
-    /// of the current version only, for instance.
-    async fn written_since(
-        &mut self,
-        table: &Name,
-        column: Option<&str>,
-        version: &str,
-    ) -> Option<i64> {
-        let dialect = self.conn.dialect();
-        let written = self.tool.driver().version_column();
-        if dialect != Dialect::Postgres {
-            return None;
-        }
-        let value = column
-            .map(|column| format!(" AND t.{} IS NOT NULL", dialect.name(column)))
-            .unwrap_or_default();
-        let query = format!(
-            "SELECT CASE WHEN l.writer IS NULL THEN NULL ELSE (SELECT count(*) FROM {} t WHERE \
-             age(t.xmin) < age(l.writer){value}) END FROM (SELECT (SELECT xmin FROM {} WHERE \
-             {written}::text = {} ORDER BY age(xmin) LIMIT 1) AS writer) l",
-            table.quoted(dialect),
-            self.ledger,
-            dialect.text(version)
-        );
-        self.count(&query).await
-    }
-
     async fn count(&mut self, query: &str) -> Option<i64> {
         if self.late {
             return None;
         }
         let begun = Instant::now();
+        if let Conn::Sqlite(conn) = &mut *self.conn {
+            sqlite::limit(conn, COUNT_TIMEOUT).await.ok()?;
+        }
         let counted = tokio::time::timeout(COUNT_TIMEOUT, self.conn.value(query)).await;
         self.late = begun.elapsed() > SLOW_COUNT;
         counted.ok()?.ok()??.parse().ok()

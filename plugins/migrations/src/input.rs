@@ -65,9 +65,8 @@ pub(crate) struct ShiftInput {
     /// How long one statement may run, `30s` by default.
     #[serde(default)]
     pub(crate) statement_timeout: Option<String>,
-    /// `migrations.down` on PostgreSQL: whether dropped tables and columns are copied into the
-    /// schema `backout_kept`, so that an undo puts them back; or up to which size, `64MiB` by
-    /// default.
+    /// `migrations.down`: whether dropped tables and columns are copied, so that an undo puts them
+    /// back; or up to which size, `64MiB` by default.
     #[serde(default)]
     pub(crate) keep_data: Option<KeepData>,
     /// `migrations.up`, as an undo calls it: the keys of the effects whose copies are put back.

@@ -19,7 +19,7 @@ mod tool;
 
 pub use assert::MigrationsAssert;
 pub use db::Point;
-pub use db::sqlite::EFFECT_TABLE;
+pub use db::sqlite::{EFFECT_TABLE, KEPT_TABLE};
 pub use shift::MigrationsShift;
 
 /// Every action of this crate.

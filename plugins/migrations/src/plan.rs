@@ -8,7 +8,7 @@ use backout_plugin_api::{
 use serde_json::{Value, json};
 
 use crate::db::{DATA_VERSION, Data, Database, Look, Place};
-use crate::hazard::{Cost, Survey};
+use crate::hazard::{Cost, Sections, Survey};
 use crate::sql;
 use crate::tool::{
     Applied, Change, Dialect, Direction, Ledger, Migration, NOTHING, Names, Script, Tool,
@@ -62,7 +62,9 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
     };
     let marked = look.can_mark;
     let keep = wish.keep.filter(|_| look.can_mark && wish.direction == Direction::Down);
+    let foreign_keys = look.database.foreign_keys();
     let mut survey = Survey::new(&mut look.conn, wish.tool, &wish.table, keep);
+    survey.foreign_keys = foreign_keys;
     let mut effects = Vec::new();
     let mut guarantee = marked_guarantee(marked);
     let mut bytes = 0;
@@ -74,7 +76,14 @@ pub(crate) async fn prepare(ctx: &Context, wish: &Wish) -> Result<Prepared, Prep
                 "more SQL than SQL_BYTES_MAX ({SQL_BYTES_MAX} bytes); split the step by versions"
             )));
         }
-        let mut cost = survey.cost(&data.statements, &data.version).await;
+        let (back, back_is_whole) = maker.back(step);
+        let sections = Sections {
+            statements: &data.statements,
+            back: &back,
+            version: &data.version,
+            can_keep: data.transactional && back_is_whole || maker.dialect == Dialect::Mysql,
+        };
+        let mut cost = survey.cost(sections).await;
         guarantee = guarantee.min(if data.transactional {
             marked_guarantee(marked)
         } else {
@@ -275,14 +284,18 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// The SQL of the other direction, and whether it is one transaction; none where there is none.
+    fn back(&self, step: &Step<'_>) -> (Vec<String>, bool) {
+        let back = self.wish.tool.driver().script(step.migration, self.wish.direction.other());
+        back.map(|back| (back.statements, back.transactional)).unwrap_or_default()
+    }
+
     /// Everything that one migration needs, or why it cannot be made.
     fn data(&self, step: &Step<'_>) -> Result<Data, String> {
         let (wish, driver) = (self.wish, self.wish.tool.driver());
         let script = driver.script(step.migration, wish.direction)?;
         check_script(self.dialect, &script, wish.direction)?;
-        let back = driver.script(step.migration, wish.direction.other());
-        let has_way_back = back
-            .is_ok_and(|back| !back.statements.iter().all(|statement| sql::is_empty(statement)));
+        let has_way_back = !self.back(step).0.iter().all(|statement| sql::is_empty(statement));
         let change = Change {
             migration: step.migration,
             direction: wish.direction,
@@ -312,6 +325,7 @@ impl Maker<'_> {
             statement_timeout_ms: wish.statement_timeout_ms,
             keep: Vec::new(),
             put_back: wish.put_back.clone(),
+            kept_before: Vec::new(),
             resume: 0,
         })
     }

@@ -143,15 +143,28 @@ impl Action for MigrationsShift {
         let removed = removed.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match removed {
             Ok(removed) => Tidied { removed, left: Vec::new() },
-            Err(why) => Tidied {
-                removed: Vec::new(),
-                left: vec![format!(
-                    "copies in the schema backout_kept: {why}; `DROP SCHEMA backout_kept CASCADE` \
-                     removes all of them"
-                )],
-            },
+            Err(why) => Tidied { removed: Vec::new(), left: vec![left_over(&data, &why)] },
         }
     }
+}
+
+/// Copies that could not be removed, and how a person removes them.
+fn left_over(data: &Data, why: &str) -> String {
+    let place = match &data.database {
+        db::Database::Sqlite(file) => Some(file.path.display().to_string()),
+        db::Database::Mysql(server) => Some(server.address.clone()),
+        db::Database::Postgres(_) => None,
+    };
+    if let Some(place) = place {
+        return format!(
+            "copies in {place}: {why}; `SELECT copy FROM backout_kept` names the tables, which may be \
+             dropped"
+        );
+    }
+    format!(
+        "copies in the schema backout_kept: {why}; `DROP SCHEMA backout_kept CASCADE` removes all of \
+         them"
+    )
 }
 
 /// The same migration in the other direction. Where it turns out not to be made, that is satisfied
@@ -180,8 +193,10 @@ fn revert(made: &MadeEffect) -> Reverted {
     if let Some(fields) = input.as_object_mut() {
         fields.insert("to".to_owned(), json!(data.from));
         fields.remove("put_back");
-        if !data.keep.is_empty() {
-            fields.insert("put_back".to_owned(), json!([made.key]));
+        let own = (!data.keep.is_empty()).then(|| made.key.as_str().to_owned());
+        let keys: Vec<_> = data.kept_before.into_iter().chain(own).collect();
+        if !keys.is_empty() {
+            fields.insert("put_back".to_owned(), json!(keys));
         }
     }
     Reverted::By { action: ActionName::new(action), input }

@@ -5,10 +5,12 @@ use crate::tool::Dialect;
 mod alter;
 mod cursor;
 mod deed;
+mod fill;
 mod token;
 mod unfit;
 
 pub(crate) use deed::{Blocks, Deed, Name, deeds};
+pub(crate) use fill::{Fill, Filled, Source, brings, checks, fill, filled, makes};
 pub(crate) use token::Token;
 use token::{Placed, tokens};
 pub(crate) use unfit::{outside, unfit};
@@ -93,12 +95,12 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::{deeds, outside, statements, unfit};
+    use super::{checks, deeds, fill, outside, statements, unfit};
     use crate::tool::Dialect;
 
     const DIALECTS: [Dialect; 3] = [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite];
 
-    const PIECES: [&str; 22] = [
+    const PIECES: [&str; 25] = [
         "'",
         "''",
         "\"",
@@ -121,6 +123,9 @@ mod tests {
         "PRAGMA x",
         "\u{e9}",
         ".",
+        "INSERT INTO a SELECT",
+        "FROM b",
+        "CHECK",
     ];
 
     fn check_read(text: &str) {
@@ -128,7 +133,8 @@ mod tests {
             for statement in statements(dialect, text) {
                 assert!(text.contains(&statement.text), "{text:?}");
                 drop((unfit(dialect, &statement), outside(dialect, &statement)));
-                drop(deeds(dialect, &statement));
+                drop((deeds(dialect, &statement), fill(&statement)));
+                drop(checks(dialect, &statement.text));
             }
         }
     }

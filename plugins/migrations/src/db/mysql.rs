@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions, MySqlConnection};
 
 use super::conn::{run, texts, value};
 
+pub(crate) mod keep;
 mod locks;
 
 pub(crate) use locks::{holders, long_transactions};

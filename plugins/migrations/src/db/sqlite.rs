@@ -2,17 +2,25 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backout_plugin_api::PrepareFailure;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
+pub(crate) mod keep;
+mod locks;
+pub(crate) mod rehearsal;
+mod trace;
 mod transaction;
 
+pub use keep::KEPT_TABLE;
 pub use transaction::EFFECT_TABLE;
-pub(crate) use transaction::{apply, settle};
+pub(crate) use transaction::{apply, settle, tidy};
+
+/// Steps of SQLite's machine between two looks at the clock: less than a millisecond.
+const STEPS: i32 = 10_000;
 
 /// How long a statement waits for another writer: longer, and the service's own writers pile up
 /// behind us.
@@ -95,6 +103,19 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     matches!(primary_code(error), Some(BUSY | LOCKED))
+}
+
+/// Whether it took longer than [`limit`] said.
+fn is_interrupted(error: &sqlx::Error) -> bool {
+    const INTERRUPT: i32 = 9;
+    primary_code(error) == Some(INTERRUPT)
+}
+
+/// Ends a statement of this connection that takes longer than it may from now on.
+pub(crate) async fn limit(conn: &mut SqliteConnection, time: Duration) -> sqlx::Result<()> {
+    let end = Instant::now() + time;
+    conn.lock_handle().await?.set_progress_handler(STEPS, move || Instant::now() < end);
+    Ok(())
 }
 
 /// Whether a constraint refused it.

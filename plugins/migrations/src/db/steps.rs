@@ -10,19 +10,23 @@ use backout_plugin_api::{Call, Context, Emit, hex};
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
+use super::keep::Failed;
 use super::work::{Point, Stop, Work};
-use super::{Conn, Data, Database, Place, mysql, place_of, postgres};
+use super::{Conn, Data, Database, Keep, Place, mysql, place_of, postgres};
 use crate::db::conn::traced;
 use crate::sql::{self, Statement};
 use crate::tool::{Dialect, Ledger, ToolLock};
 
+mod keep;
 mod probe;
 mod row;
 mod settle;
 
+pub(crate) use keep::tidy;
+use keep::{keeping, kept_of, put_back};
 use probe::{Probe, probe};
 use row::State;
-pub(crate) use row::left_over;
+pub(crate) use row::{kept_before, left_over};
 pub(crate) use settle::settle;
 
 /// How long a lock of migrations is tried for.
@@ -38,6 +42,8 @@ const RESERVE: Duration = Duration::from_millis(500);
 struct Unit {
     sql: Vec<String>,
     kind: Kind,
+    /// What it drops that is kept, with its number among all that is kept.
+    keep: Vec<(usize, Keep)>,
 }
 
 /// How a statement is known to be made.
@@ -46,12 +52,14 @@ enum Kind {
     Counted,
     /// Outside any transaction; with what tells of it afterwards, if anything.
     Bare(Option<Probe>),
+    /// What was kept goes back, in one transaction with its count.
+    PutBack,
 }
 
 /// All statements of a migration in order; the ledger's last change is not among them: it is made
 /// together with the row's end.
 fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
-    let before = Unit { sql: data.ledger.before.clone(), kind: Kind::Counted };
+    let before = Unit { sql: data.ledger.before.clone(), kind: Kind::Counted, keep: Vec::new() };
     let ledger = (marks(data) > 0).then_some(before);
     let parsed = data.statements.iter().flat_map(|text| sql::statements(dialect, text));
     let own = parsed.map(|statement| Unit {
@@ -60,9 +68,16 @@ fn units(dialect: Dialect, data: &Data) -> Vec<Unit> {
         } else {
             Kind::Counted
         },
+        keep: kept_of(dialect, data, &statement),
         sql: vec![statement.text],
     });
-    ledger.into_iter().chain(own).collect()
+    let goes_back = dialect == Dialect::Mysql && !data.put_back.is_empty();
+    let put_back = goes_back.then(|| Unit {
+        sql: vec!["what was kept goes back".to_owned()],
+        kind: Kind::PutBack,
+        keep: Vec::new(),
+    });
+    ledger.into_iter().chain(own).chain(put_back).collect()
 }
 
 /// How many units come before the migration's own: the ledger's mark that it began.
@@ -85,7 +100,7 @@ fn is_bare(dialect: Dialect, statement: &Statement) -> bool {
 /// Whether everything that may be in doubt after a crash can be told.
 pub(crate) fn tells_all(dialect: Dialect, data: &Data) -> bool {
     units(dialect, data).iter().all(|unit| match &unit.kind {
-        Kind::Counted => true,
+        Kind::Counted | Kind::PutBack => true,
         Kind::Bare(probe) => probe.as_ref().is_some_and(Probe::tells_all),
     })
 }
@@ -141,6 +156,12 @@ fn refused(why: impl std::fmt::Display) -> Stop {
 /// Makes one migration, or what is left of it.
 pub(crate) async fn apply(work: Work<'_>) -> Result<(), Stop> {
     let Work { ctx, call, data, fault } = work;
+    if matches!(data.database, Database::Postgres(_)) && !data.put_back.is_empty() {
+        return Err(refused(format!(
+            "{} wants no transaction, and what was kept goes back in one",
+            data.file
+        )));
+    }
     let mut conn = connect(ctx, call, data).await.map_err(|why| refused(why.why()))?;
     let dialect = conn.dialect();
     let setting = |error: sqlx::Error| refused(error);
@@ -323,11 +344,15 @@ async fn one(
     loop {
         let ran = match &unit.kind {
             Kind::Counted => in_transaction(conn, work.call, at, &unit.sql).await,
-            Kind::Bare(probe) => bare(conn, work, at, (&unit.sql.concat(), probe.as_ref())).await,
+            Kind::Bare(probe) => bare(conn, work, at, (unit, probe.as_ref())).await,
+            Kind::PutBack => put_back(conn, work, at).await,
         };
         let error = match ran {
             Ok(()) => return work.fault.pass(Point::Counted),
             Err(Broke::Stop(stop)) => return Err(stop),
+            Err(Broke::Why(why)) => {
+                return Err(failed(conn, work, (at, unit, all), &why).await);
+            }
             Err(Broke::Sql(error)) => error,
         };
         if !is_answer(&error) {
@@ -411,6 +436,17 @@ fn partly(what: &str, done: usize) -> String {
 enum Broke {
     Sql(sqlx::Error),
     Stop(Stop),
+    /// It is refused, and taken back.
+    Why(String),
+}
+
+impl From<Failed> for Broke {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Sql(error) => Self::Sql(error),
+            Failed::Why(why) => Self::Why(why),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Broke {
@@ -448,17 +484,23 @@ async fn in_transaction(
 
 async fn bare(
     conn: &mut Conn,
-    Work { ctx, call, fault, .. }: Work<'_>,
+    work: Work<'_>,
     at: usize,
-    (sql, probe): (&str, Option<&Probe>),
+    (unit, probe): (&Unit, Option<&Probe>),
 ) -> Result<(), Broke> {
+    let Work { ctx, call, fault, .. } = work;
     let was = match probe {
         Some(probe) => probe.look(conn).await?,
         None => String::new(),
     };
     conn.run(&row::begins(conn.dialect(), call, at + 1, &was)).await?;
     fault.pass(Point::Announced)?;
-    conn.run(&traced(ctx, sql)).await?;
+    let sql = traced(ctx, &unit.sql.concat());
+    if unit.keep.is_empty() {
+        conn.run(&sql).await?;
+    } else {
+        keeping(conn, work, &unit.keep, &sql).await?;
+    }
     fault.pass(Point::Ran)?;
     Ok(conn.run(&row::count(conn.dialect(), call, at + 1)).await?)
 }

@@ -16,7 +16,9 @@ pub enum Point {
     Begun,
     /// The effect row is written.
     Recorded,
-    /// Every statement ran.
+    /// What goes is copied.
+    Kept,
+    /// Every statement ran, and what was kept is put back.
     Migrated,
     /// The ledger is written.
     Ledgered,
@@ -32,8 +34,8 @@ pub enum Point {
 
 impl Point {
     /// Those of a migration in one transaction.
-    pub const ALL: [Self; 5] =
-        [Self::Begun, Self::Recorded, Self::Migrated, Self::Ledgered, Self::Committed];
+    pub const ALL: [Self; 6] =
+        [Self::Begun, Self::Recorded, Self::Kept, Self::Migrated, Self::Ledgered, Self::Committed];
 
     /// Those that a migration has besides where it is made statement by statement.
     pub const STEPS: [Self; 3] = [Self::Announced, Self::Ran, Self::Counted];

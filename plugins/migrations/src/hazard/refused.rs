@@ -1,6 +1,6 @@
 //! Rows that an older, narrower schema would refuse.
 
-use super::{Cost, Survey, coarse};
+use super::{Cost, Survey, coarse, types};
 use crate::sql::{Deed, Name};
 use crate::tool::Dialect;
 
@@ -8,11 +8,8 @@ impl Survey<'_> {
     /// Counts the rows that a constraint or a type would refuse, and what it rewrites.
     pub(super) async fn refused_rows(&mut self, cost: &mut Cost, deed: &Deed) {
         let dialect = self.conn.dialect();
-        if let Deed::ColumnType { table, column, to } = deed
-            && self.rewrites(table, column, to).await
-        {
-            let text = format!("table `{}` may be written anew for the type `{to}`", table.said());
-            cost.hazard("rewrites-table", text);
+        if let Deed::ColumnType { table, column, to } = deed {
+            self.retyped(cost, (table, column), to).await;
         }
         let Some((query, what)) = query(dialect, deed) else { return };
         let rows = self.count(&query).await;
@@ -22,27 +19,49 @@ impl Survey<'_> {
         }
     }
 
-    /// Whether PostgreSQL writes a table anew for a type: not where a text only gets longer.
-    async fn rewrites(&mut self, table: &Name, column: &str, to: &str) -> bool {
-        let dialect = self.conn.dialect();
-        if dialect != Dialect::Postgres {
-            return true;
+    /// A column that gets another type: whether its table is written anew, and its values change.
+    async fn retyped(&mut self, cost: &mut Cost, (table, column): (&Name, &str), to: &str) {
+        let now = self.type_now(table, column).await.unwrap_or_default();
+        if self.conn.dialect() != Dialect::Postgres || !is_only_longer(&now, to) {
+            let text = format!("table `{}` may be written anew for the type `{to}`", table.said());
+            cost.hazard("rewrites-table", text);
         }
-        let query = format!(
-            "SELECT format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute WHERE attrelid = \
-             to_regclass({}) AND attname = {}",
-            dialect.text(&table.quoted(dialect)),
-            dialect.text(column)
-        );
-        let now = self.conn.value(&query).await.ok().flatten().unwrap_or_default();
-        let is_text = now == "text" || now.starts_with("character varying");
-        let wider = match (length(&now), length(to)) {
-            (_, None) => to == "text" || to == "varchar" || to == "character varying",
-            (Some(now), Some(to)) => to >= now,
-            (None, Some(_)) => false,
-        };
-        !(is_text && wider)
+        if !now.is_empty() && !types::keeps_values(&now, to) {
+            cost.changes_values(&format!("{}.{column}", table.said()), &now, to);
+        }
     }
+
+    /// A column's type as the catalogue has it.
+    async fn type_now(&mut self, table: &Name, column: &str) -> Option<String> {
+        let dialect = self.conn.dialect();
+        let column = dialect.text(column);
+        let query = match dialect {
+            Dialect::Postgres => format!(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute WHERE attrelid = \
+                 to_regclass({}) AND attname = {column}",
+                dialect.text(&table.quoted(dialect)),
+            ),
+            Dialect::Mysql => format!(
+                "SELECT column_type FROM information_schema.columns WHERE table_schema = {} AND \
+                 table_name = {} AND column_name = {column}",
+                table.schema.as_ref().map_or("database()".to_owned(), |of| dialect.text(of)),
+                dialect.text(&table.name)
+            ),
+            Dialect::Sqlite => return None,
+        };
+        self.conn.value(&query).await.ok().flatten()
+    }
+}
+
+/// Whether a text only gets longer: PostgreSQL does not write its table anew then.
+fn is_only_longer(now: &str, to: &str) -> bool {
+    let is_text = now == "text" || now.starts_with("character varying");
+    let wider = match (length(now), length(to)) {
+        (_, None) => to == "text" || to == "varchar" || to == "character varying",
+        (Some(now), Some(to)) => to >= now,
+        (None, Some(_)) => false,
+    };
+    is_text && wider
 }
 
 /// The `20` of `varchar(20)`.

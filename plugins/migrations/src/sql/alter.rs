@@ -121,7 +121,7 @@ fn add(table: &Name, at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
     }
     if at.eat(&["CHECK"]) {
         let inside = at.inside()?;
-        // A condition with a literal in it is counted by its own text, which tokens do not keep.
+        // A condition with a literal in it is read from its own text, which tokens do not keep.
         let condition = inside.tokens.iter().all(|token| *token != Token::Text);
         let condition = if condition { expression(inside.tokens) } else { String::new() };
         found.push(Deed::Check { table, condition });

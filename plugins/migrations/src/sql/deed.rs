@@ -54,8 +54,10 @@ pub(crate) enum Deed {
         verb: &'static str,
         table: Name,
     },
-    /// Rows are added, which an undo does not take away.
-    Added,
+    /// Rows are added, which an undo does not take away; where, if that can be read.
+    Added {
+        table: Option<Name>,
+    },
     NotNull {
         table: Name,
         column: String,
@@ -105,7 +107,23 @@ pub(crate) fn deeds(dialect: Dialect, statement: &Statement) -> Vec<Deed> {
     let mut at = Cursor { tokens: &statement.tokens };
     let mut found = Vec::new();
     read(dialect, &mut at, &mut found);
+    conditions(dialect, statement, &mut found);
     found
+}
+
+/// Gives each check its condition as it is written, with the texts that tokens do not keep.
+fn conditions(dialect: Dialect, statement: &Statement, found: &mut [Deed]) {
+    let written = super::checks(dialect, &statement.text);
+    let is_check = |deed: &&mut Deed| matches!(deed, Deed::Check { .. });
+    let mut checks: Vec<_> = found.iter_mut().filter(is_check).collect();
+    // Else one of them belongs to a column of its own.
+    if checks.len() == written.len() {
+        for (check, text) in checks.iter_mut().zip(written) {
+            if let Deed::Check { condition, .. } = check {
+                *condition = text;
+            }
+        }
+    }
 }
 
 fn read(dialect: Dialect, at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
@@ -134,6 +152,9 @@ fn rows(at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
         at.eat(&["FROM"]);
         "deletes"
     } else if at.eat(&["UPDATE"]) {
+        if at.eat(&["OR"]) {
+            at.next();
+        }
         "changes"
     } else if at.eat(&["REPLACE"]) {
         at.eat(&["INTO"]);
@@ -142,7 +163,7 @@ fn rows(at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
         // Whatever a block, a call or a query does with rows is not known.
         let writes = ["INSERT", "WITH", "DO", "CALL", "MERGE", "COPY"];
         if writes.iter().any(|word| at.peek().is_some_and(|token| token.is(word))) {
-            found.push(Deed::Added);
+            found.push(Deed::Added { table: inserted(*at) });
         }
         return Some(());
     };
@@ -150,6 +171,17 @@ fn rows(at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
     let table = at.name()?;
     found.push(Deed::Rows { verb, table });
     Some(())
+}
+
+/// The table of an `INSERT`.
+fn inserted(mut at: Cursor<'_>) -> Option<Name> {
+    at.eat(&["INSERT"]).then_some(())?;
+    if at.eat(&["OR"]) {
+        at.next();
+    }
+    at.eat(&["IGNORE"]);
+    at.eat(&["INTO"]);
+    at.name()
 }
 
 fn drop_something(dialect: Dialect, at: &mut Cursor<'_>, found: &mut Vec<Deed>) -> Option<()> {
@@ -225,7 +257,7 @@ mod tests {
                     format!("column {}.{column}", table.said())
                 }
                 Deed::Rows { verb, table } => format!("{verb} {}", table.said()),
-                Deed::Added => "added".to_owned(),
+                Deed::Added { .. } => "added".to_owned(),
                 Deed::NotNull { table, column } => format!("not null {}.{column}", table.said()),
                 Deed::Check { table, condition } => format!("check {} {condition}", table.said()),
                 Deed::Unique { table, columns } => format!("unique {} {columns:?}", table.said()),
@@ -282,7 +314,7 @@ mod tests {
             said(Dialect::Postgres, text),
             [
                 "column s.t.a",
-                "check s.t a >0 and \"B\" <2 ",
+                "check s.t a > 0 AND \"B\" < 2",
                 "not null s.t.b",
                 "type s.t.c varchar(10)",
                 "readers s.t",

@@ -55,7 +55,7 @@ impl Driver for Diesel {
     /// A text, with or without dashes: `00000000000000` is the first version of many databases, not
     /// the schema before it.
     fn means(&self, version: &str, written: &str) -> bool {
-        version == written.replace('-', "")
+        version == written || version == written.replace('-', "")
     }
 
     fn script(&self, migration: &Migration, direction: Direction) -> Result<Script, String> {

@@ -8,6 +8,8 @@
 )]
 
 mod contract;
+mod keep;
+mod keep_random;
 mod mariadb;
 mod peer;
 mod peers_binaries;
@@ -137,10 +139,10 @@ impl World {
         self.rows("SELECT CAST(version_id AS TEXT) FROM goose_db_version ORDER BY id").await
     }
 
-    /// The schema without our own table and SQLite's.
+    /// The schema without our own tables and SQLite's.
     async fn schema(&self) -> Vec<String> {
         self.rows(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'backout_effects' \
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'backout%' \
              AND name NOT LIKE 'sqlite_%' ORDER BY name",
         )
         .await

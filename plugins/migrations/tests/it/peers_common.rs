@@ -220,7 +220,10 @@ impl World {
             }
         };
         let own = [ledger_of(layout), backout_plugin_migrations::EFFECT_TABLE];
-        let is_own = |line: &str| own.iter().any(|name| line.starts_with(&format!("{name}: ")));
+        let is_own = |line: &str| {
+            own.iter().any(|name| line.starts_with(&format!("{name}: ")))
+                || line.starts_with(backout_plugin_migrations::KEPT_TABLE)
+        };
         self.texts(query).await.into_iter().filter(|line| !is_own(line)).collect()
     }
 

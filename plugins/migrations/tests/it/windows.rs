@@ -18,7 +18,7 @@ async fn prepared(world: &World) -> (Value, Arc<Prepared>) {
 }
 
 /// Settles; a rollback of a dropped connection takes a moment.
-async fn settle(made: &Call) -> Settled {
+pub(super) async fn settle(made: &Call) -> Settled {
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         let settled = MigrationsShift::down().settle(&context(), made).await;
@@ -143,6 +143,53 @@ async fn while_a_writer_works_it_runs_and_apply_is_refused() {
     assert!(reason.contains("another connection"), "{reason}");
     writer.rollback().await.unwrap();
     assert_eq!(settle(&made).await, Settled::NotDone);
+}
+
+/// Not a test of its own: another process, which writes until its input ends.
+#[tokio::test]
+async fn child_that_writes() {
+    let Ok(path) = std::env::var("BACKOUT_TEST_WRITES") else { return };
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut conn = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let _writer = conn.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+}
+
+#[tokio::test]
+async fn who_writes_is_named() {
+    for journal in ["delete", "wal"] {
+        let world = World::new().await;
+        world.run(&format!("PRAGMA journal_mode = {journal}")).await;
+        let (input, prepared) = prepared(&world).await;
+        let made = call(&input, &prepared, 0, 1);
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "windows::child_that_writes"])
+            .env("BACKOUT_TEST_WRITES", world.database())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let name = format!("pid {} (", child.id());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let mut short = context();
+        short.timeout = std::time::Duration::from_millis(200);
+        let named = loop {
+            let settled = MigrationsShift::down().settle(&short, &made).await;
+            match settled {
+                Settled::Running { evidence } if evidence.contains(&name) => break true,
+                _ if std::time::Instant::now() > deadline => break false,
+                _ => {}
+            }
+        };
+        let mut again = made.clone();
+        again.fence.dispatch = 2;
+        let outcome = MigrationsShift::down().apply(&short, &again).await;
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(named, "{journal}");
+        let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains(&name) && reason.contains("nothing was changed"), "{reason}");
+    }
 }
 
 #[tokio::test]

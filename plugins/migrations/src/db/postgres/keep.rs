@@ -1,12 +1,11 @@
 //! Copies of what a migration drops, taken in its own transaction, and put back by an undo.
 
-use backout_plugin_api::{Call, EffectKey, hex};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use backout_plugin_api::Call;
 use sqlx::PgConnection;
 
 use super::effects::raced;
 use crate::db::conn::{run, texts, value};
+use crate::db::keep::{Failed, Found, Keep, Manner, check_key, copy_name, firsts, lost, manner};
 use crate::sql::Name;
 use crate::tool::{Dialect, is_true};
 
@@ -25,23 +24,12 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS backout_kept.kept (
     at timestamptz NOT NULL DEFAULT now()
 )";
 
-/// One table or column to copy before it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Keep {
-    /// With its schema, in its quotes.
-    pub(crate) table: String,
-    /// The column; nothing for the whole table.
-    pub(crate) column: Option<String>,
-    /// The columns of the primary key, which a column is put back by.
-    pub(crate) primary_key: Vec<String>,
-}
-
 /// What there is to keep and about how many bytes; a reason where it cannot be kept.
 pub(crate) async fn find(
     conn: &mut PgConnection,
     table: &Name,
     column: Option<&str>,
-) -> sqlx::Result<Result<(Keep, u64), String>> {
+) -> sqlx::Result<Found> {
     let regclass = format!("to_regclass({})", PG.text(&table.quoted(PG)));
     let query = format!(
         "SELECT n.nspname, c.relname, c.relkind, pg_table_size(c.oid), \
@@ -64,9 +52,8 @@ pub(crate) async fn find(
     let Some(column) = column else {
         return Ok(Ok((Keep { table, column: None, primary_key }, bytes)));
     };
-    if primary_key.is_empty() || primary_key.iter().any(|key| key == column) {
-        let why = "a column is put back by the rest of the primary key, and there is none";
-        return Ok(Err(why.to_owned()));
+    if let Err(why) = check_key(&primary_key, column) {
+        return Ok(Err(why));
     }
     let bytes = column_bytes(conn, (&schema, &name), column).await?.map_or(bytes, |b| b.min(bytes));
     Ok(Ok((Keep { table, column: Some(column.to_owned()), primary_key }, bytes)))
@@ -79,10 +66,6 @@ async fn primary_key(conn: &mut PgConnection, regclass: &str) -> sqlx::Result<Ve
          ORDER BY a.attnum"
     );
     Ok(firsts(texts(conn, &query).await?))
-}
-
-fn firsts(rows: Vec<crate::tool::Row>) -> Vec<String> {
-    rows.into_iter().filter_map(|row| row.into_iter().next()?).collect()
 }
 
 /// By the statistics, where there are any.
@@ -116,15 +99,6 @@ pub(super) async fn create(conn: &mut PgConnection) -> sqlx::Result<()> {
     raced(run(conn, CREATE).await)
 }
 
-/// The table of a copy: the key says whose it is.
-fn copy_name(key: &EffectKey, number: usize) -> String {
-    /// Enough of a digest to tell keys apart, and short enough for a name.
-    const DIGEST_SIGNS: usize = 24;
-    let digest = hex(&Sha256::digest(key.as_str()));
-    let digest = digest.get(..DIGEST_SIGNS).unwrap_or(&digest);
-    format!("\"k_{digest}_{number}\"")
-}
-
 /// Copies what goes, before anything else of the migration; locked first, so that no row is written
 /// between the copy and the drop.
 pub(super) async fn copy(
@@ -138,7 +112,7 @@ pub(super) async fn copy(
         run(conn, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
     }
     for (number, keep) in all.iter().enumerate() {
-        let copy = copy_name(&call.key, number);
+        let copy = format!("k_{}", copy_name(&call.key, number));
         let columns = match &keep.column {
             None => "*".to_owned(),
             Some(column) => names(keep.primary_key.iter().chain([column])),
@@ -152,7 +126,7 @@ pub(super) async fn copy(
 }
 
 fn names<'a>(columns: impl Iterator<Item = &'a String>) -> String {
-    columns.map(|column| PG.name(column)).collect::<Vec<_>>().join(", ")
+    crate::db::keep::names(PG, columns)
 }
 
 /// The statement that writes down what a copy is of, with the numbers that its sequences gave.
@@ -175,7 +149,7 @@ fn note(call: &Call, version: &str, number: usize, keep: &Keep, copy: &str) -> S
         "INSERT INTO backout_kept.kept (copy, key, number, version, table_name, column_name, \
          primary_key, sequences, rows) SELECT {}, {}, {number}, {}, {}, {}, ARRAY[{}]::text[], \
          {sequences}, (SELECT count(*) FROM backout_kept.{copy})",
-        PG.text(copy.trim_matches('"')),
+        PG.text(copy),
         PG.text(call.key.as_str()),
         PG.text(version),
         PG.text(&keep.table),
@@ -188,8 +162,11 @@ fn note(call: &Call, version: &str, number: usize, keep: &Keep, copy: &str) -> S
 pub(super) async fn put_back(
     conn: &mut PgConnection,
     key: &str,
-    version: &str,
-) -> sqlx::Result<()> {
+    (version, up): (&str, &[String]),
+) -> Result<(), Failed> {
+    if !is_kept(conn, key).await? {
+        return Err(Failed::Why(lost(key)));
+    }
     let query = format!(
         "SELECT copy, table_name, column_name, array_to_json(primary_key), sequences FROM \
          backout_kept.kept WHERE key = {} AND version = {} ORDER BY number DESC",
@@ -199,19 +176,34 @@ pub(super) async fn put_back(
     let rows = texts(conn, &query).await?;
     let kept: Vec<Kept> = rows.into_iter().filter_map(Kept::read).collect();
     // What went first may point at what went later: so it is emptied first, and filled last.
+    let mut manners = std::collections::BTreeMap::new();
     for kept in kept.iter().rev().filter(|kept| kept.column.is_none()) {
-        empty(conn, &kept.table).await?;
+        let manner = manner(PG, up, &kept.name(), is_new(conn, &kept.table).await?);
+        if manner == Manner::InPlace {
+            empty(conn, &kept.table).await?;
+        }
+        manners.insert(&kept.copy, manner);
     }
-    for Kept { copy, table, column, key, sequences } in &kept {
+    for kept in &kept {
+        let table = &kept.table;
         let triggers = triggers(conn, table).await?;
         switch(conn, table, &triggers, "DISABLE").await?;
-        match column {
-            None => put_rows(conn, copy, table, sequences).await?,
-            Some(column) => put_column(conn, copy, table, column, key).await?,
+        match &kept.column {
+            None => put_rows(conn, kept, manners.get(&kept.copy).copied()).await?,
+            Some(column) => put_column(conn, kept, column).await?,
         }
         switch(conn, table, &triggers, "ENABLE").await?;
     }
     Ok(())
+}
+
+async fn is_kept(conn: &mut PgConnection, key: &str) -> sqlx::Result<bool> {
+    let there = "SELECT to_regclass('backout_kept.kept') IS NOT NULL";
+    if !is_true(value(conn, there).await?.as_ref()) {
+        return Ok(false);
+    }
+    let any = format!("SELECT 1 FROM backout_kept.kept WHERE key = {} LIMIT 1", PG.text(key));
+    Ok(value(conn, &any).await?.is_some())
 }
 
 /// One entry of the list of what is kept.
@@ -235,21 +227,35 @@ impl Kept {
         let key = serde_json::from_str(&key).unwrap_or_default();
         Some(Self { copy, table, column, key, sequences })
     }
+
+    /// The table's name without its schema and quotes.
+    fn name(&self) -> String {
+        let parsed = crate::sql::statements(PG, &self.table).into_iter().next();
+        let tokens = parsed.map(|statement| statement.tokens).unwrap_or_default();
+        tokens.last().and_then(|token| token.name()).unwrap_or_default().to_owned()
+    }
+
+    /// The condition that finds a row `k` of the copy among the rows `t` of the table.
+    fn same_key(&self) -> String {
+        let same = |name: &String| format!("t.{name} = k.{name}", name = PG.name(name));
+        self.key.iter().map(same).collect::<Vec<_>>().join(" AND ")
+    }
 }
 
-/// Takes away the rows that the migration itself put into a table that it has just made: they are
-/// among the kept ones, or somebody took them out since. In a table that was there before this
-/// transaction nothing is touched.
-async fn empty(conn: &mut PgConnection, table: &str) -> sqlx::Result<()> {
+/// Whether this transaction made a table.
+async fn is_new(conn: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
     // The row of a system column is written when the table is made, and never again.
     let is_new = format!(
         "SELECT (xmin::text = (txid_current() % 4294967296)::text)::text FROM \
          pg_catalog.pg_attribute WHERE attrelid = {}::regclass AND attnum = -1",
         PG.text(table)
     );
-    if firsts(texts(conn, &is_new).await?) != ["true"] {
-        return Ok(());
-    }
+    Ok(firsts(texts(conn, &is_new).await?) == ["true"])
+}
+
+/// Takes away the rows that the migration itself put into a table that it has just made: they are
+/// among the kept ones, or somebody took them out since.
+async fn empty(conn: &mut PgConnection, table: &str) -> sqlx::Result<()> {
     let triggers = triggers(conn, table).await?;
     switch(conn, table, &triggers, "DISABLE").await?;
     run(conn, &format!("DELETE FROM {table}")).await?;
@@ -280,10 +286,15 @@ async fn switch(
 
 async fn put_rows(
     conn: &mut PgConnection,
-    copy: &str,
-    table: &str,
-    sequences: &str,
+    kept: &Kept,
+    manner: Option<Manner>,
 ) -> sqlx::Result<()> {
+    let Kept { copy, table, key, sequences, .. } = kept;
+    let missing = match manner {
+        Some(Manner::InPlace) => String::new(),
+        _ if key.is_empty() => return Ok(()),
+        _ => format!(" WHERE NOT EXISTS (SELECT 1 FROM {table} t WHERE {})", kept.same_key()),
+    };
     let query = format!(
         "SELECT a.attname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attribute k ON k.attrelid \
          = {}::regclass AND k.attname = a.attname AND k.attnum > 0 AND NOT k.attisdropped WHERE \
@@ -294,7 +305,7 @@ async fn put_rows(
     let columns = firsts(texts(conn, &query).await?);
     let columns = names(columns.iter());
     let insert = format!(
-        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy}"
+        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy} k{missing}"
     );
     run(conn, &insert).await?;
     let numbers: std::collections::BTreeMap<String, i64> =
@@ -310,28 +321,22 @@ async fn put_rows(
     Ok(())
 }
 
-async fn put_column(
-    conn: &mut PgConnection,
-    copy: &str,
-    table: &str,
-    column: &str,
-    key: &[String],
-) -> sqlx::Result<()> {
+async fn put_column(conn: &mut PgConnection, kept: &Kept, column: &str) -> sqlx::Result<()> {
     let column = PG.name(column);
-    let same: Vec<_> =
-        key.iter().map(|name| format!("t.{name} = k.{name}", name = PG.name(name))).collect();
+    // Byte by byte: to a type's own comparison `1.0` is `1.00`, or `A` is `a`.
     let update = format!(
-        "UPDATE {table} t SET {column} = k.{column} FROM {copy} k WHERE {} AND t.{column} IS \
-         DISTINCT FROM k.{column}",
-        same.join(" AND ")
+        "UPDATE {} t SET {column} = k.{column} FROM {} k WHERE {} AND ROW(t.{column})::record \
+         *<> ROW(k.{column})::record",
+        kept.table,
+        kept.copy,
+        kept.same_key()
     );
     run(conn, &update).await
 }
 
 /// Removes the copies of a key, once nobody can ask for them; how many there were.
 pub(super) async fn remove(conn: &mut PgConnection, key: &str) -> sqlx::Result<usize> {
-    let there = "SELECT to_regclass('backout_kept.kept') IS NOT NULL";
-    if !is_true(value(conn, there).await?.as_ref()) {
+    if !is_kept(conn, key).await? {
         return Ok(0);
     }
     let query = format!("SELECT copy FROM backout_kept.kept WHERE key = {}", PG.text(key));

@@ -12,6 +12,7 @@ use super::{
     Server, address, connect, effects, identity, is_answer, is_locked, is_standby, keep, locks,
 };
 use crate::db::conn::{run, texts, traced};
+use crate::db::keep::Failed;
 use crate::db::work::{Point, Stop, Work};
 use crate::db::{Data, Place, place_of};
 use crate::tool::{Dialect, Ledger};
@@ -144,13 +145,14 @@ async fn once(work: Work<'_>, conn: &mut PgConnection, version: u32) -> Result<(
     data.check_before(&ledger(conn, data).await?).map_err(refused)?;
     let kept = keep::copy(conn, call, &data.version, &data.keep).await;
     kept.map_err(before_commit("copy what goes"))?;
+    fault.pass(Point::Kept)?;
     for (at, statement) in data.statements.iter().enumerate() {
         let what = format!("run statement {} of {}", at + 1, data.file);
         run(&mut *conn, &traced(work.ctx, statement)).await.map_err(before_commit(&what))?;
     }
     for key in &data.put_back {
-        let put = keep::put_back(conn, key, &data.version).await;
-        put.map_err(before_commit("put back what was kept"))?;
+        let put = keep::put_back(conn, key, (&data.version, &data.statements)).await;
+        put.map_err(not_put_back)?;
     }
     fault.pass(Point::Migrated)?;
     for statement in &data.ledger.after {
@@ -161,6 +163,16 @@ async fn once(work: Work<'_>, conn: &mut PgConnection, version: u32) -> Result<(
     commit(conn).await?;
     fault.pass(Point::Committed)?;
     Ok(())
+}
+
+fn not_put_back(failed: Failed) -> Ended {
+    match failed {
+        Failed::Sql(error) => before_commit("put back what was kept")(error),
+        Failed::Why(why) => {
+            let what = "cannot put back what was kept";
+            Ended::Stop(refused(format!("{what}: {why}; rolled back, nothing was changed")))
+        }
+    }
 }
 
 /// The effect's own row, before anything else; refuses what came too late.

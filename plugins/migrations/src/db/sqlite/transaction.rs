@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use backout_plugin_api::{Call, EffectKey, Fence, Settled};
+use backout_plugin_api::{Call, Context, EffectKey, Fence, MadeEffect, Settled};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 
-use super::{BUSY_TIMEOUT, Database, is_busy, is_constraint};
+use super::keep::{self, Up};
+use super::{BUSY_TIMEOUT, Database, is_busy, is_constraint, locks};
 use crate::db::Data;
 use crate::db::conn::{texts, traced};
+use crate::db::keep::Failed;
 use crate::db::work::{Point, Stop, Work};
 use crate::tool::{Dialect, Ledger};
 
@@ -43,11 +45,22 @@ const SETTLE_BUSY: Duration = Duration::from_secs(1);
 fn before_commit(what: &str) -> impl Fn(sqlx::Error) -> Stop {
     move |error| {
         let busy = if is_busy(&error) {
-            "; another connection writes to the database (`fuser -v` on the file names it)"
+            "; another connection uses the database (`fuser -v` on the file names it)"
         } else {
             ""
         };
         Stop::Refused(format!("cannot {what}: {error}{busy}; rolled back, nothing was changed"))
+    }
+}
+
+/// Somebody else writes: who, where the system tells.
+fn not_begun(database: &Database) -> impl Fn(sqlx::Error) -> Stop {
+    move |error| match locks::writers(&database.path).filter(|_| is_busy(&error)) {
+        Some(who) => Stop::Refused(format!(
+            "cannot begin the transaction: another connection writes to the database: {who}; nothing \
+             was changed"
+        )),
+        None => before_commit("begin the transaction")(error),
     }
 }
 
@@ -58,8 +71,7 @@ pub(crate) async fn apply(work: Work<'_>, database: &Database) -> Result<(), Sto
     let busy = BUSY_TIMEOUT.min(ctx.timeout / 2);
     let open = before_commit("open the database");
     let mut conn = database.writable(busy).await.map_err(open)?;
-    let begin = before_commit("begin the transaction");
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(begin)?;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(not_begun(database))?;
     fault.pass(Point::Begun)?;
     let record = before_commit("write the effect row");
     (*tx).execute(CREATE).await.map_err(&record)?;
@@ -68,16 +80,71 @@ pub(crate) async fn apply(work: Work<'_>, database: &Database) -> Result<(), Sto
     row.write(&mut tx, "done").await.map_err(&record)?;
     fault.pass(Point::Recorded)?;
     check_ledger(&mut tx, data).await?;
+    copy(&mut tx, work).await?;
+    fault.pass(Point::Kept)?;
+    let before = keep::tables(&mut tx).await.map_err(before_commit("read the tables"))?;
     for (at, statement) in data.statements.iter().enumerate() {
         let what = format!("run statement {} of {}", at + 1, data.file);
         let run = sqlx::raw_sql(AssertSqlSafe(traced(ctx, statement))).execute(&mut *tx);
         run.await.map_err(before_commit(&what))?;
     }
+    put_back(&mut tx, work, (database, &before)).await?;
     fault.pass(Point::Migrated)?;
     write_ledger(&mut tx, data).await?;
     fault.pass(Point::Ledgered)?;
     commit(tx).await?;
     fault.pass(Point::Committed)
+}
+
+/// Copies what goes.
+async fn copy(conn: &mut SqliteConnection, work: Work<'_>) -> Result<(), Stop> {
+    let Work { ctx, call, data, .. } = work;
+    let failed = before_commit("copy what goes");
+    let keys = keep::check_keys(conn, &data.keep).await.map_err(&failed)?;
+    keys.map_err(|why| Stop::Refused(format!("{why}; rolled back, nothing was changed")))?;
+    let of = (data.version.as_str(), ctx.now_ms);
+    keep::copy(conn, call, of, &data.keep).await.map_err(&failed)
+}
+
+/// Puts back what was kept by the effects that this one takes back.
+async fn put_back(
+    conn: &mut SqliteConnection,
+    Work { data, .. }: Work<'_>,
+    (database, before): (&Database, &[String]),
+) -> Result<(), Stop> {
+    let up = Up {
+        version: &data.version,
+        statements: &data.statements,
+        before,
+        foreign_keys: database.foreign_keys,
+    };
+    for key in &data.put_back {
+        keep::put_back(conn, key, &up).await.map_err(|failed| match failed {
+            Failed::Sql(error) => before_commit("put back what was kept")(error),
+            Failed::Why(why) => {
+                let what = "cannot put back what was kept";
+                Stop::Refused(format!("{what}: {why}; rolled back, nothing was changed"))
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes the copies of a key, once nobody asks for an undo any more.
+pub(crate) async fn tidy(
+    ctx: &Context,
+    made: &MadeEffect,
+    database: &Database,
+) -> Result<Vec<String>, String> {
+    if database.was_replaced().map_err(|error| error.to_string())? {
+        return Err("another file has its name now".to_owned());
+    }
+    let said = |error: sqlx::Error| error.to_string();
+    let mut conn = database.writable(BUSY_TIMEOUT.min(ctx.timeout / 2)).await.map_err(said)?;
+    let count = keep::remove(&mut conn, made.key.as_str()).await.map_err(said)?;
+    conn.close().await.map_err(said)?;
+    let line = format!("{count} kept copies in {}", database.path.display());
+    Ok(if count == 0 { Vec::new() } else { vec![line] })
 }
 
 /// Says what became of the sendings up to this dispatch and seals them where none was made.
@@ -86,8 +153,9 @@ pub(crate) async fn settle(work: Work<'_>, database: &Database) -> Settled {
         Ok(Ok(settled)) => settled,
         Ok(Err(error)) if is_busy(&error) => Settled::Running {
             evidence: format!(
-                "another connection writes to {}; an earlier sending may be it",
-                database.path.display()
+                "another connection writes to {}{}; an earlier sending may be it",
+                database.path.display(),
+                locks::writers(&database.path).map_or(String::new(), |who| format!(": {who}"))
             ),
         },
         Ok(Err(error)) => unreachable(database, &error.to_string()),

@@ -2,7 +2,7 @@
 
 use backout_plugin_api::Call;
 
-use crate::db::{Conn, Data, postgres};
+use crate::db::{Conn, Data, mysql, postgres};
 use crate::tool::Dialect;
 
 /// Where MariaDB keeps the rows: in the database itself, under a reserved name.
@@ -224,4 +224,28 @@ pub(crate) async fn left_over(conn: &mut Conn, data: &Data) -> sqlx::Result<Opti
     );
     let done = conn.value(&sql).await?.and_then(|text| text.parse().ok());
     Ok(done.filter(|done| *done > 0))
+}
+
+/// Keys of the effects of this migration that stopped half way since it was last made whole, and
+/// that kept something.
+pub(crate) async fn kept_before(conn: &mut Conn, data: &Data) -> sqlx::Result<Vec<String>> {
+    let dialect = conn.dialect();
+    if dialect != Dialect::Mysql {
+        return Ok(Vec::new());
+    }
+    let version = dialect.text(&data.version);
+    let sql = format!(
+        "SELECT `key` FROM {table} WHERE state = 'sealed' AND statement > 0 AND direction = {} AND \
+         version = {version} AND at > coalesce((SELECT max(at) FROM {table} WHERE state = 'done' AND \
+         version = {version}), '1971-01-01') ORDER BY at",
+        dialect.text(data.direction.word()),
+        table = table(dialect),
+    );
+    let mut keys = Vec::new();
+    for key in crate::db::keep::firsts(conn.rows(&sql).await?) {
+        if mysql::keep::is_kept(conn, &key).await? {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }

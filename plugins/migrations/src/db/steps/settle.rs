@@ -72,7 +72,7 @@ async fn middle(
         let unit = found.begun.checked_sub(1).and_then(|at| units.get(at));
         let probe = unit.and_then(|unit| match &unit.kind {
             Kind::Bare(probe) => probe.as_ref(),
-            Kind::Counted => None,
+            Kind::Counted | Kind::PutBack => None,
         });
         let took = match probe {
             Some(probe) => probe.compare(&found.was, &probe.look(conn).await?),

@@ -110,6 +110,75 @@ async fn rows_that_the_way_up_brings_give_way_to_what_was_kept() {
     assert_eq!(world.rows("SELECT id FROM kinds ORDER BY id"), ["1", "2"]);
 }
 
+/// Rows that the way up takes from elsewhere may be newer than the kept ones.
+#[tokio::test]
+async fn rows_that_the_way_up_takes_from_elsewhere_stay() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00005_mails.sql",
+        "-- +goose Up\nCREATE TABLE mails (id int PRIMARY KEY, t text);\nINSERT INTO mails SELECT id, \
+         lower(email) FROM users WHERE email IS NOT NULL;\n-- +goose Down\nDROP TABLE mails;\n",
+    );
+    super::shift("migrations.up", &world.input("5"), "setup").await;
+    world.run("INSERT INTO mails VALUES (50, 'extra')");
+    let input = world.input("4");
+    let prepared = Arc::new(prepare("migrations.down", &input).await.unwrap());
+    assert_eq!(prepared.reversibility(), Reversibility::ShapeOnly);
+    assert!(hazards(&prepared).iter().any(|text| text.starts_with("put-back-in-part")));
+    assert!(matches!(apply(&call(&input, &prepared, 0, 1)).await, Outcome::Done { .. }));
+    world.run("UPDATE users SET email = 'NEW@b' WHERE id = 1");
+    undo(&made(&input, &prepared, 0)).await;
+    let rows = world.rows("SELECT t FROM mails WHERE id IN (1, 50) ORDER BY id");
+    assert_eq!(rows, ["new@b", "extra"]);
+}
+
+/// What cannot be followed is not called kept.
+#[tokio::test]
+async fn a_table_made_again_and_values_of_another_type_are_not_exact() {
+    let Some(server) = server() else { return };
+    for (down, said) in [
+        (
+            "CREATE TABLE n AS SELECT id, name FROM users;\nDROP TABLE users CASCADE;\nALTER TABLE n \
+             RENAME TO users;",
+            "data-not-kept: `users` is not kept: the same file makes a table of this name again",
+        ),
+        (
+            "ALTER TABLE orders ALTER COLUMN user_id TYPE text;",
+            "changes-rows: values of `orders.user_id` become text where they were bigint",
+        ),
+        (
+            "ALTER TABLE users ADD CONSTRAINT short CHECK (name <> 'a' AND name IN ('b', 'it''s'));",
+            "rows-refused: 2 rows of `users` do not fit the check",
+        ),
+    ] {
+        let world = World::new(server);
+        let file = format!("-- +goose Up\nSELECT 1;\n-- +goose Down\n{down}\n");
+        world.write("00004_trigger.sql", &file);
+        let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
+        let found = hazards(&prepared);
+        assert!(found.iter().any(|text| text.starts_with(said)), "{said}: {found:#?}");
+        let is_exact = prepared.reversibility() == Reversibility::Exact;
+        assert_eq!(is_exact, said.starts_with("rows-refused"), "{found:#?}");
+    }
+}
+
+/// A file that wants no transaction has none for a copy, and does not say that it made one.
+#[tokio::test]
+async fn without_a_transaction_nothing_is_kept() {
+    let Some(server) = server() else { return };
+    let world = World::new(server);
+    world.write(
+        "00004_trigger.sql",
+        "-- +goose NO TRANSACTION\n-- +goose Up\nSELECT 1;\n-- +goose Down\nDROP TABLE orders;\n",
+    );
+    let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
+    let found = hazards(&prepared);
+    assert!(found.iter().any(|text| text.starts_with("data-not-kept")), "{found:#?}");
+    assert!(!found.iter().any(|text| text.contains("a copy is kept")), "{found:#?}");
+    assert_eq!(prepared.reversibility(), Reversibility::ShapeOnly);
+}
+
 #[tokio::test]
 async fn beyond_the_size_nothing_is_kept_and_that_is_said() {
     let Some(server) = server() else { return };
