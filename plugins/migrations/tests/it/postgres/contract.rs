@@ -32,7 +32,12 @@ impl PostgresCase {
             world.server.port(),
             world.database
         );
-        world.run(&format!("ALTER ROLE {GUARDED} SUPERUSER"));
+        {
+            // The server refuses two at once.
+            static ONE_BY_ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+            let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            world.run(&format!("ALTER ROLE {GUARDED} SUPERUSER"));
+        }
         world.write_url(&url);
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let others = [MigrationsShift::down(), MigrationsShift::up()];
