@@ -201,10 +201,16 @@ fn of_two_who_answer_at_once_both_answers_stand() {
             "bea: Start the engine and look at `backout status`",
             "bea: and tell the others",
             "bea: it was clear",
+            "no answer",
             "tom: ask who is on call",
         ]
     );
     assert_eq!(report["exercise"], "discussion");
+    assert_eq!(
+        (&report["expected"], &report["findings"]),
+        (&json!([]), &json!([])),
+        "nobody acted"
+    );
     assert_eq!(report["ended"], "all was asked");
 }
 
@@ -218,7 +224,7 @@ fn a_real_emergency_ends_a_discussion_and_is_told_in_its_words() {
     assert!(said.err.contains("REAL EMERGENCY: the drill is over"), "{}", said.err);
     let report = report(&exercise);
     assert_eq!(report["ended"], "REAL EMERGENCY, called by tom");
-    assert_eq!(report["answers"], json!([]), "it is no answer: {report}");
+    assert_eq!(report["answers"][0][1], "no answer", "{report}");
     let file = scenario("engine_killed.ron");
     let next = exercise.env.backout(["tabletop", &file, "--part", "fay"]);
     assert!(next.exits(2).err.contains("write --part NAME=PART"));

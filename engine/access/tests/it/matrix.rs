@@ -314,6 +314,7 @@ fn every_line_of_an_exercise_by_every_part() {
             assert_eq!(may.is_ok(), wanted, "{line} by {}: {may:?}", part.word());
         }
     }
+    assert!(parts::may("nonsense", Part::Evaluator).is_err(), "what has no row");
 }
 
 #[test]

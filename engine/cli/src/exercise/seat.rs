@@ -42,7 +42,9 @@ pub(super) fn seat(led: &dyn Led, who: &Actor) -> SeatView {
 /// Does what a line says, where this one's part lets it.
 pub(super) fn say(led: &dyn Led, line: &str, who: &Actor) -> Result<Option<String>, Problem> {
     let typed = console::typed(line, &who.name).map_err(unfit)?;
-    parts::may(typed.word(), part(&led.record(), who))?;
+    if !matches!(typed, Typed::Decide(_)) {
+        parts::may(typed.word(), part(&led.record(), who))?;
+    }
     match typed {
         Typed::Decide(_) if led.run().is_some() => {
             let help = "the run's own page and commands take it, under your own name";

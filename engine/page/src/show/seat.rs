@@ -1,7 +1,9 @@
 //! An exercise as one of those who are at it sees it: what is to come for those who lead and rate, what
 //! everybody may say, and what takes another part.
 
-use backout_server::desk::{ExerciseView, PlannedInject, RatedObjective, ScriptView, SeatView};
+use backout_server::desk::{
+    DeedView, ExerciseView, PlannedInject, RatedObjective, ScriptView, SeatView,
+};
 use maud::{Markup, html};
 
 use super::exercise::{message, pace, told};
@@ -48,7 +50,8 @@ pub(crate) fn page(chair: Chair<'_>, after: &After) -> Markup {
         @if seat.script.is_none() || seat.talk.is_some() { (told(frame)) }
         @if let Some(script) = &seat.script {
             @if seat.talk.is_none() { (injects(chair, script)) }
-            div.columns { (objectives(chair)) (behind(script)) }
+            @if *script == ScriptView::default() { (objectives(chair)) }
+            @else { div.columns { (objectives(chair)) (behind(script)) } }
         } @else { (objectives(chair)) }
         (log(chair))
         (other_parts(seat))
@@ -306,18 +309,17 @@ fn log(chair: Chair<'_>) -> Markup {
 
 /// What others may: nobody wonders where it is.
 fn other_parts(seat: &SeatView) -> Markup {
-    let refused: Vec<_> = seat.may.iter().filter(|deed| deed.refused.is_some()).collect();
+    let refused: Vec<&DeedView> = seat.may.iter().filter(|deed| deed.refused.is_some()).collect();
+    let mut groups: Vec<&[String]> = refused.iter().map(|deed| &*deed.takes).collect();
+    groups.dedup();
     html! {
         @if !refused.is_empty() {
             section id="others" aria-labelledby="others-head" {
                 h2 id="others-head" { "What takes another part" }
-                table.runs.others {
-                    thead { tr { th { "What" } th { "Takes" } } }
-                    tbody { @for deed in refused {
-                        tr {
-                            td { button type="button" disabled title=[&deed.refused] { (deed.line) } " " (deed.does) }
-                            td data-head="Takes" { (deed.takes.join(" or ")) }
-                        }
+                @for takes in groups {
+                    h3 { "For " (takes.join(" or ")) }
+                    ul.plain { @for deed in refused.iter().filter(|deed| deed.takes == takes) {
+                        li { button type="button" disabled title=[&deed.refused] { (deed.line) } " " (deed.does) }
                     } }
                 }
             }

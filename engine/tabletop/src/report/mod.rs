@@ -151,7 +151,9 @@ pub type Sentence<'a> = &'a dyn Fn(&Event) -> (Option<String>, String);
 
 /// The report of an exercise and the journal of its run.
 pub fn report(exercise: &Exercise, journal: &[Recorded], sentence: Sentence<'_>) -> Report {
-    let expected = judge(exercise, journal);
+    // In a discussion nobody acts: what would be expected of them in a drill is neither met nor missed.
+    let acts = exercise.exercise != Kind::Discussion;
+    let expected = if acts { judge(exercise, journal) } else { Vec::new() };
     let decisions = decisions(exercise, journal);
     let missed_updates = missed_updates(exercise);
     let findings = findings(exercise, journal, &expected, &decisions, &missed_updates);
@@ -176,7 +178,7 @@ pub fn report(exercise: &Exercise, journal: &[Recorded], sentence: Sentence<'_>)
         hotwash: scenario.hotwash(),
         notes: notes(exercise),
         timeline: timeline(exercise, journal, sentence),
-        msel: seen(exercise, &expected),
+        msel: if acts { seen(exercise, &expected) } else { Vec::new() },
         expected,
         decisions,
         missed_updates,
@@ -422,14 +424,19 @@ fn improvements(
 }
 
 fn answers(exercise: &Exercise) -> Vec<(String, String, Option<String>)> {
+    let ask = |question: &str| exercise.scenario.asks(question).to_owned();
+    let is_answered = |id: &str| {
+        let is_it =
+            |what: &Logged| matches!(what, Logged::Answered { question, .. } if question == id);
+        exercise.log.iter().any(|entry| is_it(&entry.what))
+    };
     let of = |entry: &crate::log::Entry| match &entry.what {
         Logged::Answered { question, answer, by, plan } => {
             let by = if by.is_empty() { String::new() } else { format!("{by}: ") };
-            Some((
-                exercise.scenario.asks(question).to_owned(),
-                format!("{by}{answer}"),
-                plan.clone(),
-            ))
+            Some((ask(question), format!("{by}{answer}"), plan.clone()))
+        }
+        Logged::Asked { question } if !is_answered(question) => {
+            Some((ask(question), "no answer".to_owned(), None))
         }
         _ => None,
     };
