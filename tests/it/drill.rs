@@ -54,6 +54,27 @@ fn a_drill_plays_by_itself_and_keeps_a_record_apart() {
     assert!(!runs.out.contains("shop-rollback"), "no real run was made: {}", runs.out);
 }
 
+#[test]
+fn where_no_run_is_known_the_time_left_is_told_by_drills() {
+    let env = TestEnv::new();
+    let text = r#"Runbook(format: 1, name: "shop-rollback", steps: [
+        (id: "flag_proven", action: "wait.approval", with: (text: "go on")),
+    ])"#;
+    let real = env.write("real.ron", text).display().to_string();
+    env.backout(["run", &real, "--yes", "--no-wait"]).exits(4);
+    let told = || env.backout(["status", "latest"]).exits(0).out;
+    assert!(!told().contains("left by"), "{}", told());
+    let (scenario, decided) =
+        (exercise("engine_killed.ron"), exercise("engine_killed.decisions.ron"));
+    env.backout(["drill", &runbook(), "--scenario", &scenario, "--auto", &decided]).exits(0);
+    assert!(told().contains("left by 1 drill"), "{}", told());
+    let status = env.status("latest");
+    assert_eq!(
+        (&status["time"]["drills"], &status["time"]["earlier_runs"]),
+        (&1.into(), &0.into())
+    );
+}
+
 /// The binary in a network of its own, in which there is nothing to reach, not even loopback.
 fn unreachable(env: &TestEnv, args: &[&str]) -> Said {
     let mut command = Command::new("unshare");

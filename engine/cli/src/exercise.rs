@@ -20,6 +20,7 @@ use backout_core::event::Recorded;
 use backout_core::id::{RunId, Timestamp};
 use backout_runbook::{GivenParam, Problem, Source, Style, render};
 use backout_runtime::survey::best_guarantee;
+use backout_server::drilled::{STORE, exercises_of};
 use backout_server::view::{counted, sentence};
 use backout_store::EmbeddedStore;
 use backout_tabletop::decisions::{self, Decisions};
@@ -53,8 +54,6 @@ const BEGIN: Timestamp = Timestamp(1_767_236_400_000);
 const BYTES_MAX: u64 = backout_core::limits::RUNBOOK_BYTES_MAX as u64;
 /// Exercises of one scenario that are kept side by side.
 const FOLDERS_MAX: u32 = 100_000;
-/// The run of an exercise, as a store.
-const STORE: &str = "store";
 /// The record of what was done besides.
 const EXERCISE: &str = "exercise.json";
 /// Locked by whoever leads the exercise, for as long as that process lives.
@@ -155,10 +154,7 @@ fn parsed<T>(
 
 /// The folder of all exercises: beside the store of the real runs, and never in it.
 pub(crate) fn root(app: &App) -> Result<PathBuf, Failure> {
-    let store = app.store()?;
-    let name = store.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = format!("{}-exercises", name.as_deref().unwrap_or("backout"));
-    Ok(store.with_file_name(name))
+    Ok(exercises_of(&app.store()?))
 }
 
 /// An exercise that is kept.

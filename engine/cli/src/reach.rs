@@ -10,6 +10,7 @@ use backout_runtime::crash::CrashPoint;
 use backout_runtime::{Engine, Host, Options, Start, SystemClock};
 use backout_server::client::{Client, ClientError};
 use backout_server::desk::Desk;
+use backout_server::drilled::exercises_of;
 use backout_server::socket::{self, Served};
 use backout_server::wire::{
     AskReply, AskRequest, By, EVENTS_PAGE_MAX, EventsPage, Owner, ResumeRequest, StartRequest,
@@ -255,6 +256,7 @@ pub(crate) fn face(
 ) -> Face {
     let (kept, folder) = (store.clone(), store.dir().to_owned());
     Face::new(engine, witness, since)
+        .with_exercises(exercises_of(&folder))
         .with_outputs(Arc::new(move |run, sha256, offset, bytes_max| {
             kept.read_capture(run, sha256, offset, bytes_max)
         }))

@@ -19,11 +19,11 @@ use backout_runtime::herald::is_message;
 use backout_runtime::survey::best_guarantee;
 use backout_runtime::{Clock, Host, SystemClock};
 use backout_server::client::Client;
+use backout_server::drilled::{exercises_of, known, rehearsals};
 use backout_server::view::{
-    EARLIER_RUNS_MAX, Leading, RunFacts, RunView, add_earlier, circle, rfc3339, run_view,
-    time_view, waits_for,
+    EARLIER_RUNS_MAX, EarlierView, Leading, RunFacts, RunView, add_earlier, circle, rfc3339,
+    run_view, time_view, waits_for,
 };
-use backout_server::wire::EarlierView;
 use backout_store::journal::StoreError;
 use backout_store::{EmbeddedStore, Exported, Opened, Reader, Snapshot, StoreOptions};
 use serde::Serialize;
@@ -226,9 +226,9 @@ impl Reading {
     pub(crate) fn view_with_times(&self, run: &RunId, now_ms: i64) -> Result<RunView, Failure> {
         let mut view = self.view(run, now_ms)?;
         let state = self.state(run)?;
-        let EarlierView { runs, took } = self.earlier_of(&state);
-        if runs > 0 {
-            view.time = Some(time_view(&state, Timestamp(now_ms), &took, runs));
+        let earlier = self.earlier_of(&state);
+        if !earlier.is_empty() {
+            view.time = Some(time_view(&state, Timestamp(now_ms), &earlier));
         }
         Ok(view)
     }
@@ -243,6 +243,10 @@ impl Reading {
         let mut view = EarlierView { runs: before.len(), ..EarlierView::default() };
         for run in &before {
             add_earlier(&mut view.took, run);
+        }
+        if before.is_empty() {
+            let drills = rehearsals(&exercises_of(&self.folder), &state.plan.name);
+            return known(&drills, Timestamp(i64::MAX));
         }
         view
     }

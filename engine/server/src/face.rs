@@ -1,5 +1,6 @@
 //! What every face acts on: the engine, its store, and what is kept of it for answering.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use backout_core::id::{RunId, Timestamp};
@@ -45,6 +46,8 @@ pub struct Face {
     outputs: Option<Arc<Outputs>>,
     live: Arc<Live>,
     heads: Option<Arc<Heads>>,
+    /// The folder of exercises that tell how long steps take.
+    pub(crate) exercises: Option<PathBuf>,
     clock: Arc<dyn Clock>,
 }
 
@@ -77,6 +80,7 @@ impl Face {
             outputs: None,
             live: Arc::default(),
             heads: None,
+            exercises: None,
             clock,
         }
     }
@@ -118,6 +122,13 @@ impl Face {
     #[must_use]
     pub fn with_heads(mut self, heads: Arc<Heads>) -> Self {
         self.heads = Some(heads);
+        self
+    }
+
+    /// Lets exercises tell how long steps take, where no earlier run does.
+    #[must_use]
+    pub fn with_exercises(mut self, folder: PathBuf) -> Self {
+        self.exercises = Some(folder);
         self
     }
 

@@ -7,6 +7,7 @@ mod caller;
 pub mod catalogue;
 pub mod client;
 pub mod desk;
+pub mod drilled;
 mod etag;
 mod extract;
 mod face;

@@ -12,7 +12,7 @@ use backout_store::journal::{JournalStore, StoreError};
 
 use crate::moments::Moments;
 use crate::times::Times;
-use crate::view::{Earlier, Row};
+use crate::view::{EarlierView, Row};
 use crate::witness::{Witness, locked};
 
 /// Steps of all states that are kept: some hundred megabytes at the worst.
@@ -27,7 +27,7 @@ pub(crate) struct Shelf {
     rows: Mutex<HashMap<RunId, Arc<Row>>>,
     /// Runs as they were earlier.
     pub(crate) moments: Moments,
-    times: Times,
+    pub(crate) times: Times,
 }
 
 #[derive(Default)]
@@ -90,9 +90,9 @@ impl Shelf {
         state
     }
 
-    /// What was known at a moment of how long the steps of a run's runbook take, and from how many
-    /// runs. Blocks for the disk.
-    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> (Earlier, usize) {
+    /// What was known at a moment of how long the steps of a run's runbook take. Blocks for
+    /// the disk.
+    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> EarlierView {
         if self.times.is_due(*self.store.changes().borrow())
             && let Err(error) = self.rows()
         {

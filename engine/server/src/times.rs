@@ -1,16 +1,17 @@
 //! What steps took in runs that succeeded, by runbook: what a later run's time left is told by.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backout_core::id::{RunId, StepId, Timestamp};
 use backout_core::state::{RunState, RunStatus};
 
+use crate::drilled::{self, Rehearsal};
 use crate::face::Face;
 use crate::problem::Problem;
-use crate::view::{EARLIER_RUNS_MAX, Earlier, RunView, add_took, time_view, took};
-use crate::wire::EarlierView;
+use crate::view::{EARLIER_RUNS_MAX, EarlierView, RunView, add_took, time_view, took};
 use crate::witness::locked;
 
 /// Runs kept of one runbook: some more than are looked at, for replays of the last ones.
@@ -29,6 +30,7 @@ type Book = BTreeMap<(Timestamp, RunId), Took>;
 pub(crate) struct Times {
     books: Mutex<HashMap<String, Book>>,
     looked: Mutex<Option<(Instant, u64)>>,
+    drills: Mutex<HashMap<String, (Instant, Vec<Rehearsal>)>>,
 }
 
 impl Times {
@@ -55,26 +57,38 @@ impl Times {
         !fresh
     }
 
-    /// What was known at a moment from the last runs of the same runbook, and how many those are.
-    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> (Earlier, usize) {
-        let (mut earlier, mut runs) = (Earlier::new(), 0);
+    /// What was known at a moment from the last runs of the same runbook.
+    pub(crate) fn earlier(&self, state: &RunState, now: Timestamp) -> EarlierView {
+        let mut earlier = EarlierView::default();
         let books = locked(&self.books);
-        let Some(book) = books.get(&state.plan.name) else { return (earlier, runs) };
+        let Some(book) = books.get(&state.plan.name) else { return earlier };
         let before =
             book.iter().rev().filter(|((ended, run), _)| *ended <= now && *run != state.run);
         for (_, took) in before.take(EARLIER_RUNS_MAX) {
-            add_took(&mut earlier, took.iter().cloned());
-            runs += 1;
+            add_took(&mut earlier.took, took.iter().cloned());
+            earlier.runs += 1;
         }
-        (earlier, runs)
+        earlier
+    }
+
+    /// What exercises of a runbook took, looked at now and then.
+    fn drilled(&self, exercises: &Path, runbook: &str, now: Timestamp) -> EarlierView {
+        let mut drills = locked(&self.drills);
+        let fresh = drills.get(runbook).filter(|(looked, _)| looked.elapsed() < LOOK_EVERY);
+        if let Some((_, found)) = fresh {
+            return drilled::known(found, now);
+        }
+        let found = drilled::rehearsals(exercises, runbook);
+        let known = drilled::known(&found, now);
+        drills.insert(runbook.to_owned(), (Instant::now(), found));
+        known
     }
 }
 
 impl Face {
     /// What the steps of a run's runbook took in earlier runs. Blocks for the disk.
     pub(crate) fn earlier(&self, run: &RunId) -> Result<EarlierView, Problem> {
-        let (took, runs) = self.shelf.earlier(&*self.state(run)?, self.now());
-        Ok(EarlierView { runs, took })
+        Ok(self.earlier_of(&*self.state(run)?, self.now()))
     }
 
     /// The view with the time left by what earlier runs took, where there are any. Blocks for the disk.
@@ -82,10 +96,21 @@ impl Face {
         if state.status().is_end() {
             return view;
         }
-        let (earlier, runs) = self.shelf.earlier(state, now);
-        if runs == 0 {
+        let earlier = self.earlier_of(state, now);
+        if earlier.is_empty() {
             return view;
         }
-        RunView { time: Some(time_view(state, now, &earlier, runs)), ..view }
+        RunView { time: Some(time_view(state, now, &earlier)), ..view }
+    }
+
+    /// By earlier runs; where there are none, by exercises.
+    fn earlier_of(&self, state: &RunState, now: Timestamp) -> EarlierView {
+        let earlier = self.shelf.earlier(state, now);
+        match &self.exercises {
+            Some(exercises) if earlier.runs == 0 => {
+                self.shelf.times.drilled(exercises, &state.plan.name, now)
+            }
+            _ => earlier,
+        }
     }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::groups;
-use crate::view::{Earlier, HistoryLine, Listed};
+use crate::view::{EarlierView, HistoryLine, Listed};
 
 /// Who asks, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -299,15 +299,6 @@ pub struct EventsPage {
     /// How long steps took in earlier runs of its runbook; only beside the run's first event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<EarlierView>,
-}
-
-/// How long the steps of a runbook took in earlier runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EarlierView {
-    /// How many runs that is known from.
-    pub runs: usize,
-    /// By step the shortest and the longest time, milliseconds.
-    pub took: Earlier,
 }
 
 /// Events in one page: a page stays below a few megabytes.

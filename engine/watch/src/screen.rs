@@ -8,10 +8,10 @@ use backout_core::evolve;
 use backout_core::id::{RunId, StepId, Timestamp};
 use backout_core::state::RunState;
 use backout_server::view::{
-    Leading, Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on, run_view,
-    time_view, withheld,
+    EarlierView, Leading, Listed, OFFERS, Offer, RunFacts, RunView, StepView, offers, offers_on,
+    run_view, time_view, withheld,
 };
-use backout_server::wire::{EarlierView, EventsPage};
+use backout_server::wire::EventsPage;
 
 use crate::form::{About, Form};
 use crate::tree::{Branch, tree};
@@ -174,8 +174,8 @@ impl Followed {
     /// The view with the time left by what earlier runs took, as every face tells it.
     fn timed(&self, view: RunView, state: &RunState, now: Timestamp) -> RunView {
         match &self.earlier {
-            Some(EarlierView { runs, took }) if *runs > 0 => {
-                RunView { time: Some(time_view(state, now, took, *runs)), ..view }
+            Some(earlier) if !earlier.is_empty() => {
+                RunView { time: Some(time_view(state, now, earlier)), ..view }
             }
             Some(_) | None => view,
         }
@@ -545,7 +545,7 @@ mod tests {
         let mut screen = screen();
         let steps = &screen.followed.as_ref().unwrap().view.as_ref().unwrap().steps;
         let took = steps.iter().map(|step| (step.id.as_str().into(), (60_000, 120_000))).collect();
-        let earlier = Some(EarlierView { runs: 4, took });
+        let earlier = Some(EarlierView { runs: 4, drills: 0, took });
         let page = EventsPage { events: Vec::new(), driven: true, now: Some(NOW), earlier };
         screen.news(News::Events("x7k2m9q4td".into(), Box::new(page)));
         let text = drawn(&screen, PLAIN, (160, 24));

@@ -20,13 +20,12 @@ use crate::graph::{NodeLook, svg};
 use crate::problem::Problem;
 use crate::stream;
 use crate::view::{
-    self, ByHandView, MessageView, Offer, RunView, drill_view, history_line, message_view,
-    offers_on, sentence, withheld,
+    self, ByHandView, EarlierView, MessageView, Offer, RunView, drill_view, history_line,
+    message_view, offers_on, sentence, withheld,
 };
 use crate::wire::{
-    Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EarlierView, EventsPage, EventsQuery,
-    HistoryEntry, HistoryPage, LivePiece, LiveQuery, OffersQuery, OutputQuery, RunQuery,
-    StreamQuery,
+    Change, EVENTS_PAGE_MAX, EVENTS_WAIT_MS_MAX, EventsPage, EventsQuery, HistoryEntry,
+    HistoryPage, LivePiece, LiveQuery, OffersQuery, OutputQuery, RunQuery, StreamQuery,
 };
 
 /// Bytes of captured output in one answer.

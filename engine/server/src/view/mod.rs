@@ -29,7 +29,8 @@ pub(crate) use row::{Row, STATES};
 pub use run::{AlarmView, Listed, NoReturn, RunFacts, RunView, Want, alarm_words, run_view, wants};
 pub use step::{EffectView, StepView, WaitView};
 pub use time::{
-    EARLIER_RUNS_MAX, Earlier, TimeView, add_earlier, left_words, time_view, time_words,
+    EARLIER_RUNS_MAX, Earlier, EarlierView, TimeView, add_earlier, left_words, time_view,
+    time_words,
 };
 pub(crate) use time::{add_took, took};
 

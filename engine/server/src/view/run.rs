@@ -15,7 +15,7 @@ use super::exercise::{DrillView, Leading, drill_view};
 use super::replay::ReplayView;
 use super::rfc3339;
 use super::step::{StepView, step_view};
-use super::time::{Earlier, TimeView, time_view};
+use super::time::{EarlierView, TimeView, time_view};
 
 /// What a view needs to know that does not stand in the run's own events.
 pub struct RunFacts<'a> {
@@ -307,7 +307,7 @@ fn as_of_now(state: &RunState, facts: &RunFacts<'_>) -> RunView {
         last: rfc3339(state.last),
         ended: state.ended.map(rfc3339),
         took_ms: state.ended.unwrap_or(facts.now).since_ms(state.created),
-        time: Some(time_view(state, facts.now, &Earlier::new(), 0)),
+        time: Some(time_view(state, facts.now, &EarlierView::default())),
         seq: state.seq.0,
         replay: None,
         head: facts.head.clone(),

@@ -32,8 +32,36 @@ pub struct TimeView {
     pub longest: Vec<String>,
     /// Steps left that nobody has an expectation of; they are not in the figures.
     pub unknown: usize,
-    /// Earlier runs that the figures rest on; 0 is the runbook's own expectation.
+    /// Earlier runs that the figures rest on.
     pub earlier_runs: usize,
+    /// Exercises that they rest on, where no earlier run is known. Without either it is the runbook's
+    /// own expectation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drills: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes one")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+/// How long the steps of a runbook took in earlier runs; where there are none, in exercises.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarlierView {
+    /// How many runs that is known from.
+    pub runs: usize,
+    /// How many exercises, where no run is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drills: usize,
+    /// By step the shortest and the longest time, milliseconds.
+    pub took: Earlier,
+}
+
+impl EarlierView {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.runs == 0 && self.drills == 0
+    }
 }
 
 /// Steps of the longest chain that are named in a line.
@@ -55,9 +83,10 @@ pub fn time_words(time: &TimeView) -> String {
 /// What is left as a range, and by what that is known; nothing where nothing is known to be left.
 pub fn left_words(time: &TimeView) -> Option<String> {
     let (min, max) = (whole_seconds(time.left_min_ms), whole_seconds(time.left_max_ms));
-    let by = match time.earlier_runs {
-        0 => "the runbook".to_owned(),
-        runs => counted(runs, "earlier run"),
+    let by = match (time.earlier_runs, time.drills) {
+        (0, 0) => "the runbook".to_owned(),
+        (0, drills) => counted(drills, "drill"),
+        (runs, _) => counted(runs, "earlier run"),
     };
     let range = match max {
         0 => "less than 1s".to_owned(),
@@ -103,8 +132,8 @@ pub fn add_earlier(earlier: &mut Earlier, state: &RunState) {
     add_took(earlier, took(state));
 }
 
-/// How long a run has taken and will take. `runs` is how many earlier ones `earlier` comes from.
-pub fn time_view(state: &RunState, now: Timestamp, earlier: &Earlier, runs: usize) -> TimeView {
+/// How long a run has taken and will take.
+pub fn time_view(state: &RunState, now: Timestamp, earlier: &EarlierView) -> TimeView {
     let spent_ms = state.ended.unwrap_or(now).since_ms(state.created);
     let mut unknown = 0;
     let mut ways: Vec<Way> = vec![Way::default(); state.steps.len()];
@@ -114,7 +143,7 @@ pub fn time_view(state: &RunState, now: Timestamp, earlier: &Earlier, runs: usiz
         let needs = state.order.needs.get(at).into_iter().flatten();
         let before = needs.filter_map(|need| Some((ways.get(need.0)?, need.0)));
         let before = before.max_by_key(|(way, _)| way.max).map(|(way, need)| (*way, need));
-        ways[at] = Way::behind(before, left(state, at, now, earlier, &mut unknown));
+        ways[at] = Way::behind(before, left(state, at, now, &earlier.took, &mut unknown));
     }
     let last = (0..ways.len()).max_by_key(|at| ways[*at].max);
     let longest = last.map(|at| ways[at]).unwrap_or_default();
@@ -124,7 +153,8 @@ pub fn time_view(state: &RunState, now: Timestamp, earlier: &Earlier, runs: usiz
         left_max_ms: longest.max,
         longest: last.map(|at| chain(state, &ways, at)).unwrap_or_default(),
         unknown,
-        earlier_runs: runs,
+        earlier_runs: earlier.runs,
+        drills: earlier.drills,
     }
 }
 
@@ -246,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_longest_chain_is_what_is_left_and_what_nobody_knows_is_counted() {
-        let time = time_view(&folded(Vec::new()), Timestamp(5_000), &Earlier::new(), 0);
+        let time = time_view(&folded(Vec::new()), Timestamp(5_000), &EarlierView::default());
         assert_eq!(time.longest, ["a", "c"]);
         assert_eq!((time.spent_ms, time.left_min_ms, time.left_max_ms), (5_000, 80_000, 320_000));
         assert_eq!(time.unknown, 1);
@@ -262,28 +292,31 @@ mod tests {
             longest: chain,
             unknown: 2,
             earlier_runs: 3,
+            drills: 0,
         };
         assert_eq!(
             time_words(&time),
             "1m 1s so far, 4s to 9s left by 3 earlier runs; longest: s0 > s1 > \
             s2 > s3 > s4 > s5 > (28 more) > s34 > s35 > s36 > s37 > s38 > s39; 2 steps without an expectation"
         );
-        let over = TimeView { left_max_ms: 0, left_min_ms: 0, unknown: 0, ..time };
+        let over = TimeView { left_max_ms: 0, left_min_ms: 0, unknown: 0, ..time.clone() };
         assert_eq!((time_words(&over), left_words(&over)), ("1m 1s so far".to_owned(), None));
+        let rehearsed = TimeView { earlier_runs: 0, drills: 2, ..time };
+        assert!(left_words(&rehearsed).unwrap().ends_with("left by 2 drills"));
     }
 
     #[test]
     fn what_earlier_runs_took_counts_more_than_an_expectation() {
-        let mut earlier = Earlier::new();
+        let mut earlier = EarlierView { runs: 2, ..EarlierView::default() };
         for took in [20_000, 30_000] {
-            add_earlier(&mut earlier, &folded(done("a", 1_000, 1_000 + took)));
+            add_earlier(&mut earlier.took, &folded(done("a", 1_000, 1_000 + took)));
         }
         let now = Timestamp(1_000);
         let state = folded(Vec::new());
-        let time = time_view(&state, now, &earlier, 2);
+        let time = time_view(&state, now, &earlier);
         assert_eq!((time.left_min_ms, time.left_max_ms), (70_000, 230_000));
         let begun = folded(done("a", 0, 25_000));
-        let time = time_view(&begun, Timestamp(25_000), &earlier, 2);
+        let time = time_view(&begun, Timestamp(25_000), &earlier);
         assert_eq!((time.left_min_ms, time.left_max_ms), (50_000, 200_000), "a is done");
     }
 }
