@@ -214,6 +214,7 @@ fn run_page(
 ) -> Result<Markup, Problem> {
     let state = page.book.face.state(id)?;
     let view = page.book.face.view_of(&state);
+    let now = page.book.face.moment(&state);
     let lines = show::timeline::read(&page.book, &state, chosen.before)?;
     let since = match refused {
         Some((_, sent)) => page.book.events(id, Seq(sent.seen).next(), show::run::SINCE_MAX)?,
@@ -224,7 +225,7 @@ fn run_page(
         view: &view,
         lines: &lines,
         chosen,
-        now: frame.now,
+        now,
         holders: Vec::new(),
         messages: page.book.face.messages(id)?,
         printed: None,

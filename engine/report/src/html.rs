@@ -80,7 +80,7 @@ fn ended(state: &str) -> &str {
         "aborted" => "was aborted",
         "undone" => "was undone",
         "superseded" => "was superseded",
-        _ => "is not over; it has lasted, or stood,",
+        _ => "is not over",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use backout_core::exercise::is_drill;
 use backout_core::id::{RunId, Timestamp};
 use backout_core::plan::PlanStep;
 use backout_core::state::RunState;
@@ -152,6 +153,13 @@ impl Face {
         self.clock.now()
     }
 
+    /// The time at which a run is looked at: of an exercise that nobody leads here the last moment of
+    /// its own clock, which nobody turns any more.
+    pub fn moment(&self, state: &RunState) -> Timestamp {
+        let record = is_drill(&state.plan) && self.leading() == Leading::Nobody;
+        if record { state.last } else { self.now() }
+    }
+
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
@@ -172,7 +180,7 @@ impl Face {
     pub fn view_of(&self, state: &RunState) -> RunView {
         let best = |step: &PlanStep| Some(self.engine.best_guarantee(step)?.word().to_owned());
         let facts = RunFacts {
-            now: self.now(),
+            now: self.moment(state),
             driven: self.engine.is_driven(&state.run),
             leading: self.leading(),
             head: None,

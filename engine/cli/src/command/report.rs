@@ -44,7 +44,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
     let reading = Reading::open(app)?;
     let run = reading.find(args.run.as_deref().unwrap_or("latest"))?;
     let (events, damage) = reading.readable(&run)?;
-    let now = Timestamp(app.now_ms());
+    let now = Timestamp(reading.now_ms(app, &run));
     let seen = Seen { now, head: reading.head(&run), leading: reading.leading() };
     let made = report(&events, seen);
     let record = made.map_err(|error| Failure::Internal(format!("run {run}: {error}")))?;
@@ -53,7 +53,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<Exit, Failure> {
             .map_err(|error| Failure::Internal(format!("the record as JSON: {error}")))?
             + "\n"
     } else if args.html {
-        html(&record, now)
+        html(&record, Timestamp(app.now_ms()))
     } else {
         markdown(&record)
     };

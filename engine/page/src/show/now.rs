@@ -200,7 +200,7 @@ fn next(shown: &Shown<'_>) -> Markup {
     let over = shown.state.status().is_end();
     html! {
         @if over && view.wants.is_empty() { (ended(shown)) }
-        @else if !view.next.is_empty() {
+        @else if !view.next.is_empty() && (shown.is_replay() || !shown.is_record()) {
             p.next {
                 b { @if view.wants.is_empty() { "Goes on by itself: " } @else { "Next by itself: " } }
                 @for id in view.next.iter().take(NEXT_SHOWN_MAX) {

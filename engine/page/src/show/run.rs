@@ -161,7 +161,7 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>, refused: Option<&Refusal<'_
             (exercise::mark(drill))
         }
         @if let Some(place) = &view.replay { (replay::replay(frame, shown, place)) }
-        (head(frame, shown))
+        (head(shown))
         @if !shown.is_replay() { (exercise::told(frame)) }
         (now::now(frame, shown))
         div.columns {
@@ -207,7 +207,7 @@ fn not_followed(refusal: &Refusal<'_>) -> Markup {
     }
 }
 
-fn head(frame: &Frame, shown: &Shown<'_>) -> Markup {
+fn head(shown: &Shown<'_>) -> Markup {
     let view = shown.view;
     let title = if view.title.is_empty() { &view.runbook } else { &view.title };
     html! {
@@ -230,7 +230,7 @@ fn head(frame: &Frame, shown: &Shown<'_>) -> Markup {
             }
             details.more id="facts" {
                 summary { "More about this run" }
-                (facts(frame, shown))
+                (facts(shown))
             }
         }
     }
@@ -296,12 +296,12 @@ fn longest(shown: &Shown<'_>) -> Markup {
     }
 }
 
-fn facts(frame: &Frame, shown: &Shown<'_>) -> Markup {
+fn facts(shown: &Shown<'_>) -> Markup {
     let view = shown.view;
     html! {
         dl.facts {
             dt { "Run" } dd { code { (view.run) } " of " (view.runbook) }
-            dt { "Started" } dd { (ago(&view.created, frame.now)) ", by " (view.starter) }
+            dt { "Started" } dd { (ago(&view.created, shown.now)) ", by " (view.starter) }
             (longest(shown))
             dt { "Engine" } dd { @if view.driven { (view.engine) }
                 @else { "none now; last " (view.engine) } }
