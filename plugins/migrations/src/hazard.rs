@@ -37,13 +37,15 @@ const EXACT_ROWS_MAX: i64 = 1_000;
 pub(crate) struct Cost {
     pub(crate) hazards: Vec<Hazard>,
     pub(crate) loses_data: bool,
+    /// The other section would not bring the structure back.
+    no_way_back: bool,
     /// What is copied before it goes.
     pub(crate) keep: Vec<Keep>,
 }
 
 impl Cost {
     pub(crate) fn reversibility(&self, has_way_back: bool) -> Reversibility {
-        match (has_way_back, self.loses_data) {
+        match (has_way_back && !self.no_way_back, self.loses_data) {
             (false, _) => Reversibility::None,
             (true, true) => Reversibility::ShapeOnly,
             (true, false) => Reversibility::Exact,

@@ -64,7 +64,7 @@ async fn manifest_is_whole(bench: &Bench<'_>) -> Checked {
         format!("data version {} is not in the manifest", prepared.data_version)
     })?;
     expect(manifest.guarantee >= prepared.guarantee, || "better than its best".to_owned())?;
-    let schema = serde_json::to_value(&(manifest.input)()).map_err(|error| error.to_string())?;
+    let schema = serde_json::to_value((manifest.input)()).map_err(|error| error.to_string())?;
     let fields = schema.get("properties").and_then(|fields| fields.as_object());
     for (name, field) in fields.into_iter().flatten() {
         expect(field.get("description").is_some(), || format!("field {name} has no description"))?;

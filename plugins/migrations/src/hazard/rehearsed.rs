@@ -4,8 +4,8 @@ use super::loss::Going;
 use super::{Cost, Sections, Survey};
 use crate::db::Conn;
 use crate::db::sqlite::keep::followers;
-use crate::db::sqlite::rehearsal::{Rehearsal, Seen};
-use crate::sql::{Deed, Name};
+use crate::db::sqlite::rehearsal::{Broken, Rehearsal, Seen, WayBack};
+use crate::sql::{self, Deed, Name};
 
 /// Whether migrations are tried out.
 pub(super) enum Tried {
@@ -13,12 +13,6 @@ pub(super) enum Tried {
     /// The schema as the migrations before leave it.
     On(Box<Rehearsal>),
     /// Why they cannot be.
-    Cannot(String),
-}
-
-/// Why a migration was not seen through.
-enum Unseen {
-    Fails(String),
     Cannot(String),
 }
 
@@ -38,14 +32,14 @@ impl Survey<'_> {
         let drops: Vec<_> = words.iter().filter_map(dropped).cloned().collect();
         let seen = match self.rehearse(of).await {
             Ok(seen) => seen,
-            Err(unseen) => {
-                let why = match unseen {
-                    Unseen::Fails(why) => {
+            Err(broken) => {
+                let why = match broken {
+                    Broken::Fails(why) => {
                         let tried = "tried on the schema without its rows, the migration fails at";
                         cost.hazard("would-fail", format!("{tried} {why}"));
                         "the migration fails".to_owned()
                     }
-                    Unseen::Cannot(why) => format!("the migration cannot be tried out: {why}"),
+                    Broken::Cannot(why) => format!("the migration cannot be tried out: {why}"),
                 };
                 return self.by_words(cost, words, &why, of).await;
             }
@@ -57,13 +51,16 @@ impl Survey<'_> {
             self.drops(cost, &Going { table: &table, column, stays_away }, of).await;
         }
         rewritten(cost, &seen);
+        if of.back.iter().any(|text| !sql::is_empty(text)) {
+            way_back(cost, seen.way_back.as_ref());
+        }
         seen.deeds.into_iter().chain(seen.narrower).collect()
     }
 
     /// Tries a migration after those before it.
-    async fn rehearse(&mut self, of: Sections<'_>) -> Result<Seen, Unseen> {
+    async fn rehearse(&mut self, of: Sections<'_>) -> Result<Seen, Broken> {
         let Conn::Sqlite(conn) = &mut *self.conn else {
-            return Err(Unseen::Cannot("it is no SQLite".to_owned()));
+            return Err(Broken::Cannot("it is no SQLite".to_owned()));
         };
         if matches!(self.tried, Tried::NotYet) {
             self.tried = match Rehearsal::of(conn).await {
@@ -73,13 +70,13 @@ impl Survey<'_> {
         }
         let tried = match &mut self.tried {
             Tried::On(rehearsal) => rehearsal.run(of.statements, of.back).await,
-            Tried::Cannot(why) => return Err(Unseen::Cannot(why.clone())),
-            Tried::NotYet => return Err(Unseen::Cannot(String::new())),
+            Tried::Cannot(why) => return Err(Broken::Cannot(why.clone())),
+            Tried::NotYet => return Err(Broken::Cannot(String::new())),
         };
-        tried.map_err(|why| {
-            self.tried = Tried::Cannot("one before it fails".to_owned());
-            Unseen::Fails(why)
-        })
+        if tried.is_err() {
+            self.tried = Tried::Cannot("one before it could not be tried to its end".to_owned());
+        }
+        tried
     }
 
     /// By its words alone a migration may seem to drop what it only writes anew: so nothing is kept.
@@ -131,6 +128,26 @@ fn dropped(deed: &Deed) -> Option<&Name> {
     match deed {
         Deed::DropTable { table, .. } => Some(table),
         _ => None,
+    }
+}
+
+/// What it means that the way back does not end where this one began.
+fn way_back(cost: &mut Cost, wrong: Option<&WayBack>) {
+    match wrong {
+        None => {}
+        Some(WayBack::Not(why)) => {
+            let tried = "tried on the schema that is left, the way back";
+            cost.hazard("no-way-back", format!("{tried} {why}"));
+            cost.no_way_back = true;
+        }
+        Some(WayBack::Unsure(table)) => {
+            let text = format!(
+                "the way back writes table `{table}` anew, and not as a plain copy of all rows: rows \
+                 may be left out or changed then"
+            );
+            cost.hazard("changes-rows", text);
+            cost.loses_data = true;
+        }
     }
 }
 

@@ -328,8 +328,59 @@ async fn what_is_not_kept_is_said_with_its_reason() {
         let wanted =
             found.iter().any(|text| text.starts_with("data-not-kept") && text.contains(said));
         assert!(wanted, "{said}: {found:#?}");
-        assert_eq!(prepared.reversibility(), Reversibility::ShapeOnly, "{said}");
+        let is_structure_lost = said.starts_with("the way back") || said.starts_with("makes no");
+        let way_back =
+            if is_structure_lost { Reversibility::None } else { Reversibility::ShapeOnly };
+        assert_eq!(prepared.reversibility(), way_back, "{said}");
     }
+}
+
+/// The way back is tried too: it should end where the way down began.
+#[tokio::test]
+async fn a_way_back_that_leads_elsewhere_is_told() {
+    let swap = "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT);\n\
+                INSERT INTO n (id, name, email) SELECT id, email, name FROM users;\nDROP TABLE \
+                users;\nALTER TABLE n RENAME TO users;";
+    for (up, down, said) in [
+        (swap, swap, None),
+        ("SELECT 1;", swap, Some("does not bring `users.")),
+        ("SELECT 1;", "ALTER TABLE orders RENAME TO buys;", Some("makes no table `orders`")),
+        (
+            "ALTER TABLE orders RENAME TO o2;\nALTER TABLE o2 RENAME TO orders;",
+            "ALTER TABLE orders RENAME COLUMN user_id TO who;",
+            Some("makes no column `orders.user_id`"),
+        ),
+    ] {
+        let world = world("SELECT 1;", down, "UPDATE users SET email = ''").await;
+        world.write("00005_x.sql", &format!("-- +goose Up\n{up}\n-- +goose Down\n{down}\n"));
+        let prepared = prepare("migrations.down", &world.input("4")).await.unwrap();
+        let found = hazards(&prepared);
+        let told = found.iter().find(|text| text.starts_with("no-way-back"));
+        match said {
+            Some(said) => assert!(told.unwrap().contains(said), "{said}: {found:#?}"),
+            None => assert_eq!(told, None, "{found:#?}"),
+        }
+        let way_back = if said.is_some() { Reversibility::None } else { Reversibility::Exact };
+        assert_eq!(prepared.reversibility(), way_back, "{down}");
+    }
+}
+
+/// A module that only the service has: the plan goes by the words, and keeps nothing.
+#[tokio::test]
+async fn a_schema_that_cannot_be_tried_is_planned_by_its_words() {
+    let world = World::new().await;
+    world
+        .run(
+            "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'v', 'v', 0, \
+             'CREATE VIRTUAL TABLE v USING nowhere(x)')",
+        )
+        .await;
+    let prepared = prepare("migrations.down", &world.input("2")).await.unwrap();
+    let found = hazards(&prepared);
+    let why = "data-not-kept: `orders` is not kept: the migration cannot be tried out: ";
+    assert!(found.iter().any(|text| text.starts_with(why)), "{found:#?}");
+    assert!(found.iter().any(|text| text.starts_with("drops-table: table `orders`")), "{found:#?}");
+    assert_eq!(prepared.reversibility(), Reversibility::ShapeOnly);
 }
 
 #[tokio::test]
@@ -351,7 +402,7 @@ async fn a_column_is_kept_where_every_row_has_a_key() {
 /// With foreign keys on, SQLite empties a table before it drops it.
 #[tokio::test]
 async fn rows_that_follow_a_dropped_table_are_told() {
-    let up = "CREATE TABLE part (id INTEGER PRIMARY KEY, u INTEGER REFERENCES users (id) ON DELETE \
+    let up = "CREATE TABLE IF NOT EXISTS part (id INTEGER PRIMARY KEY, u INTEGER REFERENCES users (id) ON DELETE \
               CASCADE);";
     let way = "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT);\n\
                INSERT INTO n SELECT id, name, email FROM users;\nDROP TABLE users;\n\

@@ -165,6 +165,18 @@ fn note(call: &Call, version: &str, (number, copy): (usize, &str), record: &Reco
     )
 }
 
+/// What a role lacks for a copy, where that is why there is none.
+pub(crate) fn denied(error: &sqlx::Error) -> Option<String> {
+    const DENIED: [u16; 3] = [1044, 1142, 1227];
+    let is_denied = super::number(error).is_some_and(|number| DENIED.contains(&number));
+    is_denied.then(|| {
+        format!(
+            "cannot copy what goes: {error}; give the role CREATE, DROP, INSERT, DELETE and LOCK TABLES \
+             on the database, or write `keep_data: false`"
+        )
+    })
+}
+
 /// Lets everybody in again.
 pub(crate) async fn let_go(conn: &mut Conn) -> sqlx::Result<()> {
     conn.run("UNLOCK TABLES").await?;

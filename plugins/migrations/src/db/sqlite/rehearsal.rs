@@ -7,21 +7,22 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::limit;
 use super::trace::{Became, Column, Schema, Table, Trace, low};
+use super::{is_interrupted, limit};
 use crate::db::conn::{run, texts, value};
 use crate::sql::{self, Deed, Name, Statement};
 use crate::tool::Dialect;
 
-/// How long one migration may take without any rows: longer, and a statement of it has no end.
-const TIME_MAX: Duration = Duration::from_secs(3);
+/// How long one migration may take without any rows: longer, and a statement of it has no end, or
+/// there are thousands of tables.
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 const SQLITE: Dialect = Dialect::Sqlite;
 
 /// Everything but what SQLite and virtual tables make for themselves.
 const SCHEMA: &str = "SELECT sql FROM sqlite_schema s WHERE sql IS NOT NULL \
-    AND s.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND NOT EXISTS (SELECT 1 FROM pragma_table_list l \
-    WHERE l.schema = 'main' AND l.type = 'shadow' AND l.name IN (s.name, s.tbl_name)) \
+    AND s.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND s.tbl_name NOT IN (SELECT name FROM \
+    pragma_table_list WHERE schema = 'main' AND type = 'shadow') \
     ORDER BY s.type <> 'table', s.rowid";
 
 const COLUMNS: &str = "SELECT l.name, x.name, x.type, x.\"notnull\", x.pk > 0, x.hidden IN (2, 3) \
@@ -62,6 +63,36 @@ pub(crate) struct Seen {
     pub(crate) narrower: Vec<Deed>,
     /// Tables that are written anew.
     pub(crate) rewritten: Vec<String>,
+    /// What is wrong with the way back, if anything.
+    pub(crate) way_back: Option<WayBack>,
+}
+
+/// Why a migration was not seen to its end.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// It would fail: at which statement, and why.
+    Fails(String),
+    /// It could not be tried.
+    Cannot(String),
+}
+
+fn broken(statement: Option<usize>) -> impl Fn(sqlx::Error) -> Broken {
+    move |error| match statement {
+        _ if is_interrupted(&error) => {
+            Broken::Cannot(format!("it takes longer than {TIME_MAX:?} without any rows"))
+        }
+        Some(at) => Broken::Fails(format!("statement {at}: {error}")),
+        None => Broken::Cannot(error.to_string()),
+    }
+}
+
+/// What is wrong with a way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WayBack {
+    /// It does not bring the structure back.
+    Not(String),
+    /// It writes a table anew in a way of its own.
+    Unsure(String),
 }
 
 /// Constraints of a schema beyond its columns.
@@ -88,27 +119,25 @@ impl Rehearsal {
     }
 
     /// Makes a migration, and for a moment its way back.
-    pub(crate) async fn run(&mut self, texts: &[String], back: &[String]) -> Result<Seen, String> {
-        let said = |error: sqlx::Error| error.to_string();
-        limit(&mut self.conn, TIME_MAX).await.map_err(said)?;
-        let mut trace = Trace::new(self.schema().await.map_err(said)?);
-        let before = self.rules().await.map_err(said)?;
+    pub(crate) async fn run(&mut self, texts: &[String], back: &[String]) -> Result<Seen, Broken> {
+        limit(&mut self.conn, TIME_MAX).await.map_err(broken(None))?;
+        let mut trace = Trace::new(self.schema().await.map_err(broken(None))?);
+        let before = self.rules().await.map_err(broken(None))?;
         let mut deeds = Vec::new();
         let parsed = texts.iter().flat_map(|text| sql::statements(SQLITE, text));
         for (at, statement) in parsed.enumerate() {
             let all = sql::deeds(SQLITE, &statement).into_iter();
             deeds.extend(all.filter(|deed| counts(&trace, deed)));
-            self.step(&mut trace, &statement)
-                .await
-                .map_err(|error| format!("statement {}: {error}", at + 1))?;
+            self.step(&mut trace, &statement).await.map_err(broken(Some(at + 1)))?;
         }
-        let after = self.rules().await.map_err(said)?;
+        let after = self.rules().await.map_err(broken(None))?;
         let mut seen = seen(&trace, &before, &after);
         seen.deeds = deeds;
-        let there = self.back(back).await.map_err(said)?;
+        let there = self.back(&trace, back).await.map_err(broken(None))?;
         for loss in &mut seen.losses {
             loss.stays_away = stays_away(loss, &trace, &there);
         }
+        seen.way_back = way_back(&trace, &there);
         Ok(seen)
     }
 
@@ -124,22 +153,23 @@ impl Rehearsal {
         Ok(())
     }
 
-    /// The schema that the way back would leave; why not, where it fails.
-    async fn back(&mut self, texts: &[String]) -> sqlx::Result<Result<Schema, String>> {
+    /// Goes the way back for a moment; why it cannot be gone, where it fails.
+    async fn back(&mut self, trace: &Trace, all: &[String]) -> sqlx::Result<Result<Trace, String>> {
         run(&mut self.conn, "SAVEPOINT back").await?;
+        let mut trace = trace.clone();
         let mut failed = None;
-        for text in texts {
-            if let Err(error) = run(&mut self.conn, text).await {
+        for statement in all.iter().flat_map(|text| sql::statements(SQLITE, text)) {
+            let stepped = self.step(&mut trace, &statement).await;
+            if let Err(error) = stepped {
+                if is_interrupted(&error) {
+                    return Err(error);
+                }
                 failed = Some(error.to_string());
                 break;
             }
         }
-        let there = match failed {
-            Some(why) => Err(why),
-            None => Ok(self.schema().await?),
-        };
         run(&mut self.conn, "ROLLBACK TO back; RELEASE back").await?;
-        Ok(there)
+        Ok(failed.map_or(Ok(trace), Err))
     }
 
     async fn schema(&mut self) -> sqlx::Result<Schema> {
@@ -277,25 +307,58 @@ fn plain(name: &str) -> Name {
 }
 
 /// Why what goes is not put back by the way back, or could not be found there.
-fn stays_away(loss: &Loss, trace: &Trace, there: &Result<Schema, String>) -> Option<String> {
+fn stays_away(loss: &Loss, trace: &Trace, there: &Result<Trace, String>) -> Option<String> {
     let there = match there {
-        Ok(there) => there,
+        Ok(there) => there.now(),
         Err(why) => return Some(format!("the way back fails on the schema that is left: {why}")),
     };
     let was = trace.before().get(&low(&loss.table))?;
-    let Some(now) = there.get(&low(&loss.table)) else {
-        return Some(format!("the way back makes no table `{}`", loss.table));
-    };
-    let wanted = was.columns.iter().filter(|column| match &loss.column {
-        None => !column.is_computed,
+    let is_wanted = |column: &&Column| match &loss.column {
+        None => true,
         Some(name) => column.name == *name || column.is_key,
-    });
-    let missing = wanted.into_iter().find(|column| now.column(&column.name).is_none());
-    if let Some(missing) = missing {
-        return Some(format!("the way back makes no column `{}.{}`", loss.table, missing.name));
+    };
+    if let Some(why) = not_made(was, there, is_wanted) {
+        return Some(format!("the way back {why}"));
     }
     let key = key_gone(trace, was).filter(|_| loss.column.is_some())?;
     Some(format!("the key `{}.{key}`, by which it would be put back, goes too", loss.table))
+}
+
+/// What of a table of before is not there after the way back.
+fn not_made(was: &Table, there: &Schema, wanted: impl Fn(&&Column) -> bool) -> Option<String> {
+    let Some(now) = there.get(&low(&was.name)) else {
+        return Some(format!("makes no table `{}`", was.name));
+    };
+    let columns = was.columns.iter().filter(|column| !column.is_computed);
+    let missing = columns.filter(wanted).find(|column| now.column(&column.name).is_none())?;
+    Some(format!("makes no column `{}.{}`", was.name, missing.name))
+}
+
+/// What is wrong with the way back: it should bring every table and column to its place.
+fn way_back(trace: &Trace, there: &Result<Trace, String>) -> Option<WayBack> {
+    let there = match there {
+        Ok(there) => there,
+        Err(why) => {
+            return Some(WayBack::Not(format!("fails on the schema that is left: {why}")));
+        }
+    };
+    let tables = trace.before().iter();
+    let mut wrong = tables.filter_map(|(name, was)| {
+        if let Some(why) = not_made(was, there.now(), |_| true) {
+            return Some(WayBack::Not(why));
+        }
+        let Became::There { columns: left, .. } = trace.became(name) else { return None };
+        match there.became(name) {
+            Became::There { now, columns } if now == *name => {
+                let is_moved = |column: &&String| columns.get(*column) != Some(*column);
+                let moved = left.values().find(is_moved)?;
+                let why = format!("does not bring `{}.{moved}` to its place", was.name);
+                Some(WayBack::Not(why))
+            }
+            _ => Some(WayBack::Unsure(was.name.clone())),
+        }
+    });
+    wrong.next()
 }
 
 /// A column of a table's key that is not carried over.

@@ -73,7 +73,7 @@ pub(super) enum Became {
 }
 
 /// The schema as it was, and what each table of now is of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trace {
     before: Schema,
     now: Schema,

@@ -34,6 +34,11 @@ pub(super) async fn keeping(
     sql: &str,
 ) -> Result<(), Broke> {
     let mut ran = mysql::keep::hold(conn, call, &data.version, keep).await;
+    let denied = ran.as_ref().err().and_then(mysql::keep::denied);
+    if let Some(why) = denied {
+        mysql::keep::let_go(conn).await?;
+        return Err(Broke::Why(why));
+    }
     if ran.is_ok() {
         fault.pass(Point::Kept)?;
         ran = conn.run(sql).await;
