@@ -37,6 +37,8 @@ pub(super) async fn keeping(
     let denied = ran.as_ref().err().and_then(mysql::keep::denied);
     if let Some(why) = denied {
         mysql::keep::let_go(conn).await?;
+        // Without the right to make one there is none.
+        drop(mysql::keep::discard(conn, call, keep).await);
         return Err(Broke::Why(why));
     }
     if ran.is_ok() {

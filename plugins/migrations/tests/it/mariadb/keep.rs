@@ -267,3 +267,28 @@ async fn rows_that_the_older_schema_would_refuse_are_counted() {
         assert!(found.iter().any(|said| said.starts_with(text)), "{text}: {found:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_role_that_may_not_lock_is_told_what_it_lacks() {
+    let up = "CREATE TABLE k (id int PRIMARY KEY);";
+    let Some(world) = world(up, "DROP TABLE k;", "INSERT INTO k VALUES (1)").await else { return };
+    let (name, database) = (format!("r_{}", world.database), &world.database);
+    world.run(&format!(
+        "CREATE USER {name}@'%' IDENTIFIED BY 'pw'; GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, \
+         ALTER ON {database}.* TO {name}@'%'"
+    ));
+    let url = world.server.url(database).replace("root@", &format!("{name}:pw@"));
+    std::fs::write(world.dir.path().join("url"), url).unwrap();
+    let (input, prepared) = look(&world).await;
+    let sent = call(&input, &prepared, 0, 1);
+    let outcome = MigrationsShift::down().apply(&context(), &sent).await;
+    let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("LOCK TABLES") && reason.contains("nothing was changed"), "{reason}");
+    assert_eq!(world.rows("SELECT id FROM k"), ["1"]);
+    assert!(world.rows("SHOW TABLES LIKE 'backout\\_kept\\_%'").is_empty());
+    world.run(&format!("GRANT LOCK TABLES ON {database}.* TO {name}@'%'"));
+    let mut again = sent;
+    again.fence.dispatch = 2;
+    let outcome = MigrationsShift::down().apply(&context(), &again).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+}
