@@ -43,8 +43,9 @@ pub enum Typed {
     Reply(Option<usize>, String),
     /// What the runbook's plan would do is shown.
     Show,
-    /// The next question is asked.
-    Next,
+    /// The next question is asked; where a number is given, only after that question: of two who say
+    /// it at once one is too late.
+    Next(Option<usize>),
     /// Somebody answers a question of the hotwash, by its number from 1 on.
     Answer(usize, String),
     /// The hotwash is closed, and with it the exercise.
@@ -96,7 +97,7 @@ impl Typed {
             Self::Improve(_) => "improve",
             Self::Reply(..) => "reply",
             Self::Show => "show",
-            Self::Next => "next",
+            Self::Next(_) => "next",
             Self::Answer(..) => "answer",
             Self::Finish => "finish",
             Self::Status => "status",
@@ -176,7 +177,7 @@ pub fn typed(line: &str, who: &str) -> Result<Typed, String> {
         "improve" => improve(rest)?,
         "reply" => reply(&needed("a text")?),
         "show" => Typed::Show,
-        "next" => Typed::Next,
+        "next" => Typed::Next(rest.parse().ok()),
         "answer" => answer(rest)?,
         "finish" => Typed::Finish,
         "status" => Typed::Status,
@@ -348,7 +349,7 @@ impl Drill {
             }
             Typed::Emergency(text) => self.emergency(&person(who, &[]), text).map(|()| None),
             Typed::Status | Typed::Plan | Typed::World | Typed::Help => Ok(None),
-            Typed::Reply(..) | Typed::Show | Typed::Next => {
+            Typed::Reply(..) | Typed::Show | Typed::Next(_) => {
                 Ok(Some("this is a drill: questions are asked in a discussion".to_owned()))
             }
             _ if self.is_over() => Ok(Some("the exercise is over".to_owned())),

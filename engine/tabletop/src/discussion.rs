@@ -83,7 +83,10 @@ impl Discussion {
             _ if over => return Some("the exercise is over".to_owned()),
             Typed::Reply(number, said) => return self.reply(*number, said, who, now),
             Typed::Show => self.show(now),
-            Typed::Next => self.next(now),
+            Typed::Next(after) if after.is_some_and(|after| after != self.count()) => {
+                return Some("somebody went on already".to_owned());
+            }
+            Typed::Next(_) => self.next(now),
             Typed::End => self.end("the facilitator ended it", now),
             _ => return Some("this is a discussion: there is no run, and no clock to turn".into()),
         }
@@ -264,7 +267,12 @@ mod tests {
         said(&mut talk, "show", "fay");
         said(&mut talk, "show", "fay");
         assert_eq!(talk.asked().filter(|one| one.shown).count(), 1);
-        said(&mut talk, "next", "fay");
+        said(&mut talk, "next 1", "fay");
+        assert!(
+            said(&mut talk, "next 1", "ann").unwrap().contains("already"),
+            "of two one is late"
+        );
+        assert_eq!(talk.asked().count(), 2);
         said(&mut talk, "next", "fay");
         assert_eq!(talk.record().over(), Some("all was asked"));
         assert!(said(&mut talk, "reply 2 wait", "bea").unwrap().contains("over"));

@@ -235,6 +235,8 @@ async fn signed_in(exercise: &Exercise, window: crate::page::Window, token: &str
     browser.client.goto(&exercise.url("/")).await.unwrap();
     browser.write("#token", token).await;
     browser.click("button").await;
+    // Where it goes next must not be overtaken by where it was sent.
+    browser.sees("You act as").await;
     browser
 }
 
@@ -277,7 +279,7 @@ async fn on_two_screens(exercise: &Exercise, fay: &str, bea: &str) {
     lead.sees("Done.").await;
     lead.shoot_whole("talk-1-lead").await;
     lead.is_open_to_all().await;
-    lead.click("form:has(input[value='next']) button").await;
+    lead.click("form:has(input[value='next 1']) button").await;
     team.sees("How do you go on without it?").await;
     team.sees("Asked before").await;
     team.write("#reply-2-text", "by hand").await;

@@ -213,7 +213,7 @@ fn weak(found: &Explored) -> String {
     for one in &found.weak {
         lines.push(format!(
             "  {:<24} {} (in {} of {}; `--explored {}` shows it)",
-            one.step,
+            if one.step.is_empty() { "the runbook" } else { &one.step },
             paint(WARN, one.weakness.words()),
             one.seeds,
             found.seeds,

@@ -111,7 +111,7 @@ fn answered(room: &Room, console: &mut Console<'_>, line: String) -> Result<(), 
         let typed = Typed::Emergency(line);
         return room.typed(&typed, &people::user()).map(drop).map_err(broken);
     }
-    for typed in [Typed::Reply(None, line), Typed::Show, Typed::Next] {
+    for typed in [Typed::Reply(None, line), Typed::Show, Typed::Next(None)] {
         room.typed(&typed, "").map_err(broken)?;
     }
     console.tell();

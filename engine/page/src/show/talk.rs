@@ -81,7 +81,7 @@ fn lead(chair: Chair<'_>, talk: &TalkView, now: &AskedView) -> Markup {
     html! {
         div.commands {
             @if now.hidden { (button(chair, "show", "Show what the plan would do")) }
-            (button(chair, "next", next))
+            (button(chair, &format!("next {}", now.number), next))
             (end(chair))
         }
     }
