@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The engine that owns a store.
 pub(crate) enum Reach {
     /// It is this process.
-    Here(Here),
+    Here(Box<Here>),
     /// It is another one.
     There(Client, Owner),
 }
@@ -93,7 +93,7 @@ impl Reach {
             .inspect_err(|error| tracing::warn!(%error, "no control socket"))
             .ok();
         let unfinished = opened.unfinished;
-        Ok(Self::Here(Here { engine, face, store, unfinished, served }))
+        Ok(Self::Here(Box::new(Here { engine, face, store, unfinished, served })))
     }
 
     /// Makes a run and drives it.
@@ -157,7 +157,7 @@ impl Reach {
     /// then has nothing to put right.
     pub(crate) async fn close(self, why: &str, grace_ms: u64) {
         let Self::Here(here) = self else { return };
-        let Here { engine, face, store, served, .. } = here;
+        let Here { engine, face, store, served, .. } = *here;
         engine.stop(why, grace_ms).await;
         face.closing.cancel();
         if let Some(served) = served {

@@ -93,7 +93,7 @@ pub(crate) fn serve(
     port::serve(listener, app, door.handshake).map_err(|error| Failure::file("the port", error))
 }
 
-async fn close(here: Here, port: ServedPort, why: &str) {
+async fn close(here: Box<Here>, port: ServedPort, why: &str) {
     here.face().closing.cancel();
     port.close().await;
     Reach::Here(here).close(why, GRACE_MS).await;
