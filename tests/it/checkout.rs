@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use backout_test_targets::docker::Engine;
-use backout_test_targets::flags::{Evaluator, Relay, RelayOptions};
+use backout_test_targets::flags::{Relay, RelayOptions};
 use backout_test_targets::postgres::Postgres;
 use backout_test_targets::registry::Registry;
 use backout_test_targets::{missing, program, wait_until};
@@ -118,7 +118,7 @@ impl Shop {
         }
         let flags = env.write("flags.yaml", FLAGS);
         let options = RelayOptions::default();
-        let relay = Relay::start(Evaluator::GoFeatureFlag, &flags, options).unwrap();
+        let relay = Relay::start(System::GoFeatureFlag, &flags, options).unwrap();
         let (old, new) = (image("2025.11.3", "price"), image("2025.11.4", "total"));
         let shop = Self { env, project, database, old, relay };
         shop.goose("up");

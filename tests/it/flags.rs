@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use backout_test_targets::flags::{Evaluator, OUR_TOKEN, Relay, RelayOptions, Unleash};
+use backout_test_targets::flags::{OUR_TOKEN, Relay, RelayOptions, Unleash};
 use backout_test_targets::postgres::Postgres;
 use serde_json::{Value, json};
 
@@ -47,10 +47,9 @@ fn go_feature_flag_is_off_and_proven_at_each_relay() {
     }
     let env = TestEnv::new();
     let file = env.write("flags.toml", TOML);
-    let keyed = RelayOptions { poll_seconds: 0.0, key: "", admin_key: "s3cret-admin" };
-    let polls = RelayOptions { poll_seconds: 0.2, key: "s3cret-key", admin_key: "" };
-    let relays =
-        [keyed, polls].map(|how| Relay::start(Evaluator::GoFeatureFlag, &file, how).unwrap());
+    let keyed = RelayOptions { poll_seconds: 0, key: "", admin_key: "s3cret-admin" };
+    let polls = RelayOptions { poll_seconds: 1, key: "s3cret-key", admin_key: "" };
+    let relays = [keyed, polls].map(|how| Relay::start(System::GoFeatureFlag, &file, how).unwrap());
     let params = [
         format!("file={}", file.display()),
         format!("relay_1={}", relays[0].url()),
@@ -85,8 +84,8 @@ fn flagd_is_off_and_proven() {
         "{\"flags\": {\"new_checkout\": {\"state\": \"DISABLED\", \"variants\": {\"on\": true, \
          \"off\": false}, \"defaultVariant\": \"on\"}}}\n",
     );
-    let polls = RelayOptions { poll_seconds: 0.1, ..RelayOptions::default() };
-    let flagd = Relay::start(Evaluator::Flagd, &file, polls).unwrap();
+    let polls = RelayOptions { poll_seconds: 1, ..RelayOptions::default() };
+    let flagd = Relay::start(System::Flagd, &file, polls).unwrap();
     let params = [format!("file={}", file.display()), format!("flagd={}", flagd.url())];
     let said = run(&env, "flags_flagd.ron", &params, &[]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);

@@ -1,18 +1,12 @@
 #!/usr/bin/env bash
-# What the tests of feature flags need, in $TOOLS: Unleash's own server, and the evaluators of
-# go-feature-flag and flagd. Their servers are Go programs whose modules cannot be had everywhere;
-# their evaluators come as packages: go-feature-flag's Go code as WebAssembly in its Python provider,
-# flagd's as OpenFeature's reference evaluator.
+# What the tests of feature flags need, in $TOOLS: the servers of Unleash, of flagd and of
+# go-feature-flag, its relay. The last two are built from modules that pin each thing they need.
 set -euo pipefail
 
 : "${TOOLS:?a folder for tools, on PATH}"
 readonly UNLEASH_VERSION=7.5.1
-readonly EVALUATORS=(
-    gofeatureflag-python-provider==1.3.0
-    openfeature-flagd-core==2.0.0
-    wasmtime==50.0.1
-    PyYAML==6.0.3
-)
+servers=$(cd "$(dirname "${BASH_SOURCE[0]}")/flag-servers" && pwd)
+readonly servers
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -34,24 +28,21 @@ install_unleash() {
     touch "$folder/complete"
 }
 
-install_evaluators() {
-    local folder="$TOOLS/flag-evaluators"
-    if [[ "$(cat "$folder/complete" 2>/dev/null)" == "${EVALUATORS[*]}" ]]; then
-        echo "the evaluators are here: ${EVALUATORS[*]}"
+# The program NAME in $TOOLS, from PACKAGE as the module of FOLDER pins it with all that it needs.
+install_server() {
+    local name=$1 folder=$2 package=$3 what
+    what=$(cat "$folder/go.mod" "$folder/go.sum" | sha256sum)
+    if [[ -x "$TOOLS/$name" && "$(cat "$TOOLS/.$name" 2>/dev/null)" == "$what" ]]; then
+        echo "$name is here"
         return
     fi
-    has python3 || lacking "python3, for the evaluators of go-feature-flag and flagd"
-    if ! python3 -m pip --version >/dev/null 2>&1; then
-        ((EUID == 0)) && has apt-get || lacking "pip, as root: apt-get install python3-pip"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip
-    fi
-    rm -rf "$folder"
-    python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-warn-conflicts \
-        --root-user-action=ignore --target "$folder" "${EVALUATORS[@]}" ||
-        lacking "the Python packages ${EVALUATORS[*]}"
-    echo "${EVALUATORS[*]}" >"$folder/complete"
+    has go || lacking "go, for $name"
+    go build -C "$folder" -mod=readonly -ldflags "-s -w" \
+        -o "$TOOLS/$name" "$package" || lacking "$name: let go reach its module proxy ($package)"
+    echo "$what" >"$TOOLS/.$name"
 }
 
 install_unleash
-install_evaluators
+install_server flagd "$servers/flagd" github.com/open-feature/flagd/flagd
+install_server goff-relay "$servers/relay" \
+    github.com/thomaspoignant/go-feature-flag/cmd/relayproxy

@@ -1,4 +1,4 @@
-//! Flag systems: Unleash's server, and files of flags served by the systems' own evaluators.
+//! Flag systems: Unleash's server, and files of flags served by go-feature-flag's relay and by flagd.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
-use crate::{Daemon, free_port, missing, program};
+use crate::{Daemon, answers, free_port, missing, program};
 
 /// What [`Unleash`] is asked with by Backout; its event log says `backout`.
 pub const OUR_TOKEN: &str = "*:*.backout-0123456789abcdef";
@@ -15,7 +15,8 @@ pub const OUR_TOKEN: &str = "*:*.backout-0123456789abcdef";
 pub const THEIR_TOKEN: &str = "*:*.alice-0123456789abcdef";
 
 const UNLEASH_FOLDER: &str = "unleash-7.5.1";
-const EVALUATORS_FOLDER: &str = "flag-evaluators";
+const RELAY: &str = "goff-relay";
+const FLAGD: &str = "flagd";
 const SETUP: &str = "TOOLS=… bash tests/setup/flags.sh";
 
 /// A folder that `tests/setup/flags.sh` made.
@@ -92,27 +93,27 @@ fn wait_for_ready(daemon: &mut Daemon, log: &Path) -> io::Result<()> {
     })
 }
 
-/// Whose evaluator answers.
+/// Whose server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evaluator {
-    /// go-feature-flag's.
+pub enum System {
+    /// go-feature-flag's relay proxy.
     GoFeatureFlag,
-    /// flagd's.
+    /// flagd.
     Flagd,
 }
 
-/// How a [`Relay`] works.
+/// How a [`Relay`] works. flagd knows none of it: it has no keys, and sees a changed file by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RelayOptions<'a> {
     /// Reads its file again so often, in seconds; 0 is only when it is asked to.
-    pub poll_seconds: f64,
+    pub poll_seconds: u32,
     /// The key that an evaluation needs.
     pub key: &'a str,
     /// The key that a refresh needs.
     pub admin_key: &'a str,
 }
 
-/// A file of flags that is served over OFREP, evaluated by the flag system's own evaluator.
+/// A file of flags that is served over OFREP by its system's own server.
 #[derive(Debug)]
 pub struct Relay {
     daemon: Daemon,
@@ -123,36 +124,44 @@ pub struct Relay {
 impl Relay {
     /// Whether it can be started; see [`missing`].
     pub fn is_here() -> bool {
-        let here = tools(EVALUATORS_FOLDER).is_some() && program("python3").is_some();
-        here || missing("the evaluators of go-feature-flag and flagd", SETUP)
+        let here = [RELAY, FLAGD].iter().all(|name| program(name).is_some());
+        here || missing("the servers of go-feature-flag and flagd", SETUP)
     }
 
     /// Serves `file`.
     ///
     /// # Errors
     /// It does not start, the file cannot be read for instance; with what it said.
-    pub fn start(evaluator: Evaluator, file: &Path, options: RelayOptions<'_>) -> io::Result<Self> {
+    pub fn start(system: System, file: &Path, options: RelayOptions<'_>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
-        let system = match evaluator {
-            Evaluator::GoFeatureFlag => "go-feature-flag",
-            Evaluator::Flagd => "flagd",
+        let (mut command, health, health_path) = match system {
+            System::GoFeatureFlag => {
+                let config = folder.path().join("relay.yaml");
+                std::fs::write(&config, relay_config(port, file, options))?;
+                let mut command = Command::new(program(RELAY).ok_or_else(|| not_found(RELAY))?);
+                command.arg("--config").arg(config);
+                (command, port, "/health")
+            }
+            System::Flagd => {
+                let [evaluation, management, sync] = [free_port()?, free_port()?, free_port()?];
+                let mut command = Command::new(program(FLAGD).ok_or_else(|| not_found(FLAGD))?);
+                command.arg("start").arg("--uri").arg(format!("file:{}", file.display()));
+                let ports = [
+                    ("--ofrep-port", port),
+                    ("--port", evaluation),
+                    ("--management-port", management),
+                    ("--sync-port", sync),
+                ];
+                for (name, port) in ports {
+                    command.arg(name).arg(port.to_string());
+                }
+                (command, management, "/readyz")
+            }
         };
-        let packages = tools(EVALUATORS_FOLDER).ok_or_else(|| not_found("the evaluators"))?;
-        let mut command = Command::new(program("python3").ok_or_else(|| not_found("python3"))?);
-        command
-            .arg(script("ofrep.py"))
-            .args(["--system", system, "--port", &port.to_string()])
-            .args(["--poll", &options.poll_seconds.to_string()])
-            .args(["--key", options.key, "--admin-key", options.admin_key])
-            .arg("--file")
-            .arg(file)
-            .env("PYTHONPATH", packages)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .current_dir(folder.path());
-        let log = folder.path().join("log");
-        let mut daemon = Daemon::start(&command, &log)?;
-        wait_for_ready(&mut daemon, &log)?;
+        command.current_dir(folder.path());
+        let mut daemon = Daemon::start(&command, &folder.path().join("log"))?;
+        daemon.wait_ready(|| answers(health, health_path))?;
         Ok(Self { daemon, port, _folder: folder })
     }
 
@@ -168,4 +177,23 @@ impl Relay {
     pub fn stop(&mut self) -> io::Result<()> {
         self.daemon.stop().map(|_| ())
     }
+}
+
+/// The relay's configuration, after its `config` package.
+fn relay_config(port: u16, file: &Path, options: RelayOptions<'_>) -> String {
+    let format = file.extension().map_or("yaml".into(), |kind| kind.to_string_lossy());
+    let RelayOptions { poll_seconds, key, admin_key } = options;
+    // Below zero it never polls; zero is its default of a minute.
+    let poll_ms = if poll_seconds == 0 { -1 } else { i64::from(poll_seconds) * 1_000 };
+    let keys = |name: &str, key: &str| match key {
+        "" => String::new(),
+        key => format!("  {name}: [{key:?}]\n"),
+    };
+    let keys = keys("evaluation", key) + &keys("admin", admin_key);
+    let keys = if keys.is_empty() { keys } else { format!("authorizedKeys:\n{keys}") };
+    format!(
+        "server: {{mode: http, host: 127.0.0.1, port: {port}}}\nhideBanner: true\n\
+         pollingInterval: {poll_ms}\nfileFormat: {format}\n\
+         retrievers:\n  - {{kind: file, path: {file:?}}}\n{keys}"
+    )
 }

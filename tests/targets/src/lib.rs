@@ -10,8 +10,8 @@
 )]
 
 use std::fs::File;
-use std::io;
-use std::net::TcpListener;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 mod account;
 pub mod authority;
+pub mod collector;
 pub mod docker;
 pub mod flags;
 pub mod mariadb;
@@ -214,4 +215,18 @@ fn copy_of(command: &Command, setpriv: Option<PathBuf>) -> Command {
         copy.current_dir(folder);
     }
     copy
+}
+
+/// Whether a server on loopback answers a GET with 200; else what it says.
+fn answers(port: u16, path: &str) -> Result<(), String> {
+    let answer = get(port, path).map_err(|error| error.to_string())?;
+    if answer.split_ascii_whitespace().nth(1) == Some("200") { Ok(()) } else { Err(answer) }
+}
+
+fn get(port: u16, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

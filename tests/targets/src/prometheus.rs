@@ -1,12 +1,11 @@
 //! Prometheus on loopback, which scrapes an exporter of the test and may know an invented past.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Daemon, free_port, missing, program};
+use crate::{Daemon, answers, free_port, missing, program};
 
 /// A server that ends with this value, or with the test's process.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ impl Prometheus {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .args(["--storage.tsdb.retention.time=1y", "--log.level=warn"]);
         let mut daemon = Daemon::start(&command, &at("log"))?;
-        daemon.wait_ready(|| ready(port))?;
+        daemon.wait_ready(|| answers(port, "/-/ready"))?;
         Ok(Self { _daemon: daemon, _folder: folder, port })
     }
 
@@ -83,20 +82,4 @@ fn backfill(history: &std::path::Path, data: &std::path::Path) -> io::Result<()>
         return Ok(());
     }
     Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()))
-}
-
-fn ready(port: u16) -> Result<(), String> {
-    let answer = get(port).map_err(|error| error.to_string())?;
-    if answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200") {
-        return Ok(());
-    }
-    Err(answer)
-}
-
-fn get(port: u16) -> io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.write_all(b"GET /-/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

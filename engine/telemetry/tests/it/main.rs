@@ -1,12 +1,11 @@
-//! The traces of runs, as a receiver of OTLP over HTTP decodes them by the protocol's own messages.
+//! The traces of runs, as the OpenTelemetry Collector receives them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backout_core::command::Ask;
+use backout_core::contract::hex;
 use backout_core::event::{Actor, Cause};
 use backout_core::id::{RunId, StepId};
 use backout_core::plan::{Plan, PlanStep};
@@ -16,68 +15,12 @@ use backout_runtime::{Engine, Host, Options, SystemClock};
 use backout_store::MemoryStore;
 use backout_store::journal::JournalStore;
 use backout_telemetry::Traces;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message;
+use backout_test_targets::collector::{Collector, Span};
+use chrono::NaiveDateTime;
 use serde_json::{Value, json};
 
 /// How long anything may take.
 const WITHIN: Duration = Duration::from_secs(20);
-
-/// A receiver on a free port of this machine.
-struct Receiver {
-    spans: Arc<Mutex<Vec<Span>>>,
-    address: String,
-}
-
-impl Receiver {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-        let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
-        let kept = spans.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let kept = kept.clone();
-                std::thread::spawn(move || serve(stream.unwrap(), &kept));
-            }
-        });
-        Self { spans, address }
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap().clone()
-    }
-}
-
-/// Requests of one connection, each with a `content-length`.
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Span>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            let line = line.trim().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
-        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        kept.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).unwrap();
-    }
-}
 
 fn step(id: &str, needs: &[&str], action: &str, with: Value) -> PlanStep {
     PlanStep {
@@ -107,7 +50,7 @@ fn ann() -> Cause {
     Cause { command: None, actor, reason: Some("because".into()), break_glass: false }
 }
 
-fn engine(store: &Arc<dyn JournalStore>, receiver: &Receiver) -> Engine {
+fn engine(store: &Arc<dyn JournalStore>, address: &str) -> Engine {
     let host = Host::new(backout_plugin_basic::actions(), Arc::new(SystemSecrets::default()));
     let options = Options {
         engine: "test".into(),
@@ -116,17 +59,20 @@ fn engine(store: &Arc<dyn JournalStore>, receiver: &Receiver) -> Engine {
         captures: None,
         crash: None,
     };
-    let traces = Traces::to(&receiver.address).unwrap();
+    let traces = Traces::to(address).unwrap();
     Engine::new(store.clone(), Arc::new(host), Arc::new(SystemClock), options)
         .followed_by(traces.follower())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_over_two_engines_is_one_trace_and_each_span_is_sent_once() {
-    let receiver = Receiver::start();
+    if !Collector::is_here() {
+        return;
+    }
+    let collector = Collector::start().unwrap();
     let store: Arc<dyn JournalStore> = Arc::new(MemoryStore::new());
     let run = RunId::from("r000000000");
-    let first = engine(&store, &receiver);
+    let first = engine(&store, &collector.traces());
     first.start(run.clone(), plan(), String::new(), ann()).await.unwrap();
     let mut seen = store.watch(&run);
     let waits = async {
@@ -142,15 +88,12 @@ async fn a_run_over_two_engines_is_one_trace_and_each_span_is_sent_once() {
     };
     tokio::time::timeout(WITHIN, waits).await.unwrap();
     first.stop("test", 1_000).await;
-    let second = engine(&store, &receiver);
+    let second = engine(&store, &collector.traces());
     second.take_up(&run).await.unwrap();
     second.ask(&run, Ask::Approve { step: "gate".into(), consent: None }, ann()).await.unwrap();
     tokio::time::timeout(WITHIN, second.wait(&run)).await.unwrap().unwrap();
     second.stop("test", 5_000).await;
 
-    let spans = receiver.spans();
-    let mut names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-    names.sort_unstable();
     let each = ["flag", "gate", "last"];
     let wanted: Vec<String> = each
         .iter()
@@ -158,25 +101,43 @@ async fn a_run_over_two_engines_is_one_trace_and_each_span_is_sent_once() {
         .chain(["run shop".to_owned()])
         .chain(each.iter().map(|id| format!("step {id}")))
         .collect();
+    let spans = received(&collector, wanted.len());
+    let mut names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    names.sort_unstable();
     assert_eq!(names, wanted);
-    assert!(spans.iter().all(|span| span.trace_id == trace::trace_id(&run)));
+    assert!(spans.iter().all(|span| span.trace == hex(&trace::trace_id(&run))));
     let of = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
-    assert_eq!(of("step gate").parent_span_id, of("run shop").span_id);
-    assert_eq!(of("attempt gate").parent_span_id, of("step gate").span_id);
-    assert_eq!(of("attempt gate").span_id, trace::attempt_span(&run, &"gate".into(), 1));
-    assert!(of("run shop").parent_span_id.is_empty());
+    assert_eq!(of("step gate").parent, of("run shop").id);
+    assert_eq!(of("attempt gate").parent, of("step gate").id);
+    assert_eq!(of("attempt gate").id, hex(&trace::attempt_span(&run, &"gate".into(), 1)));
+    assert_eq!(of("run shop").parent, "");
     for span in &spans {
-        assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{}", span.name);
+        assert!(moment(&span.began) <= moment(&span.ended), "{span:?}");
     }
+}
+
+/// What the Collector has received, once it is so many spans: it tells them a moment later.
+fn received(collector: &Collector, count: usize) -> Vec<Span> {
+    let end = Instant::now() + WITHIN;
+    loop {
+        let spans = collector.spans();
+        if spans.len() >= count && spans.iter().all(|span| !span.ended.is_empty()) {
+            return spans;
+        }
+        assert!(Instant::now() < end, "{spans:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn moment(text: &str) -> NaiveDateTime {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f +0000 UTC").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_costs_spans_and_no_run() {
-    let receiver =
-        Receiver { spans: Arc::default(), address: "http://127.0.0.1:9/v1/traces".into() };
     let store: Arc<dyn JournalStore> = Arc::new(MemoryStore::new());
     let run = RunId::from("r000000001");
-    let engine = engine(&store, &receiver);
+    let engine = engine(&store, "http://127.0.0.1:9/v1/traces");
     let plan = Plan { steps: vec![step("flag", &[], "noop.run", json!({}))], ..plan() };
     engine.start(run.clone(), plan, String::new(), ann()).await.unwrap();
     tokio::time::timeout(WITHIN, engine.wait(&run)).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The proof by evaluation, by the flag systems' own evaluators.
+//! The proof by evaluation, by the flag systems' own servers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use backout_plugin_api::{
     SecretError, SecretRef, SecretSource, Settled,
 };
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore};
-use backout_test_targets::flags::{Evaluator, Relay, RelayOptions};
+use backout_test_targets::flags::{Relay, RelayOptions};
 use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
@@ -39,9 +39,9 @@ fn with_keys(folder: &Folder) -> backout_plugin_api::Context {
     backout_plugin_api::Context { secrets: Arc::new(Keys), ..context(folder.dir.path()) }
 }
 
-fn relay(folder: &Folder, evaluator: Evaluator, poll_seconds: f64) -> Relay {
+fn relay(folder: &Folder, system: System, poll_seconds: u32) -> Relay {
     let options = RelayOptions { poll_seconds, key: KEY, admin_key: ADMIN };
-    Relay::start(evaluator, &folder.file(), options).unwrap()
+    Relay::start(system, &folder.file(), options).unwrap()
 }
 
 fn endpoint(name: &str, url: &str, refresh: bool) -> Value {
@@ -111,10 +111,8 @@ async fn off_is_proven_by_the_evaluator_and_so_is_its_undo() {
         ("flags.yaml", YAML.replace("  disable: true\n  bucketingKey: teamId\n", "")),
     ] {
         let folder = Folder::new(name, &text);
-        let (one, two) = (
-            relay(&folder, Evaluator::GoFeatureFlag, 0.0),
-            relay(&folder, Evaluator::GoFeatureFlag, 0.0),
-        );
+        let (one, two) =
+            (relay(&folder, System::GoFeatureFlag, 0), relay(&folder, System::GoFeatureFlag, 0));
         let endpoints =
             [endpoint("relay-1", &one.url(), true), endpoint("relay-2", &two.url(), true)];
         let mut input = folder.off();
@@ -151,7 +149,7 @@ async fn off_is_proven_by_the_evaluator_and_so_is_its_undo() {
     }
 }
 
-/// The traps, as the evaluators themselves spring them: each is off for nobody, and said so.
+/// The traps, as the servers themselves spring them: each is off for nobody, and said so.
 #[tokio::test]
 async fn no_value_is_never_off() {
     if !Relay::is_here() {
@@ -168,7 +166,7 @@ async fn no_value_is_never_off() {
              \"off\": false}}{more}}}}}}}"
         )
     };
-    let (relayed, flagd_) = (Evaluator::GoFeatureFlag, Evaluator::Flagd);
+    let (relayed, flagd_) = (System::GoFeatureFlag, System::Flagd);
     let cases = [
         (relayed, "flags.yaml", goff("  disable: true\n"), "code's own default (DISABLED)"),
         (relayed, "flags.yaml", goff("  bucketingKey: teamId\n"), "TARGETING_KEY_MISSING"),
@@ -195,9 +193,9 @@ async fn no_value_is_never_off() {
         ),
         (flagd_, "flags.json", flagd("ENABLED", ""), "code's own default (DEFAULT)"),
     ];
-    for (evaluator, name, text, why) in cases {
+    for (system, name, text, why) in cases {
         let folder = Folder::new(name, &text);
-        let relay = relay(&folder, evaluator, 0.0);
+        let relay = relay(&folder, system, 0);
         let mut prove = prove(&[endpoint("it", &relay.url(), false)]);
         prove["contexts"] = json!([{"targetingKey": "u1"}]);
         prove["converge"] = json!("100ms");
@@ -209,23 +207,23 @@ async fn no_value_is_never_off() {
     }
 }
 
-/// What `flags.off` leaves of each trap is off for the evaluator.
+/// What `flags.off` leaves of each trap is off for the server.
 #[tokio::test]
 async fn off_takes_every_trap_out() {
     if !Relay::is_here() {
         return;
     }
-    for (evaluator, name, text) in [
-        (Evaluator::GoFeatureFlag, "flags.yaml", YAML),
-        (Evaluator::GoFeatureFlag, "flags.toml", TOML),
-        (Evaluator::GoFeatureFlag, "flags.json", JSON),
-        (Evaluator::Flagd, "flags.json", super::FLAGD),
+    for (system, name, text) in [
+        (System::GoFeatureFlag, "flags.yaml", YAML),
+        (System::GoFeatureFlag, "flags.toml", TOML),
+        (System::GoFeatureFlag, "flags.json", JSON),
+        (System::Flagd, "flags.json", super::FLAGD),
     ] {
         let folder = Folder::new(name, text);
-        let relay = relay(&folder, evaluator, 0.05);
+        let relay = relay(&folder, system, 1);
         let mut input = folder.off();
         input["prove"] = prove(&[endpoint("polling", &relay.url(), false)]);
-        if evaluator == Evaluator::Flagd {
+        if system == System::Flagd {
             input["system"] = json!("flagd");
         }
         let (_, outcomes) =
@@ -240,10 +238,8 @@ async fn one_endpoint_that_says_otherwise_is_no_proof_and_is_named() {
         return;
     }
     let folder = Folder::new("flags.json", JSON);
-    let (stale, fresh) = (
-        relay(&folder, Evaluator::GoFeatureFlag, 0.0),
-        relay(&folder, Evaluator::GoFeatureFlag, 0.0),
-    );
+    let (stale, fresh) =
+        (relay(&folder, System::GoFeatureFlag, 0), relay(&folder, System::GoFeatureFlag, 0));
     let nobody = format!("http://127.0.0.1:{}", backout_test_targets::free_port().unwrap());
     let mut input = folder.off();
     let mut wrong_key = endpoint("wrong-key", &fresh.url(), true);
@@ -333,8 +329,8 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("flags.json");
         std::fs::write(&link, JSON).unwrap();
-        let options = RelayOptions { poll_seconds: 0.0, key: KEY, admin_key: ADMIN };
-        let relay = Relay::start(Evaluator::GoFeatureFlag, &link, options).unwrap();
+        let options = RelayOptions { poll_seconds: 0, key: KEY, admin_key: ADMIN };
+        let relay = Relay::start(System::GoFeatureFlag, &link, options).unwrap();
         Self { link, relay, _dir: dir }
     }
 
