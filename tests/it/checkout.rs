@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use backout_test_targets::docker::Engine;
-use backout_test_targets::flags::{Relay, RelayOptions};
+use backout_test_targets::flags::{Relay, RelayOptions, System};
 use backout_test_targets::postgres::Postgres;
 use backout_test_targets::registry::Registry;
 use backout_test_targets::{missing, program, wait_until};

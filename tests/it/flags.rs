@@ -1,5 +1,5 @@
 //! `runbooks/flags_*.ron`, each run on its flag system: Unleash's own server, files served by the
-//! evaluators of go-feature-flag and flagd, and LaunchDarkly by answers from its documentation.
+//! relay of go-feature-flag and by flagd, and LaunchDarkly by answers from its documentation.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

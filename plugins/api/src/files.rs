@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `.NAME.backout-lock` | the advisory lock (`flock`); holds the highest lock token per store |
 //! | `.NAME.backout-HASH` | before the swap what is wanted, after it what was displaced |
-//! | `.NAME.backout-HASH.old` | what is displaced, where the file system cannot exchange two names |
+//! | `.NAME.backout-HASH.old` | what is displaced, where two names cannot be exchanged or should not be |
 //! | `.NAME.backout-HASH.mark` | what became of this key: `begun`, `done` or `sealed` |
 //!
 //! `HASH` is the start of the SHA-256 of the effect's key. The mark `begun` is durable before the
@@ -133,8 +133,10 @@ pub enum Method {
     /// `renameat2(RENAME_EXCHANGE)`, and where the file system has none, [`Method::LinkRename`].
     #[default]
     Exchange,
-    /// A hard link to the target, then a rename over it. An editor who replaces the target between
-    /// the two is overwritten; with `Exchange` that cannot happen.
+    /// A hard link to the target, then a rename over it, and of what was displaced a copy is kept.
+    /// An editor who replaces the target between the two is overwritten; with `Exchange` that cannot
+    /// happen. For a file whose reader watches the file and not its folder: it hears that what it
+    /// watches is gone, where a file that was moved away would leave it deaf.
     LinkRename,
 }
 
@@ -303,11 +305,13 @@ impl Swap<'_> {
         dispatch: u32,
     ) -> Result<(), Stop> {
         sync_folder(&places.folder).map_err(unclear("sync the folder"))?;
-        let displaced = look(&places.staged, self.plan.kind).map_err(unclear("look back"))?;
+        let displaced = look(places.displaced(), self.plan.kind).map_err(unclear("look back"))?;
         if displaced.stamp.same_thing(&self.plan.before) {
-            return Ok(());
+            return places.keep_copy(self.plan.kind).map_err(unclear("keep what was displaced"));
         }
+        places.keep_aside().map_err(unclear("keep what was displaced"))?;
         self.swap(places)?;
+        places.keep_aside().map_err(unclear("look back"))?;
         sync_folder(&places.folder).map_err(unclear("sync the folder"))?;
         let ours = look(&places.staged, self.plan.kind).map_err(unclear("look back"))?;
         if ours.stamp.identity() != staged || ours.stamp.sha256 != self.plan.wanted_sha256 {
@@ -381,12 +385,9 @@ impl Swap<'_> {
     fn seen_after_begun(&self, places: &Places, staged: Identity) -> io::Result<Seen> {
         match target::identity(&places.staged)? {
             Some(there) if there == staged => Ok(Seen::NotSwapped),
-            Some(_) => self.seen_displaced(&places.staged),
+            Some(_) => self.seen_displaced(places),
             None if target::identity(&self.plan.target)? == Some(staged) => {
-                if target::identity(&places.aside)?.is_some() {
-                    std::fs::rename(&places.aside, &places.staged)?;
-                }
-                Ok(Seen::Swapped)
+                self.seen_displaced(places)
             }
             None => Ok(Seen::Odd(format!(
                 "the mark says that the swap of {} began, but {} is gone",
@@ -396,9 +397,17 @@ impl Swap<'_> {
         }
     }
 
-    fn seen_displaced(&self, displaced: &Path) -> io::Result<Seen> {
-        let there = look(displaced, self.plan.kind)?;
-        if there.stamp.same_thing(&self.plan.before) {
+    fn seen_displaced(&self, places: &Places) -> io::Result<Seen> {
+        let displaced = places.displaced();
+        let there = match look(displaced, self.plan.kind) {
+            Ok(there) => there,
+            // What was swapped in is in place, and nobody needs what was there any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::Swapped),
+            Err(error) => return Err(error),
+        };
+        // A copy is as good: it has their last word, and nothing of theirs is lost.
+        if there.stamp.sha256 == self.plan.before.sha256 {
+            places.keep_copy(self.plan.kind)?;
             return Ok(Seen::Swapped);
         }
         Ok(Seen::Odd(format!(

@@ -296,7 +296,12 @@ impl Changer {
             "flags": names,
             "sha256": data.swap.wanted_sha256,
         });
-        Swap { plan: &data.swap, key, output, patience, method: self.method, faults: &self.faults }
+        // flagd watches the file itself: one that is moved away leaves it deaf to all that follows.
+        let method = match data.system {
+            System::Flagd => Method::LinkRename,
+            _ => self.method,
+        };
+        Swap { plan: &data.swap, key, output, patience, method, faults: &self.faults }
     }
 }
 

@@ -134,11 +134,10 @@ impl<'a> Asked<'a> {
         let body = json!({ "context": context });
         Ok(match wire.ask(Method::POST, url, &self.credentials, Some(&body)).await {
             Ok(answer) => of_ofrep(&answer),
+            // flagd before 0.13 says it in either way; 0.11 was asked.
+            Err(Fault::Status(404, text)) if text.contains("` is disabled") => disabled(),
+            Err(Fault::Status(_, text)) if text.contains("FLAG_DISABLED") => disabled(),
             Err(Fault::Status(404, text)) if text.contains("FLAG_NOT_FOUND") => Said::UnknownFlag,
-            // flagd before 0.13 says it so.
-            Err(Fault::Status(_, text)) if text.contains("FLAG_DISABLED") => {
-                Said::CodeDefault { reason: "FLAG_DISABLED".to_owned() }
-            }
             Err(fault @ Fault::Status(..)) => Said::Unknown { why: fault.text().to_owned() },
             Err(fault) => Said::NotAsked { why: fault.text().to_owned() },
         })
@@ -179,6 +178,10 @@ fn of_ofrep(answer: &Value) -> Said {
         (None, None) => Said::CodeDefault { reason },
         (Some(value), None) => Said::Variation { variation, value: value.clone(), reason },
     }
+}
+
+fn disabled() -> Said {
+    Said::CodeDefault { reason: "FLAG_DISABLED".to_owned() }
 }
 
 /// Unleash's own context, as its OpenFeature providers make it: the targeting key is the user.

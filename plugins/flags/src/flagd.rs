@@ -1,8 +1,7 @@
 //! What a flag of flagd means, and how to make it give one variation to everybody.
 //!
 //! flagd gives `defaultVariant` where `targeting` is empty or names none; the code's own default
-//! where the state is `DISABLED` or no default variant is there (seen with OpenFeature's reference
-//! evaluator).
+//! where the state is `DISABLED`, or no default variant is there (flagd 0.11.2 does not load such a flag).
 
 use backout_plugin_api::Hazard;
 

@@ -1,8 +1,9 @@
 //! The names beside a target, the mark and the lock.
 
 use super::{
-    BTreeMap, Deserialize, Digest, Duration, EffectKey, Fence, Identity, Instant, LOCK_POLL, Path,
-    PathBuf, Patience, Read, Seek, SeekFrom, Serialize, Sha256, Stop, Write, hex, io, sync_folder,
+    BTreeMap, Deserialize, Digest, Duration, EffectKey, Fence, Identity, Instant, Kind, LOCK_POLL,
+    Path, PathBuf, Patience, Read, Seek, SeekFrom, Serialize, Sha256, Stop, Write, hex, io, look,
+    stage, sync_folder,
 };
 
 /// Characters of a key's digest in a name: 64 bits, so that two keys never meet in one folder.
@@ -89,6 +90,35 @@ impl Places {
         out.sync_all()?;
         std::fs::rename(&fresh, &self.mark)?;
         sync_folder(&self.folder)
+    }
+
+    /// Where what was displaced is, after a swap.
+    pub(super) fn displaced(&self) -> &Path {
+        if self.aside.symlink_metadata().is_ok() { &self.aside } else { &self.staged }
+    }
+
+    /// Of what lies aside a copy is kept, and it goes: whoever watches it hears that.
+    pub(super) fn keep_copy(&self, kind: Kind) -> io::Result<()> {
+        let aside = match look(&self.aside, kind) {
+            Ok(aside) => aside,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match std::fs::remove_file(&self.staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        stage(&self.staged, &aside.content, &aside)?;
+        std::fs::remove_file(&self.aside)?;
+        sync_folder(&self.folder)
+    }
+
+    /// What lies aside gets the name under which what is displaced is kept.
+    pub(super) fn keep_aside(&self) -> io::Result<()> {
+        match std::fs::rename(&self.aside, &self.staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what was staged and never swapped in.

@@ -134,7 +134,8 @@ pub(super) fn stage(path: &Path, content: &[u8], like: &Look) -> io::Result<Iden
     identity(path)?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Exchanges the staged file and the target; afterwards the displaced one has the staged name.
+/// Exchanges the staged file and the target; afterwards the displaced one has the staged name, or its
+/// own where two names cannot be exchanged or should not be.
 pub(super) fn exchange(places: &Places, target: &Path, method: Method) -> io::Result<()> {
     if method == Method::Exchange {
         match renameat_with(CWD, &places.staged, CWD, target, RenameFlags::EXCHANGE) {
@@ -147,8 +148,7 @@ pub(super) fn exchange(places: &Places, target: &Path, method: Method) -> io::Re
         _ => {}
     }
     std::fs::hard_link(target, &places.aside)?;
-    std::fs::rename(&places.staged, target)?;
-    std::fs::rename(&places.aside, &places.staged)
+    std::fs::rename(&places.staged, target)
 }
 
 /// Makes the names of a folder durable.

@@ -10,7 +10,7 @@ use backout_plugin_api::{
     SecretError, SecretRef, SecretSource, Settled,
 };
 use backout_plugin_flags::{FlagsAssert, FlagsForce, FlagsRestore};
-use backout_test_targets::flags::{Relay, RelayOptions};
+use backout_test_targets::flags::{Relay, RelayOptions, System};
 use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
@@ -189,9 +189,10 @@ async fn no_value_is_never_off() {
             flagd_,
             "flags.json",
             flagd("DISABLED", ", \"defaultVariant\": \"off\""),
-            "code's own default (DISABLED)",
+            "code's own default (FLAG_DISABLED)",
         ),
-        (flagd_, "flags.json", flagd("ENABLED", ""), "code's own default (DEFAULT)"),
+        // A later one serves the code's own default.
+        (flagd_, "flags.json", flagd("ENABLED", ""), "f is not known there"),
     ];
     for (system, name, text, why) in cases {
         let folder = Folder::new(name, &text);
