@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use backout_test_targets::flags::{OUR_TOKEN, Relay, RelayOptions, Unleash};
+use backout_test_targets::flags::{OUR_TOKEN, Relay, RelayOptions, System, Unleash};
 use backout_test_targets::postgres::Postgres;
 use serde_json::{Value, json};
 

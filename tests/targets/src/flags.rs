@@ -194,6 +194,7 @@ fn relay_config(port: u16, file: &Path, options: RelayOptions<'_>) -> String {
     format!(
         "server: {{mode: http, host: 127.0.0.1, port: {port}}}\nhideBanner: true\n\
          pollingInterval: {poll_ms}\nfileFormat: {format}\n\
-         retrievers:\n  - {{kind: file, path: {file:?}}}\n{keys}"
+         retrievers:\n  - {{kind: file, path: '{}'}}\n{keys}",
+        file.display()
     )
 }
