@@ -98,6 +98,9 @@ fn id_of(image: &str) -> String {
     docker(&["image", "inspect", image, "--format", "{{.Id}}"])
 }
 
+/// What the relay takes a refresh with.
+const RELAY_KEY: &str = "s3cret-admin";
+
 /// A shop of its own: network, database, flags, relay, the newer release running.
 struct Shop {
     env: TestEnv,
@@ -117,7 +120,7 @@ impl Shop {
             env.write(&format!("migrations/{file}"), if text.is_empty() { third } else { text });
         }
         let flags = env.write("flags.yaml", FLAGS);
-        let options = RelayOptions::default();
+        let options = RelayOptions { admin_key: RELAY_KEY, ..RelayOptions::default() };
         let relay = Relay::start(System::GoFeatureFlag, &flags, options).unwrap();
         let (old, new) = (image("2025.11.3", "price"), image("2025.11.4", "total"));
         let shop = Self { env, project, database, old, relay };
@@ -188,6 +191,7 @@ impl Shop {
     fn backout(&self, args: &[&str], killed_at: &str) -> Said {
         let mut command = self.env.command(args);
         command.env("CHECKOUT_DATABASE", POSTGRES.url(&self.database));
+        command.env("RELAY_ADMIN_KEY", RELAY_KEY);
         if !killed_at.is_empty() {
             command.env("BACKOUT_TEST_CRASH", killed_at);
         }

@@ -234,6 +234,13 @@ fn check_endpoints(checked: &mut Checked, prove: &Prove) {
                 check_secret(checked, &format!("{path}/{name}"), reference);
             }
         }
+        if endpoint.refresh && !has_secret {
+            checked.warnings.push(InputProblem {
+                at: format!("{path}/refresh"),
+                message: "a relay takes a refresh only with a key".to_owned(),
+                help: Some("`admin_key`: one of its `authorizedKeys.admin`".to_owned()),
+            });
+        }
         if prove.endpoints.iter().take(at).any(|other| other.name == endpoint.name) {
             let message = format!("`{}` names two of them", endpoint.name);
             problem(checked, &format!("{path}/name"), message, "name each instance by itself");

@@ -487,4 +487,9 @@ async fn what_cannot_be_a_proof_is_a_problem_of_the_input() {
         let problems = off.check(&input).problems;
         assert!(problems.iter().any(|problem| problem.at == at), "{prove}: {problems:?}");
     }
+    let refreshed = json!({"endpoints": [{"name": "a", "url": "http://127.0.0.1", "refresh": true}],
+        "contexts": [user]});
+    let input = json!({"file": "/f.yaml", "flag": "f", "prove": refreshed});
+    let warnings = off.check(&input).warnings;
+    assert_eq!(warnings[0].at, "/prove/endpoints/0/refresh", "{warnings:?}");
 }
