@@ -23,6 +23,7 @@ pub mod collector;
 pub mod docker;
 pub mod flags;
 pub mod mariadb;
+pub mod mysql;
 pub mod podman;
 pub mod postgres;
 pub mod prometheus;

@@ -35,6 +35,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const TRY_EVERY: Duration = Duration::from_millis(200);
 /// Between two tries of a statement whose lock was not to be had: those who waited behind us go first.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long, in bytes, the description of a table may be by which a change of it is seen: MySQL cuts off
+/// what is longer than 1024, and a change behind that would not be seen. The widest table that there may
+/// be, of 4096 columns, is described in less.
+const SHAPE_MAX: u32 = 4 * 1024 * 1024;
 /// What is left of the time for an answer after the last try.
 const RESERVE: Duration = Duration::from_millis(500);
 
@@ -203,7 +207,8 @@ fn session(dialect: Dialect, data: &Data) -> String {
     match dialect {
         Dialect::Mysql => format!(
             "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}, \
-             autocommit = 1"
+             autocommit = 1, group_concat_max_len = {SHAPE_MAX}{}",
+            mysql::FRESH
         ),
         Dialect::Postgres | Dialect::Sqlite => format!(
             "SET lock_timeout = {}; SET statement_timeout = {}",

@@ -108,7 +108,8 @@ impl Driver for SqlMigrate {
         let id = dialect.text(&change.migration.version);
         let now = match dialect {
             Dialect::Postgres => "now()",
-            Dialect::Mysql => "utc_timestamp()",
+            // MySQL rounds to the next second what sql-migrate writes with a fraction, and so this too.
+            Dialect::Mysql => "utc_timestamp(6)",
             Dialect::Sqlite => "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
         };
         let sql = match change.direction {

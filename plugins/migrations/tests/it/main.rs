@@ -10,7 +10,7 @@
 mod contract;
 mod keep;
 mod keep_random;
-mod mariadb;
+mod mysql;
 mod peer;
 mod peers_binaries;
 mod peers_common;

@@ -39,9 +39,9 @@ impl<L: Layout> Layout for Program<L> {
     }
 }
 
-/// As Go's driver of MariaDB takes it.
+/// As Go's driver of MariaDB and MySQL takes it.
 fn go_dsn(world: &World) -> String {
-    let Place::Mariadb { server, database } = &world.place else { panic!("not MariaDB") };
+    let Place::Mysql { server, database } = &world.place else { panic!("no such server") };
     format!("root@tcp(127.0.0.1:{})/{database}", server.port())
 }
 
@@ -50,7 +50,7 @@ impl Program<SqlMigrate> {
         let (dialect, url) = match &world.place {
             Place::Sqlite(_) => ("sqlite3", world.url()),
             Place::Postgres { .. } => ("postgres", world.url()),
-            Place::Mariadb { .. } => ("mysql", format!("{}?parseTime=true", go_dsn(world))),
+            Place::Mysql { .. } => ("mysql", format!("{}?parseTime=true", go_dsn(world))),
         };
         let config = world.dir.path().join("dbconfig.yml");
         let text = format!(
@@ -86,7 +86,7 @@ impl Program<GolangMigrate> {
         let url = match &world.place {
             Place::Sqlite(_) => format!("sqlite://{}", world.url()),
             Place::Postgres { .. } => world.url(),
-            Place::Mariadb { .. } => format!("mysql://{}?multiStatements=true", go_dsn(world)),
+            Place::Mysql { .. } => format!("mysql://{}?multiStatements=true", go_dsn(world)),
         };
         let mut command = Command::new(&self.path);
         command.arg("-path").arg(dir).arg("-database").arg(url).args(args);
@@ -162,6 +162,13 @@ async fn agrees_on_mariadb(peer: &impl Peer) {
     }
 }
 
+async fn agrees_on_mysql(peer: &impl Peer) {
+    if let Some(world) = World::mysql() {
+        agrees_with_every_way_down(peer, world).await;
+        agrees_with_every_way_up(peer, World::mysql().unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn sql_migrate_agrees_on_sqlite() {
     let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
@@ -178,6 +185,12 @@ async fn sql_migrate_agrees_on_postgres() {
 async fn sql_migrate_agrees_on_mariadb() {
     let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
     agrees_on_mariadb(&peer).await;
+}
+
+#[tokio::test]
+async fn sql_migrate_agrees_on_mysql() {
+    let Some(peer) = Program::find("sql-migrate", SqlMigrate) else { return };
+    agrees_on_mysql(&peer).await;
 }
 
 #[tokio::test]
@@ -199,6 +212,12 @@ async fn golang_migrate_agrees_on_mariadb() {
 }
 
 #[tokio::test]
+async fn golang_migrate_agrees_on_mysql() {
+    let Some(peer) = Program::find("migrate", GolangMigrate) else { return };
+    agrees_on_mysql(&peer).await;
+}
+
+#[tokio::test]
 async fn dbmate_agrees_on_sqlite() {
     let Some(peer) = Program::find("dbmate", Dbmate) else { return };
     agrees(&peer).await;
@@ -214,6 +233,12 @@ async fn dbmate_agrees_on_postgres() {
 async fn dbmate_agrees_on_mariadb() {
     let Some(peer) = Program::find("dbmate", Dbmate) else { return };
     agrees_on_mariadb(&peer).await;
+}
+
+#[tokio::test]
+async fn dbmate_agrees_on_mysql() {
+    let Some(peer) = Program::find("dbmate", Dbmate) else { return };
+    agrees_on_mysql(&peer).await;
 }
 
 /// `down` runs the UP of what was never applied, and does not record it: refused here.

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backout_plugin_api::PrepareFailure;
-use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::mysql::Server;
 use backout_test_targets::postgres::Postgres;
 use backout_test_targets::{missing, program};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 
-use super::{mariadb, postgres, prepare, shift};
+use super::{mysql, postgres, prepare, shift};
 
 /// One change of a schema, in SQL that every database here takes.
 pub(crate) struct Change {
@@ -29,7 +29,7 @@ pub(crate) const CHANGES: [Change; 4] = [
     },
     Change {
         name: "add_email",
-        up: "ALTER TABLE users ADD COLUMN email TEXT DEFAULT ';';\n",
+        up: "ALTER TABLE users ADD COLUMN email VARCHAR(50) DEFAULT ';';\n",
         down: "-- the column goes\nALTER TABLE users DROP COLUMN email;\n",
     },
     Change {
@@ -78,8 +78,15 @@ pub(crate) trait Peer: Layout {
 /// Which database.
 pub(crate) enum Place {
     Sqlite(PathBuf),
-    Postgres { server: &'static Postgres, database: String },
-    Mariadb { server: &'static Mariadb, database: String },
+    Postgres {
+        server: &'static Postgres,
+        database: String,
+    },
+    /// MariaDB or MySQL.
+    Mysql {
+        server: &'static Server,
+        database: String,
+    },
 }
 
 /// A database of its own and folders of migrations.
@@ -105,9 +112,17 @@ impl World {
 
     /// Nothing where MariaDB is missing and that is no failure.
     pub(crate) fn mariadb() -> Option<Self> {
-        let server = mariadb::server()?;
+        mysql::mariadb().map(Self::on_server)
+    }
+
+    /// Nothing where MySQL is missing and that is no failure.
+    pub(crate) fn mysql() -> Option<Self> {
+        mysql::mysql().map(Self::on_server)
+    }
+
+    pub(crate) fn on_server(server: &'static Server) -> Self {
         let database = server.new_database().unwrap();
-        Some(Self::on(Place::Mariadb { server, database }))
+        Self::on(Place::Mysql { server, database })
     }
 
     pub(crate) fn on(place: Place) -> Self {
@@ -121,7 +136,7 @@ impl World {
         match self.place {
             Place::Sqlite(_) => Self::sqlite(),
             Place::Postgres { .. } => Self::postgres().unwrap(),
-            Place::Mariadb { .. } => Self::mariadb().unwrap(),
+            Place::Mysql { server, .. } => Self::on_server(server),
         }
     }
 
@@ -130,7 +145,7 @@ impl World {
         match &self.place {
             Place::Sqlite(path) => path.display().to_string(),
             Place::Postgres { server, database } => server.url(database) + "?sslmode=disable",
-            Place::Mariadb { server, database } => server.url(database),
+            Place::Mysql { server, database } => server.url(database),
         }
     }
 
@@ -149,7 +164,7 @@ impl World {
     pub(crate) fn input(&self, layout: &impl Layout, to: usize) -> Value {
         let mut input = match &self.place {
             Place::Sqlite(path) => json!({ "path": path }),
-            Place::Postgres { .. } | Place::Mariadb { .. } => {
+            Place::Postgres { .. } | Place::Mysql { .. } => {
                 json!({ "database": format!("file:{}", self.dir.path().join("url").display()) })
             }
         };
@@ -171,7 +186,7 @@ impl World {
                 sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
             }
             Place::Postgres { server, database } => drop(server.psql(database, sql).unwrap()),
-            Place::Mariadb { server, database } => drop(server.sql(database, sql).unwrap()),
+            Place::Mysql { server, database } => drop(server.sql(database, sql).unwrap()),
         }
     }
 
@@ -188,7 +203,7 @@ impl World {
                 let text = server.psql(database, sql).unwrap();
                 text.lines().map(str::to_owned).collect()
             }
-            Place::Mariadb { server, database } => {
+            Place::Mysql { server, database } => {
                 let text = server.sql(database, sql).unwrap();
                 text.lines().map(str::to_owned).collect()
             }
@@ -211,7 +226,7 @@ impl World {
                  UNION ALL SELECT conrelid::regclass || ': ' || pg_get_constraintdef(oid) \
                      FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
             }
-            Place::Mariadb { .. } => {
+            Place::Mysql { .. } => {
                 "SELECT concat(table_name, ': ', concat_ws(' ', column_name, column_type, \
                      is_nullable, column_default)) FROM information_schema.columns \
                      WHERE table_schema = database() \

@@ -75,7 +75,7 @@ impl Layout for Sqlx {
 
     fn rows(&self, place: &Place) -> String {
         let hex = match place {
-            Place::Sqlite(_) | Place::Mariadb { .. } => "lower(hex(checksum))",
+            Place::Sqlite(_) | Place::Mysql { .. } => "lower(hex(checksum))",
             Place::Postgres { .. } => "encode(checksum, 'hex')",
         };
         format!(

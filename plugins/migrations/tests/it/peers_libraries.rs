@@ -23,7 +23,7 @@ impl Peer for Sqlx {
         match world.place {
             Place::Sqlite(_) => migrator.run(&mut world.connect().await).await.unwrap(),
             Place::Postgres { .. } => migrator.run(&mut pg(world).await).await.unwrap(),
-            Place::Mariadb { .. } => migrator.run(&mut mysql(world).await).await.unwrap(),
+            Place::Mysql { .. } => migrator.run(&mut mysql(world).await).await.unwrap(),
         }
     }
 
@@ -32,7 +32,7 @@ impl Peer for Sqlx {
         let known = match world.place {
             Place::Sqlite(_) => known(&mut world.connect().await).await,
             Place::Postgres { .. } => known(&mut pg(world).await).await,
-            Place::Mariadb { .. } => known(&mut mysql(world).await).await,
+            Place::Mysql { .. } => known(&mut mysql(world).await).await,
         };
         let ups = migrator.iter().filter(|migration| migration.migration_type.is_up_migration());
         ups.map(|migration| known.contains(&(migration.version, migration.checksum.to_vec())))
@@ -45,7 +45,7 @@ impl Peer for Sqlx {
         match world.place {
             Place::Sqlite(_) => migrator.undo(&mut world.connect().await, to).await.unwrap(),
             Place::Postgres { .. } => migrator.undo(&mut pg(world).await, to).await.unwrap(),
-            Place::Mariadb { .. } => migrator.undo(&mut mysql(world).await, to).await.unwrap(),
+            Place::Mysql { .. } => migrator.undo(&mut mysql(world).await, to).await.unwrap(),
         }
         true
     }
@@ -76,7 +76,7 @@ impl Peer for Refinery {
             Place::Postgres { .. } => {
                 drop(runner.run_async(&mut client(world).await).await.unwrap());
             }
-            Place::Mariadb { .. } => drop(by_program("refinery", "up", world, dir)),
+            Place::Mysql { .. } => drop(by_program("refinery", "up", world, dir)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Peer for Refinery {
             Place::Postgres { .. } => {
                 runner.get_applied_migrations_async(&mut client(world).await).await
             }
-            Place::Mariadb { .. } => {
+            Place::Mysql { .. } => {
                 let applied = by_program("refinery", "applied", world, dir);
                 return are_in(self, &applied);
             }
@@ -188,6 +188,13 @@ async fn agrees_on_mariadb(peer: &impl Peer) {
     }
 }
 
+async fn agrees_on_mysql(peer: &impl Peer) {
+    if let Some(world) = World::mysql() {
+        agrees_with_every_way_down(peer, world).await;
+        agrees_with_every_way_up(peer, World::mysql().unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn sqlx_agrees_on_sqlite() {
     agrees(&Sqlx).await;
@@ -201,6 +208,11 @@ async fn sqlx_agrees_on_postgres() {
 #[tokio::test]
 async fn sqlx_agrees_on_mariadb() {
     agrees_on_mariadb(&Sqlx).await;
+}
+
+#[tokio::test]
+async fn sqlx_agrees_on_mysql() {
+    agrees_on_mysql(&Sqlx).await;
 }
 
 #[tokio::test]
@@ -233,9 +245,23 @@ async fn diesel_agrees_on_mariadb() {
 }
 
 #[tokio::test]
+async fn diesel_agrees_on_mysql() {
+    if tool(PROGRAM).is_some() {
+        agrees_on_mysql(&Diesel).await;
+    }
+}
+
+#[tokio::test]
 async fn refinery_agrees_on_mariadb() {
     if tool(PROGRAM).is_some() {
         agrees_on_mariadb(&Refinery).await;
+    }
+}
+
+#[tokio::test]
+async fn refinery_agrees_on_mysql() {
+    if tool(PROGRAM).is_some() {
+        agrees_on_mysql(&Refinery).await;
     }
 }
 

@@ -129,7 +129,7 @@ async fn hold_name(world: &World, layout: &impl Layout) -> MySqlConnection {
 #[tokio::test]
 async fn golang_migrate_waits_for_its_name_on_mariadb() {
     let (Some(migrate), Some(world)) = (tool("migrate"), World::mariadb()) else { return };
-    let Place::Mariadb { server, database } = &world.place else { return };
+    let Place::Mysql { server, database } = &world.place else { return };
     let dir = world.folder(&GolangMigrate, 4);
     let url =
         format!("mysql://root@tcp(127.0.0.1:{})/{database}?multiStatements=true", server.port());

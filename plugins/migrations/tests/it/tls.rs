@@ -55,7 +55,7 @@ impl Secured {
         let database = server.new_database().unwrap();
         Some(Self {
             port: server.port(),
-            world: World::on(Place::Mariadb { server, database }),
+            world: World::on(Place::Mysql { server, database }),
             scheme: "mysql",
             authority,
             users: [mariadb::BY_TLS, mariadb::BY_CERTIFICATE],
@@ -68,7 +68,7 @@ impl Secured {
     fn at(&self, user: &str, host: &str, options: &[String]) {
         let (scheme, port) = (self.scheme, self.port);
         let name = match &self.world.place {
-            Place::Postgres { database, .. } | Place::Mariadb { database, .. } => database,
+            Place::Postgres { database, .. } | Place::Mysql { database, .. } => database,
             Place::Sqlite(_) => unreachable!(),
         };
         let url = format!("{scheme}://{user}@{host}:{port}/{name}?{}", options.join("&"));

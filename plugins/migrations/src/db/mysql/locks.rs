@@ -76,6 +76,7 @@ async fn sessions(
         );
         match names(conn, &query).await {
             Some(found) if known == PLUGIN || !found.is_empty() => return (true, found),
+            Some(found) if watches(conn).await => return (true, found),
             Some(_) | None => {}
         }
     }
@@ -83,6 +84,14 @@ async fn sessions(
         "SELECT min({said}) FROM {join} WHERE t.trx_id IS NOT NULL AND p.db = database() AND {rest}"
     );
     (false, names(conn, &query).await.unwrap_or_default())
+}
+
+/// Whether the performance schema looks for locks of tables, so that none there means that there is none.
+async fn watches(conn: &mut Conn) -> bool {
+    let enabled = "SELECT 1 FROM performance_schema.setup_instruments i, \
+                   performance_schema.setup_consumers c WHERE i.name = 'wait/lock/metadata/sql/mdl' AND \
+                   i.enabled = 'YES' AND c.name = 'global_instrumentation' AND c.enabled = 'YES'";
+    names(conn, enabled).await.is_some_and(|found| !found.is_empty())
 }
 
 fn of_tables(tables: &[Name]) -> String {

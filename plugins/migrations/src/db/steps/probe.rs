@@ -159,7 +159,7 @@ fn shape(dialect: Dialect, deeds: &[Deed]) -> Option<Probe> {
     }
     let of = of_table(table);
     let query = format!(
-        "SELECT md5(concat_ws('|', \
+        "SELECT sha2(concat_ws('|', \
          (SELECT group_concat(concat_ws(',', column_name, column_type, is_nullable, column_default, \
          extra, collation_name) ORDER BY ordinal_position) FROM information_schema.columns WHERE {of}), \
          (SELECT group_concat(concat_ws(',', index_name, column_name, non_unique) ORDER BY index_name, \
@@ -168,7 +168,7 @@ fn shape(dialect: Dialect, deeds: &[Deed]) -> Option<Probe> {
          information_schema.table_constraints WHERE {of}), \
          (SELECT group_concat(trigger_name ORDER BY trigger_name) FROM information_schema.triggers \
          WHERE event_object_schema = database() AND event_object_table = {}), \
-         (SELECT count(*) FROM information_schema.tables WHERE {of})))",
+         (SELECT count(*) FROM information_schema.tables WHERE {of})), 256)",
         dialect.text(&table.name)
     );
     Some(Probe { query, wanted: None })
@@ -188,7 +188,7 @@ mod tests {
             (mysql, "CREATE TABLE IF NOT EXISTS b (x int)", "'b'", true),
             (mysql, "ALTER TABLE a DROP COLUMN c", "'c'", true),
             (mysql, "CREATE INDEX i ON t (a)", "index_name = 'i' AND table_name = 't'", true),
-            (mysql, "ALTER TABLE a MODIFY c int", "md5", false),
+            (mysql, "ALTER TABLE a MODIFY c int", "sha2", false),
             (postgres, "DROP INDEX CONCURRENTLY IF EXISTS i", "'\"i\"'", true),
         ] {
             let found = probe(dialect, &statements(dialect, text)[0]).unwrap();

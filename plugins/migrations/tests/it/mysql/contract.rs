@@ -1,4 +1,4 @@
-//! The suite of the contract, on MariaDB.
+//! The suite of the contract, on MariaDB and MySQL.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, ActionName};
 use backout_plugin_migrations::{MigrationsAssert, MigrationsShift};
-use backout_test_targets::mariadb::{GUARDED, PASSWORD};
+use backout_test_targets::mysql::{GUARDED, PASSWORD, Server};
 use backout_test_targets::web::Trickle;
 use serde_json::{Value, json};
 
 use super::super::shift;
-use super::{SCHEMA, World, server};
+use super::{SCHEMA, World};
 
-struct MariadbCase {
+struct ServerCase {
     world: World,
     action: Box<dyn Action>,
     others: [MigrationsShift; 2],
@@ -23,7 +23,7 @@ struct MariadbCase {
     slow: Trickle,
 }
 
-impl MariadbCase {
+impl ServerCase {
     fn new(world: World, action: impl Action + 'static, input: Value) -> Self {
         let (port, name) = (world.server.port(), &world.database);
         let password = PASSWORD.replace('/', "%2F").replace(' ', "%20");
@@ -46,7 +46,7 @@ impl MariadbCase {
 }
 
 #[async_trait]
-impl Case for MariadbCase {
+impl Case for ServerCase {
     fn action(&self) -> &dyn Action {
         &*self.action
     }
@@ -99,39 +99,39 @@ impl Case for MariadbCase {
     }
 }
 
-#[tokio::test]
-async fn down_conforms() {
-    let Some(server) = server() else { return };
+async fn down_conforms(server: &'static Server) {
     check(async || {
         let world = World::new(server);
         let input = world.input("1");
-        MariadbCase::new(world, MigrationsShift::down(), input)
+        ServerCase::new(world, MigrationsShift::down(), input)
     })
     .await
-    .assert_kept_on("MariaDB");
+    .assert_kept_on(server.product());
 }
 
-#[tokio::test]
-async fn up_conforms() {
-    let Some(server) = server() else { return };
+async fn up_conforms(server: &'static Server) {
     check(async || {
         let world = World::new(server);
         shift("migrations.down", &world.input("2"), "setup").await;
         let input = world.input("4");
-        MariadbCase::new(world, MigrationsShift::up(), input)
+        ServerCase::new(world, MigrationsShift::up(), input)
     })
     .await
-    .assert_kept_on("MariaDB");
+    .assert_kept_on(server.product());
 }
 
-#[tokio::test]
-async fn assert_conforms() {
-    let Some(server) = server() else { return };
+async fn assert_conforms(server: &'static Server) {
     check(async || {
         let world = World::new(server);
         let input = json!({"database": world.input("4")["database"], "at": 4});
-        MariadbCase::new(world, MigrationsAssert, input)
+        ServerCase::new(world, MigrationsAssert, input)
     })
     .await
-    .assert_kept_on("MariaDB");
+    .assert_kept_on(server.product());
+}
+
+on_both! {
+    down_conforms,
+    up_conforms,
+    assert_conforms,
 }

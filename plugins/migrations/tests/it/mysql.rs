@@ -1,4 +1,25 @@
-//! The actions on a real MariaDB, one server for all tests, a database for each.
+//! The actions on a real MariaDB and a real MySQL, one server of each for all tests, a database for
+//! each test.
+
+/// Each of these tests on each of the two servers.
+macro_rules! on_both {
+    (@ $module:ident, $server:ident, $($name:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if let Some(server) = crate::mysql::$server() {
+                        super::$name(server).await;
+                    }
+                }
+            )+
+        }
+    };
+    ($($name:ident),+ $(,)?) => {
+        on_both!(@ on_mariadb, mariadb, $($name),+);
+        on_both!(@ on_mysql, mysql, $($name),+);
+    };
+}
 
 mod contract;
 mod keep;
@@ -12,6 +33,7 @@ use backout_plugin_api::conformance::Cuts;
 use backout_plugin_api::{Action, Call, EffectKey, Guarantee, Outcome, Settled};
 use backout_plugin_migrations::{MigrationsShift, Point};
 use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::mysql::{Mysql, Server};
 use backout_test_targets::{missing, program, wait_until};
 use serde_json::{Value, json};
 
@@ -53,21 +75,27 @@ const SCHEMA: &str = "SELECT concat_ws(' ', table_name, column_name, column_type
     information_schema.statistics WHERE table_schema = database() AND table_name NOT LIKE \
     'backout%' ORDER BY 1";
 
-pub(super) fn server() -> Option<&'static Mariadb> {
+pub(super) fn mariadb() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Mariadb>> = OnceLock::new();
     let start = || Mariadb::is_here().then(|| Mariadb::start().unwrap());
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start).as_deref()
+}
+
+pub(super) fn mysql() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Mysql>> = OnceLock::new();
+    let start = || Mysql::is_here().then(|| Mysql::start().unwrap());
+    SERVER.get_or_init(start).as_deref()
 }
 
 struct World {
     dir: tempfile::TempDir,
-    server: &'static Mariadb,
+    server: &'static Server,
     database: String,
 }
 
 impl World {
     /// Files and an empty database.
-    fn bare(server: &'static Mariadb) -> Self {
+    fn bare(server: &'static Server) -> Self {
         let database = server.new_database().unwrap();
         let world = Self { dir: tempfile::tempdir().unwrap(), server, database };
         std::fs::create_dir(world.migrations()).unwrap();
@@ -79,7 +107,7 @@ impl World {
     }
 
     /// At version 4, its ledger as goose writes it, with rows.
-    fn new(server: &'static Mariadb) -> Self {
+    fn new(server: &'static Server) -> Self {
         let world = Self::bare(server);
         world.run(LEDGER);
         for (at, (_, text)) in FILES.iter().enumerate() {
@@ -144,9 +172,7 @@ async fn settle(made: &Call) -> Settled {
     }
 }
 
-#[tokio::test]
-async fn a_plan_says_what_cannot_be_told() {
-    let Some(server) = server() else { return };
+async fn a_plan_says_what_cannot_be_told(server: &'static Server) {
     let world = World::new(server);
     let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
     assert_eq!(prepared.guarantee, Guarantee::Probed);
@@ -203,9 +229,7 @@ fn points() -> impl Iterator<Item = Point> {
 }
 
 /// A stop after each sub-step; rows that a statement changes are changed once.
-#[tokio::test]
-async fn each_window_is_settled() {
-    let Some(server) = server() else { return };
+async fn each_window_is_settled(server: &'static Server) {
     for point in points() {
         let world = World::new(server);
         let made = first(&world).await;
@@ -219,7 +243,7 @@ async fn each_window_is_settled() {
 /// Not a test of its own: the process that is killed.
 #[tokio::test]
 async fn child_that_kills_itself() {
-    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_MARIADB") else { return };
+    let Ok(job) = std::env::var("BACKOUT_TEST_KILL_MYSQL") else { return };
     let (at, text) = job.split_once(' ').unwrap();
     let (input, prepared): (Value, backout_plugin_api::Prepared) =
         serde_json::from_str(text).unwrap();
@@ -234,18 +258,16 @@ async fn child_that_kills_itself() {
     down.apply(&context(), &call(&input, &Arc::new(prepared), 0, 1)).await;
 }
 
-#[tokio::test]
-async fn each_window_is_settled_after_sigkill() {
+async fn each_window_is_settled_after_sigkill(server: &'static Server) {
     use std::os::unix::process::ExitStatusExt;
-    let Some(server) = server() else { return };
-    let mut cuts = Cuts::new("migrations.down", "MariaDB", "SIGKILL");
+    let mut cuts = Cuts::new("migrations.down", server.product(), "SIGKILL");
     for (at, point) in points().enumerate() {
         let world = World::new(server);
         let made = first(&world).await;
         let job = serde_json::to_string(&(&made.input, &*made.prepared)).unwrap();
         let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "mariadb::child_that_kills_itself"])
-            .env("BACKOUT_TEST_KILL_MARIADB", format!("{at} {job}"))
+            .args(["--exact", "mysql::child_that_kills_itself"])
+            .env("BACKOUT_TEST_KILL_MYSQL", format!("{at} {job}"))
             .stdout(std::process::Stdio::null())
             .status()
             .unwrap();
@@ -261,9 +283,7 @@ async fn down_apply(call: &Call) -> Outcome {
     MigrationsShift::down().apply(&context(), call).await
 }
 
-#[tokio::test]
-async fn what_began_is_told_by_the_catalogue_or_stays_in_doubt() {
-    let Some(server) = server() else { return };
+async fn what_began_is_told_by_the_catalogue_or_stays_in_doubt(server: &'static Server) {
     for is_gone in [true, false] {
         let world = World::new(server);
         let made = first(&world).await;
@@ -288,9 +308,7 @@ async fn what_began_is_told_by_the_catalogue_or_stays_in_doubt() {
     assert!(evidence.contains("MODIFY name"), "{evidence}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sending_at_work_is_running_and_its_lock_named() {
-    let Some(server) = server() else { return };
+async fn a_sending_at_work_is_running_and_its_lock_named(server: &'static Server) {
     let world = World::new(server);
     world.write(
         "00004_vip.sql",
@@ -323,9 +341,7 @@ async fn a_sending_at_work_is_running_and_its_lock_named() {
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
 }
 
-#[tokio::test]
-async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up() {
-    let Some(server) = server() else { return };
+async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up(server: &'static Server) {
     let world = World::new(server);
     let made = first(&world).await;
     let url = server.url(&world.database);
@@ -361,9 +377,7 @@ fn goose(world: &World, args: &[&str]) -> Option<String> {
     Some(text)
 }
 
-#[tokio::test]
-async fn goose_agrees_with_every_version_we_go_down_to() {
-    let Some(server) = server() else { return };
+async fn goose_agrees_with_every_version_we_go_down_to(server: &'static Server) {
     for to in 0..=3 {
         let world = World::bare(server);
         if goose(&world, &["up"]).is_none() {
@@ -387,9 +401,7 @@ async fn goose_agrees_with_every_version_we_go_down_to() {
 }
 
 /// golang-migrate marks its ledger as dirty first; where nothing came of it, that is taken back.
-#[tokio::test]
-async fn a_mark_in_the_ledger_is_taken_back_where_nothing_was_made() {
-    let Some(server) = server() else { return };
+async fn a_mark_in_the_ledger_is_taken_back_where_nothing_was_made(server: &'static Server) {
     let world = World::bare(server);
     for (name, _) in FILES {
         std::fs::remove_file(world.migrations().join(name)).unwrap();
@@ -425,4 +437,15 @@ async fn a_mark_in_the_ledger_is_taken_back_where_nothing_was_made() {
     let outcome = down_apply(&again).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     assert_eq!(world.rows(ledger), ["1\t0"]);
+}
+
+on_both! {
+    a_plan_says_what_cannot_be_told,
+    each_window_is_settled,
+    each_window_is_settled_after_sigkill,
+    what_began_is_told_by_the_catalogue_or_stays_in_doubt,
+    a_sending_at_work_is_running_and_its_lock_named,
+    a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up,
+    goose_agrees_with_every_version_we_go_down_to,
+    a_mark_in_the_ledger_is_taken_back_where_nothing_was_made,
 }

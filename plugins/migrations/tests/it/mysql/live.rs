@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySqlConnection};
 
-use super::{Mariadb, World, call, context, prepare, server};
+use super::{Mariadb, Server, World, call, context, prepare};
 
 /// How many write at once.
 const WRITERS: usize = 4;
@@ -100,9 +100,7 @@ async fn calls(world: &World) -> Vec<Call> {
     (0..prepared.effects.len()).map(|effect| call(&input, &prepared, effect, 1)).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_wait_no_longer_than_the_lock_timeout_and_lose_nothing() {
-    let Some(server) = server() else { return };
+async fn writers_wait_no_longer_than_the_lock_timeout_and_lose_nothing(server: &'static Server) {
     let world = Arc::new(World::new(server));
     let before = count(&world);
     let calls = calls(&world).await;
@@ -143,7 +141,7 @@ async fn a_plan_names_a_long_transaction() {
     if !Mariadb::is_here() {
         return;
     }
-    let server: &Mariadb = Box::leak(Box::new(Mariadb::start().unwrap()));
+    let server: &Server = Box::leak(Box::new(Mariadb::start().unwrap()));
     let world = World::new(server);
     let mut report = report(&world).await;
     let found = long_transaction(&world).await;
@@ -171,4 +169,8 @@ async fn hazard(world: &World) -> Option<String> {
     let prepared = prepare("migrations.down", &world.input("3")).await.unwrap();
     let mut hazards = prepared.all_hazards();
     hazards.find(|hazard| hazard.code == "long-transaction").map(|hazard| hazard.text.clone())
+}
+
+on_both! {
+    writers_wait_no_longer_than_the_lock_timeout_and_lose_nothing,
 }

@@ -7,18 +7,19 @@ use backout_plugin_api::{
     Action, EffectKey, MadeEffect, Outcome, Prepared, Reversibility, Reverted,
 };
 use backout_plugin_migrations::{MigrationsShift, Point};
+use backout_test_targets::mysql::Server;
 use serde_json::Value;
 
 use super::super::keep::{hazards, made};
 use super::super::{call, context, prepare, shift};
-use super::{World, server, settle};
+use super::{World, settle};
 
-async fn world(up: &str, down: &str, rows: &str) -> Option<World> {
-    let world = World::new(server()?);
+async fn world(server: &'static Server, up: &str, down: &str, rows: &str) -> World {
+    let world = World::new(server);
     world.write("00005_x.sql", &format!("-- +goose Up\n{up}\n-- +goose Down\n{down}\n"));
     shift("migrations.up", &world.input("5"), "setup").await;
     world.run(rows);
-    Some(world)
+    world
 }
 
 async fn look(world: &World) -> (Value, Arc<Prepared>) {
@@ -47,7 +48,7 @@ async fn undo(made: &MadeEffect) {
 
 const UP: &str = "CREATE TABLE odd (id bigint AUTO_INCREMENT PRIMARY KEY, `a b` varchar(9) COLLATE \
     utf8mb4_general_ci, n decimal(20, 3), f double, d date NOT NULL DEFAULT '2020-01-01', x varbinary(9), \
-    g int AS (id * 2), e enum ('p', 'q'), t timestamp(3) NULL, b bit(5));\n\
+    g decimal(20, 3) AS (n * 2), e enum ('p', 'q'), t timestamp(3) NULL, b bit(5));\n\
     ALTER TABLE users ADD COLUMN note varchar(20), ADD COLUMN seen timestamp NULL ON UPDATE \
     current_timestamp;";
 const DOWN: &str = "DROP TABLE odd;\nALTER TABLE users DROP COLUMN note;";
@@ -61,16 +62,16 @@ fn rows(world: &World) -> Vec<String> {
         "SELECT concat_ws('|', id, hex(`a b`), n, f, d, hex(x), g, e + 0, t, b + 0) FROM odd ORDER BY id",
     );
     rows.extend(world.rows("SELECT concat_ws('|', id, name, note, seen) FROM users ORDER BY id"));
-    let next = "SELECT auto_increment FROM information_schema.tables WHERE table_schema = database() \
+    let next = "SET SESSION lock_wait_timeout = 60 /*!80000 , information_schema_stats_expiry = 0 */; \
+                SELECT auto_increment FROM information_schema.tables WHERE table_schema = database() \
                 AND table_name = 'odd'";
     rows.extend(world.rows(next));
     rows
 }
 
-#[tokio::test]
-async fn what_goes_is_kept_and_an_undo_puts_it_back() {
+async fn what_goes_is_kept_and_an_undo_puts_it_back(server: &'static Server) {
     let down_file = format!("{DOWN}\nALTER TABLE users DROP COLUMN seen;");
-    let Some(world) = world(UP, &down_file, ROWS).await else { return };
+    let world = world(server, UP, &down_file, ROWS).await;
     let before = (rows(&world), world.rows(super::SCHEMA));
     assert!(before.0.contains(&"91".to_owned()), "{before:?}");
     let made = down(&world).await;
@@ -88,11 +89,13 @@ async fn what_goes_is_kept_and_an_undo_puts_it_back() {
 }
 
 /// Whoever is told that a row is written finds it in the copy, whenever that was.
-#[tokio::test(flavor = "multi_thread")]
-async fn no_row_is_written_between_the_copy_and_the_drop() {
+async fn no_row_is_written_between_the_copy_and_the_drop(server: &'static Server) {
     let up = "CREATE TABLE busy (id int AUTO_INCREMENT PRIMARY KEY, w int);";
-    let Some(world) = world(up, "DROP TABLE busy;", "SELECT 1").await else { return };
-    world.run("INSERT INTO busy (w) SELECT seq FROM seq_1_to_200000");
+    let world = world(server, up, "DROP TABLE busy;", "SELECT 1").await;
+    world.run(
+        "INSERT INTO busy (w) WITH RECURSIVE some (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM some WHERE n \
+         < 500) SELECT a.n FROM some a, some b WHERE b.n <= 400",
+    );
     let (input, prepared) = look(&world).await;
     let (stop, server, database) =
         (Arc::new(AtomicBool::new(false)), world.server, world.database.clone());
@@ -127,19 +130,10 @@ async fn no_row_is_written_between_the_copy_and_the_drop() {
 }
 
 /// A session that dies after the copy leaves the table to its writers; the next one copies anew.
-#[tokio::test]
-async fn a_copy_that_was_left_is_made_anew() {
+async fn a_copy_that_was_left_is_made_anew(server: &'static Server) {
     for point in [Point::Announced, Point::Kept, Point::Ran, Point::Committed] {
-        let Some(world) = world(
-            UP,
-            "DROP TABLE odd;\nALTER TABLE users DROP COLUMN note, DROP COLUMN \
-            seen;",
-            ROWS,
-        )
-        .await
-        else {
-            return;
-        };
+        let down_file = "DROP TABLE odd;\nALTER TABLE users DROP COLUMN note, DROP COLUMN seen;";
+        let world = world(server, UP, down_file, ROWS).await;
         let (input, prepared) = look(&world).await;
         let sent = call(&input, &prepared, 0, 1);
         let stopped = MigrationsShift::down().with_fault(move |at| at == point);
@@ -176,10 +170,10 @@ async fn a_copy_that_was_left_is_made_anew() {
 }
 
 /// The way back, cut after a sub-step and settled, and then gone on with after what is done meanwhile.
-async fn cut_and_retry(point: Point, meanwhile: &str) -> Option<(World, Outcome)> {
+async fn cut_and_retry(server: &'static Server, point: Point, meanwhile: &str) -> (World, Outcome) {
     let up = "CREATE TABLE gone (id int AUTO_INCREMENT PRIMARY KEY, w int);";
     let rows = "INSERT INTO gone (w) VALUES (1), (2)";
-    let world = world(up, "DROP TABLE gone;", rows).await?;
+    let world = world(server, up, "DROP TABLE gone;", rows).await;
     let made = down(&world).await;
     let reverted = MigrationsShift::down().revert(&context(), &made).await;
     let Reverted::By { input, .. } = reverted else { panic!("{reverted:?}") };
@@ -195,13 +189,12 @@ async fn cut_and_retry(point: Point, meanwhile: &str) -> Option<(World, Outcome)
     let mut again = call(&input, &prepared, 0, 1);
     again.key = EffectKey::from_text("0123456789/s/undo-1/2/0");
     let outcome = MigrationsShift::up().apply(&context(), &again).await;
-    Some((world, outcome))
+    (world, outcome)
 }
 
-#[tokio::test]
-async fn what_was_kept_goes_back_once() {
+async fn what_was_kept_goes_back_once(server: &'static Server) {
     for point in [Point::Ran, Point::Counted, Point::Migrated, Point::Ledgered] {
-        let Some((world, outcome)) = cut_and_retry(point, "SELECT 1").await else { return };
+        let (world, outcome) = cut_and_retry(server, point, "SELECT 1").await;
         assert!(matches!(outcome, Outcome::Done { .. }), "{point:?}: {outcome:?}");
         assert_eq!(world.rows("SELECT w FROM gone ORDER BY id"), ["1", "2"], "{point:?}");
         assert_eq!(world.versions().last().unwrap(), "5");
@@ -209,17 +202,15 @@ async fn what_was_kept_goes_back_once() {
 }
 
 /// Rows that are there already are nobody's to mix with those that were kept.
-#[tokio::test]
-async fn what_was_kept_goes_into_no_rows_of_others() {
+async fn what_was_kept_goes_into_no_rows_of_others(server: &'static Server) {
     let other = "INSERT INTO gone (w) VALUES (7)";
-    let Some((world, outcome)) = cut_and_retry(Point::Ran, other).await else { return };
+    let (world, outcome) = cut_and_retry(server, Point::Ran, other).await;
     let Outcome::Failed { reason, .. } = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("`gone` has rows already"), "{reason}");
     assert_eq!(world.rows("SELECT w FROM gone"), ["7"]);
 }
 
-#[tokio::test]
-async fn what_is_not_kept_is_said_with_its_reason() {
+async fn what_is_not_kept_is_said_with_its_reason(server: &'static Server) {
     for (up, said) in [
         ("CREATE TABLE k (id int PRIMARY KEY) ENGINE = MyISAM;", "only plain tables of InnoDB"),
         (
@@ -233,7 +224,7 @@ async fn what_is_not_kept_is_said_with_its_reason() {
         ),
     ] {
         let rows = "INSERT INTO k (id) VALUES (1)";
-        let Some(world) = world(up, "DROP TABLE k;", rows).await else { return };
+        let world = world(server, up, "DROP TABLE k;", rows).await;
         let (_, prepared) = look(&world).await;
         let found = hazards(&prepared);
         let is_said = |text: &String| text.starts_with("data-not-kept") && text.contains(said);
@@ -242,8 +233,7 @@ async fn what_is_not_kept_is_said_with_its_reason() {
     }
 }
 
-#[tokio::test]
-async fn rows_that_the_older_schema_would_refuse_are_counted() {
+async fn rows_that_the_older_schema_would_refuse_are_counted(server: &'static Server) {
     let down = "ALTER TABLE users MODIFY note varchar(3) NOT NULL;\n\
                 ALTER TABLE users ADD CONSTRAINT once UNIQUE (name);\n\
                 ALTER TABLE users ADD CHECK (name <> 'b');\n\
@@ -253,7 +243,7 @@ async fn rows_that_the_older_schema_would_refuse_are_counted() {
         "{ROWS}; INSERT INTO users (name, note) VALUES ('b', NULL); UPDATE users SET note = 'long' \
          WHERE id = 1"
     );
-    let Some(world) = world(UP, down, &rows).await else { return };
+    let world = world(server, UP, down, &rows).await;
     let (_, prepared) = look(&world).await;
     let found = hazards(&prepared);
     for text in [
@@ -268,10 +258,9 @@ async fn rows_that_the_older_schema_would_refuse_are_counted() {
     }
 }
 
-#[tokio::test]
-async fn a_role_that_may_not_lock_is_told_what_it_lacks() {
+async fn a_role_that_may_not_lock_is_told_what_it_lacks(server: &'static Server) {
     let up = "CREATE TABLE k (id int PRIMARY KEY);";
-    let Some(world) = world(up, "DROP TABLE k;", "INSERT INTO k VALUES (1)").await else { return };
+    let world = world(server, up, "DROP TABLE k;", "INSERT INTO k VALUES (1)").await;
     let (name, database) = (format!("r_{}", world.database), &world.database);
     world.run(&format!(
         "CREATE USER {name}@'%' IDENTIFIED BY 'pw'; GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, \
@@ -291,4 +280,15 @@ async fn a_role_that_may_not_lock_is_told_what_it_lacks() {
     again.fence.dispatch = 2;
     let outcome = MigrationsShift::down().apply(&context(), &again).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+}
+
+on_both! {
+    what_goes_is_kept_and_an_undo_puts_it_back,
+    no_row_is_written_between_the_copy_and_the_drop,
+    a_copy_that_was_left_is_made_anew,
+    what_was_kept_goes_back_once,
+    what_was_kept_goes_into_no_rows_of_others,
+    what_is_not_kept_is_said_with_its_reason,
+    rows_that_the_older_schema_would_refuse_are_counted,
+    a_role_that_may_not_lock_is_told_what_it_lacks,
 }
