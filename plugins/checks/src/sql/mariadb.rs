@@ -25,9 +25,21 @@ pub(super) async fn ask(
     let options = MySqlConnectOptions::from_str(&url)
         .map_err(|error| Trouble::Refused(error.to_string()))?
         .statement_cache_capacity(0);
-    let mut connection =
-        connected(timeout, Some(TLS), MySqlConnection::connect_with(&options)).await?;
+    let connecting = async { MySqlConnection::connect_with(&options).await.map_err(by_tls_only) };
+    let mut connection = connected(timeout, Some(TLS), connecting).await?;
     answered(timeout, value(&mut connection, query)).await
+}
+
+/// MySQL takes the passwords of its users by TLS, or encrypted by a key that nothing vouches for.
+fn by_tls_only(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Configuration(why) if why.to_string().starts_with("RSA") => {
+            let help =
+                "a password of this kind goes by TLS only; write `ssl-mode=REQUIRED` in the URL";
+            sqlx::Error::Configuration(help.into())
+        }
+        other => other,
+    }
 }
 
 async fn value(connection: &mut MySqlConnection, query: &str) -> Result<Option<String>, Trouble> {

@@ -8,7 +8,7 @@ use backout_plugin_api::conformance::{Case, check};
 use backout_plugin_api::{Action, SecretSource};
 use backout_plugin_checks::{Gate, HttpCheck, TcpCheck};
 use backout_test_targets::web::{Silent, Trickle, Web, closed};
-use backout_test_targets::{mariadb, postgres};
+use backout_test_targets::{mysql, postgres};
 use serde_json::{Value, json};
 
 use super::{Secrets, grpc, prometheus, sql};
@@ -51,7 +51,7 @@ impl Case for Look {
     }
 
     fn secret_values(&self) -> Vec<String> {
-        [SECRET, postgres::PASSWORD, mariadb::PASSWORD].map(str::to_owned).to_vec()
+        [SECRET, postgres::PASSWORD, mysql::PASSWORD].map(str::to_owned).to_vec()
     }
 
     fn unreachable(&self) -> Option<Value> {
@@ -215,15 +215,27 @@ async fn sql_conforms_on_postgres() {
 
 #[tokio::test]
 async fn sql_conforms_on_mariadb() {
-    let Some(server) = sql::mariadb() else { return };
+    if let Some(server) = sql::mariadb() {
+        sql_conforms(server).await;
+    }
+}
+
+#[tokio::test]
+async fn sql_conforms_on_mysql() {
+    if let Some(server) = sql::mysql() {
+        sql_conforms(server).await;
+    }
+}
+
+async fn sql_conforms(server: &'static mysql::Server) {
     check(async || {
         let database = server.new_database().unwrap();
         server.sql(&database, "CREATE TABLE t AS SELECT 1 AS n").unwrap();
         let place = format!("127.0.0.1:{}/{database}", server.port());
-        let url = |password: &str| format!("mysql://{}:{password}@{place}", mariadb::GUARDED);
+        let url = |password: &str| format!("mysql://{}:{password}@{place}", mysql::GUARDED);
         Database {
             scheme: "mysql",
-            url: url(&escaped(mariadb::PASSWORD)),
+            url: url(&escaped(mysql::PASSWORD)),
             wrong: url(SECRET),
             slow: Trickle::start(b"\xff\0\0\0\x0a").unwrap(),
             observe: Box::new(move || json!(server.sql(&database, "SELECT * FROM t").unwrap())),
@@ -231,7 +243,7 @@ async fn sql_conforms_on_mariadb() {
         .look()
     })
     .await
-    .assert_kept_on("MariaDB");
+    .assert_kept_on(server.product());
 }
 
 #[tokio::test]

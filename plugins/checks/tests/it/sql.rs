@@ -1,10 +1,11 @@
-//! `checks.sql` against PostgreSQL, MariaDB and SQLite.
+//! `checks.sql` against PostgreSQL, MariaDB, MySQL and SQLite.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backout_plugin_checks::{Gate, SqlCheck};
 use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::mysql::{self, Mysql, Server};
 use backout_test_targets::postgres::{GUARDED, Postgres};
 use backout_test_targets::web::{Silent, closed};
 use serde_json::{Value, json};
@@ -20,10 +21,16 @@ pub(crate) fn postgres() -> Option<&'static Postgres> {
     SERVER.get_or_init(start).as_ref()
 }
 
-pub(crate) fn mariadb() -> Option<&'static Mariadb> {
+pub(crate) fn mariadb() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Mariadb>> = OnceLock::new();
     let start = || Mariadb::is_here().then(|| Mariadb::start().unwrap());
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start).as_deref()
+}
+
+pub(crate) fn mysql() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Mysql>> = OnceLock::new();
+    let start = || Mysql::is_here().then(|| Mysql::start().unwrap());
+    SERVER.get_or_init(start).as_deref()
 }
 
 pub(crate) async fn ask(url: &str, query: &str, bound: Value) -> Says {
@@ -95,7 +102,23 @@ async fn postgres_gives_a_value_and_is_not_written() {
 
 #[tokio::test]
 async fn mariadb_gives_a_value_and_is_not_written() {
-    let Some(server) = mariadb() else { return };
+    if let Some(server) = mariadb() {
+        gives_a_value_and_is_not_written(server).await;
+    }
+}
+
+#[tokio::test]
+async fn mysql_gives_a_value_and_is_not_written() {
+    let Some(server) = mysql() else { return };
+    gives_a_value_and_is_not_written(server).await;
+    // Only its users log in by a way that wants TLS.
+    let guarded = format!("mysql://{}:hunter2@127.0.0.1:{}/mysql", mysql::GUARDED, server.port());
+    let said = ask(&format!("{guarded}?ssl-mode=DISABLED"), "SELECT 1", json!({"equals": 1})).await;
+    assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+    said.unknown("`ssl-mode=REQUIRED` in the URL");
+}
+
+async fn gives_a_value_and_is_not_written(server: &Server) {
     let database = server.new_database().unwrap();
     let url = server.url(&database);
     let mut made = sqlx::MySqlConnection::connect(&url).await.unwrap();

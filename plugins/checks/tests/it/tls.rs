@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use backout_test_targets::authority::Authority;
-use backout_test_targets::mariadb::{self, Mariadb};
+use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::mysql::{self, Mysql, Server};
 use backout_test_targets::postgres::{self, Postgres};
 use serde_json::json;
 
@@ -69,17 +70,29 @@ async fn postgres_is_asked_by_tls_as_the_url_says() {
 
 #[tokio::test]
 async fn mariadb_is_asked_by_tls_as_the_url_says() {
-    if !Mariadb::is_here() {
-        return;
+    if Mariadb::is_here() {
+        let authority = Authority::new("ours").unwrap();
+        let server = Mariadb::start_with_tls(&authority, &["127.0.0.1"]).unwrap();
+        is_asked_by_tls(&authority, &server).await;
     }
-    let authority = Authority::new("ours").unwrap();
-    let server = Mariadb::start_with_tls(&authority, &["127.0.0.1"]).unwrap();
+}
+
+#[tokio::test]
+async fn mysql_is_asked_by_tls_as_the_url_says() {
+    if Mysql::is_here() {
+        let authority = Authority::new("ours").unwrap();
+        let server = Mysql::start_with_tls(&authority, &["127.0.0.1"]).unwrap();
+        is_asked_by_tls(&authority, &server).await;
+    }
+}
+
+async fn is_asked_by_tls(authority: &Authority, server: &Server) {
     let words = Words {
-        url: format!("mysql://{}@HOST:{}/mysql", mariadb::BY_TLS, server.port()),
+        url: format!("mysql://{}@HOST:{}/mysql", mysql::BY_TLS, server.port()),
         clear: "ssl-mode=DISABLED",
         no_name: "ssl-mode=VERIFY_CA",
         full: "ssl-mode=VERIFY_IDENTITY",
         authority: "ssl-ca",
     };
-    words.check(&authority).await;
+    words.check(authority).await;
 }

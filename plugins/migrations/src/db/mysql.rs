@@ -63,6 +63,12 @@ pub(crate) async fn connect(
     };
     match tokio::time::timeout(within, connecting).await {
         Ok(Ok(found)) => Ok(found),
+        Ok(Err(sqlx::Error::Configuration(why))) if why.to_string().starts_with("RSA") => {
+            Err(format!(
+                "cannot connect to {address}: a password of this kind goes by TLS only; write \
+                 `ssl-mode=REQUIRED` in the URL"
+            ))
+        }
         Ok(Err(error)) => Err(format!("cannot connect to {address}: {error}{}", help(&error))),
         Err(_) => Err(format!("cannot connect to {address}: no answer within {within:?}")),
     }

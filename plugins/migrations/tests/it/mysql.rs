@@ -359,6 +359,24 @@ async fn a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up(server: &'st
     assert_eq!(world.versions().len(), 5);
 }
 
+/// A change that the catalogue shows only far behind the 1024 bytes that MySQL gives of a long list.
+async fn a_change_at_the_end_of_a_wide_table_is_seen(server: &'static Server) {
+    let world = World::new(server);
+    let columns = (0..99).map(|at| format!("column_{at} varchar(20)"));
+    world.run(&format!("CREATE TABLE wide ({})", columns.collect::<Vec<_>>().join(", ")));
+    let down = "ALTER TABLE wide MODIFY column_98 varchar(30)";
+    world.write("00004_vip.sql", &format!("-- +goose Up\n-- +goose Down\n{down};\n"));
+    for (point, is_made) in [(Point::Announced, false), (Point::Ran, true)] {
+        let mut made = first(&world).await;
+        made.key = EffectKey::from_text(&format!("0123456789/s/{point:?}/0"));
+        let cut = MigrationsShift::down().with_fault(move |at| at == point);
+        assert!(matches!(cut.apply(&context(), &made).await, Outcome::Unclear { .. }));
+        let settled = settle(&made).await;
+        assert_eq!(matches!(settled, Settled::Unknown { .. }), is_made, "{settled:?}");
+        assert_eq!(settled == Settled::NotDone, !is_made, "{settled:?}");
+    }
+}
+
 /// Runs the real goose on a world; nothing where it is missing and that is no failure.
 fn goose(world: &World, args: &[&str]) -> Option<String> {
     let Some(goose) = program("goose") else {
@@ -448,4 +466,5 @@ on_both! {
     a_lock_that_is_not_to_be_had_is_tried_until_the_time_is_up,
     goose_agrees_with_every_version_we_go_down_to,
     a_mark_in_the_ledger_is_taken_back_where_nothing_was_made,
+    a_change_at_the_end_of_a_wide_table_is_seen,
 }

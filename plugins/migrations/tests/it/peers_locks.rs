@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backout_plugin_api::{Action, Outcome};
 use backout_plugin_migrations::MigrationsShift;
+use backout_test_targets::mysql::Server;
 use backout_test_targets::wait_until;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
@@ -128,19 +129,39 @@ async fn hold_name(world: &World, layout: &impl Layout) -> MySqlConnection {
 
 #[tokio::test]
 async fn golang_migrate_waits_for_its_name_on_mariadb() {
-    let (Some(migrate), Some(world)) = (tool("migrate"), World::mariadb()) else { return };
+    if let (Some(migrate), Some(world)) = (tool("migrate"), World::mariadb()) {
+        golang_migrate_waits_for_its_name(&migrate, world).await;
+    }
+}
+
+#[tokio::test]
+async fn golang_migrate_waits_for_its_name_on_mysql() {
+    if let (Some(migrate), Some(world)) = (tool("migrate"), World::mysql()) {
+        golang_migrate_waits_for_its_name(&migrate, world).await;
+    }
+}
+
+async fn golang_migrate_waits_for_its_name(migrate: &std::path::Path, world: World) {
     let Place::Mysql { server, database } = &world.place else { return };
     let dir = world.folder(&GolangMigrate, 4);
     let url =
         format!("mysql://root@tcp(127.0.0.1:{})/{database}?multiStatements=true", server.port());
     let start = || {
-        let mut command = Command::new(&migrate);
+        let mut command = Command::new(migrate);
         command.arg("-path").arg(&dir).arg("-database").arg(&url).arg("up");
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     assert!(start().wait().unwrap().success());
     let holder = hold_name(&world, &GolangMigrate).await;
     let mut waiting = start();
+    wait_for_user_lock(server, database);
+    holder.close().await.unwrap();
+    assert!(waiting.wait().unwrap().success());
+    we_are_refused_a_name(&world, &GolangMigrate).await;
+}
+
+/// Waits until a session of the database waits for a lock with a name.
+fn wait_for_user_lock(server: &Server, database: &str) {
     let query = format!(
         "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock' AND db = \
          '{database}'"
@@ -150,8 +171,45 @@ async fn golang_migrate_waits_for_its_name_on_mariadb() {
         if count == "1" { Ok(()) } else { Err(format!("{count} wait")) }
     })
     .unwrap();
+}
+
+/// While somebody holds the name, we are refused and say who.
+async fn we_are_refused_a_name(world: &World, layout: &impl Layout) {
+    let mut holder = hold_name(world, layout).await;
+    let id: u64 =
+        sqlx::query_scalar("SELECT connection_id()").fetch_one(&mut holder).await.unwrap();
+    let input: Value = world.input(layout, 2);
+    let down = MigrationsShift::down();
+    let prepared = Arc::new(down.prepare(&context(), &input).await.unwrap());
+    let outcome = down.apply(&context(), &call(&input, &prepared, 0, 1)).await;
+    let Outcome::Refused { reason } = outcome else { panic!("not refused: {outcome:?}") };
+    let who = format!("held by connection {id} of root from 127.0.0.1");
+    assert!(reason.contains(&who), "{reason}");
     holder.close().await.unwrap();
-    assert!(waiting.wait().unwrap().success());
+}
+
+/// MySQL takes its endless wait for what it is.
+#[tokio::test]
+async fn sqlx_waits_for_its_name_on_mysql() {
+    let Some(world) = World::mysql() else { return };
+    let dir = world.folder(&Sqlx, 4);
+    Sqlx.up(&world, &world.folder(&Sqlx, 3)).await;
+    let holder = hold_name(&world, &Sqlx).await;
+    let migrator = Migrator::new(dir.as_path()).await.unwrap();
+    let mut conn = MySqlConnection::connect(&world.url()).await.unwrap();
+    let release = async {
+        let Place::Mysql { server, database } = &world.place else { return };
+        let (server, database) = (*server, database.clone());
+        let waiting = move || wait_for_user_lock(server, &database);
+        tokio::task::spawn_blocking(waiting).await.unwrap();
+        assert_eq!(Sqlx.applied(&world, &dir).await, [true, true, true, false]);
+        holder.close().await.unwrap();
+    };
+    let (run, ()) = tokio::join!(migrator.run(&mut conn), release);
+    run.unwrap();
+    drop(conn);
+    assert_eq!(Sqlx.applied(&world, &dir).await, [true; 4]);
+    we_are_refused_a_name(&world, &Sqlx).await;
 }
 
 /// It asks for its lock with an endless wait, written as -1, which MySQL takes and MariaDB answers

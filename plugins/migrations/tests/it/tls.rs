@@ -5,7 +5,8 @@ use std::path::Path;
 
 use backout_plugin_api::PrepareFailure;
 use backout_test_targets::authority::Authority;
-use backout_test_targets::mariadb::{self, Mariadb};
+use backout_test_targets::mariadb::Mariadb;
+use backout_test_targets::mysql::{self, Mysql, Server};
 use backout_test_targets::postgres::{self, Postgres};
 use serde_json::json;
 
@@ -52,16 +53,27 @@ impl Secured {
         let authority: &Authority = Box::leak(Box::new(Authority::new("ours").unwrap()));
         let start = || Mariadb::start_with_tls(authority, &["127.0.0.1"]).unwrap();
         let server: &Mariadb = Box::leak(Box::new(Mariadb::is_here().then(start)?));
+        Some(Self::on(server, authority))
+    }
+
+    fn mysql() -> Option<Self> {
+        let authority: &Authority = Box::leak(Box::new(Authority::new("ours").unwrap()));
+        let start = || Mysql::start_with_tls(authority, &["127.0.0.1"]).unwrap();
+        let server: &Mysql = Box::leak(Box::new(Mysql::is_here().then(start)?));
+        Some(Self::on(server, authority))
+    }
+
+    fn on(server: &'static Server, authority: &'static Authority) -> Self {
         let database = server.new_database().unwrap();
-        Some(Self {
+        Self {
             port: server.port(),
             world: World::on(Place::Mysql { server, database }),
             scheme: "mysql",
             authority,
-            users: [mariadb::BY_TLS, mariadb::BY_CERTIFICATE],
+            users: [mysql::BY_TLS, mysql::BY_CERTIFICATE],
             modes: ["ssl-mode=DISABLED", "ssl-mode=VERIFY_CA", "ssl-mode=VERIFY_IDENTITY"],
             files: ["ssl-ca", "ssl-cert", "ssl-key"],
-        })
+        }
     }
 
     /// Writes the URL that the actions read.
@@ -152,10 +164,14 @@ impl Secured {
     }
 }
 
-async fn check(secured: &Secured, plain: &World) {
+async fn check(secured: &Secured) {
     secured.migrates().await;
     secured.refuses_another().await;
     secured.shows_a_certificate().await;
+}
+
+/// A server that speaks none.
+async fn wants_tls(secured: &Secured, plain: &World) {
     let url = format!("{}?{}", plain.url().split('?').next().unwrap(), secured.modes[2]);
     std::fs::write(plain.dir.path().join("url"), url).unwrap();
     let failure = prepare("migrations.down", &plain.input(&Diesel, 1)).await.unwrap_err();
@@ -165,13 +181,27 @@ async fn check(secured: &Secured, plain: &World) {
 #[tokio::test]
 async fn postgres_is_reached_by_tls_as_the_url_says() {
     if let (Some(secured), Some(plain)) = (Secured::postgres(), World::postgres()) {
-        check(&secured, &plain).await;
+        check(&secured).await;
+        wants_tls(&secured, &plain).await;
     }
 }
 
 #[tokio::test]
 async fn mariadb_is_reached_by_tls_as_the_url_says() {
     if let (Some(secured), Some(plain)) = (Secured::mariadb(), World::mariadb()) {
-        check(&secured, &plain).await;
+        check(&secured).await;
+        wants_tls(&secured, &plain).await;
     }
+}
+
+/// It always speaks TLS, by a certificate of its own making where it is given none. A user who logs in
+/// as its users do by default, with a password, comes in by TLS only.
+#[tokio::test]
+async fn mysql_is_reached_by_tls_as_the_url_says() {
+    let (Some(secured), Some(plain)) = (Secured::mysql(), World::mysql()) else { return };
+    check(&secured).await;
+    let url = plain.url().replace("root@", &format!("{}:guess@", mysql::GUARDED));
+    std::fs::write(plain.dir.path().join("url"), url + "?ssl-mode=DISABLED").unwrap();
+    let failure = prepare("migrations.down", &plain.input(&Diesel, 1)).await.unwrap_err();
+    assert!(failure.reason().contains("`ssl-mode=REQUIRED` in the URL"), "{failure:?}");
 }

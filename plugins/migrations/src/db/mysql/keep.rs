@@ -25,6 +25,10 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS backout_kept (
     at timestamp(6) NOT NULL DEFAULT current_timestamp(6)
 ) ENGINE = InnoDB";
 
+/// A column of the copy's own: replicas find rows by a key, and MySQL may be told to take no table
+/// without one (`sql_require_primary_key`).
+const OWN_KEY: &str = "backout_row bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY";
+
 /// A session in which every value that a table held may be written again: a zero date, a zero in a
 /// column that counts. What would have to be changed is still an error.
 const MODE: &str = "SET @backout_mode = coalesce(@backout_mode, @@SESSION.sql_mode); SET SESSION sql_mode = \
@@ -121,7 +125,8 @@ pub(crate) async fn hold(
         };
         let (list, table) = (names(MY, &columns), MY.name(&keep.table));
         let create = format!(
-            "CREATE TABLE IF NOT EXISTS {copy} ENGINE = InnoDB AS SELECT {list} FROM {table} LIMIT 0"
+            "CREATE TABLE IF NOT EXISTS {copy} ({OWN_KEY}) ENGINE = InnoDB AS SELECT {list} FROM {table} \
+             LIMIT 0"
         );
         conn.run(&create).await?;
         locks.push(format!("{copy} WRITE"));

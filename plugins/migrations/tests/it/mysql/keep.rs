@@ -28,7 +28,7 @@ async fn look(world: &World) -> (Value, Arc<Prepared>) {
     (input, Arc::new(prepared))
 }
 
-async fn down(world: &World) -> MadeEffect {
+async fn down_of(world: &World) -> MadeEffect {
     let (input, prepared) = look(world).await;
     let outcome = MigrationsShift::down().apply(&context(), &call(&input, &prepared, 0, 1)).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
@@ -74,18 +74,42 @@ async fn what_goes_is_kept_and_an_undo_puts_it_back(server: &'static Server) {
     let world = world(server, UP, &down_file, ROWS).await;
     let before = (rows(&world), world.rows(super::SCHEMA));
     assert!(before.0.contains(&"91".to_owned()), "{before:?}");
-    let made = down(&world).await;
+    let made = down_of(&world).await;
     assert_eq!(made.prepared.reversibility(), Reversibility::Exact);
     let said = hazards(&made.prepared);
     let wanted = "drops-table: table `odd` goes, with 2 rows; all of it was written by 5 or since; a \
                   copy is kept";
     assert!(said.iter().any(|text| text == wanted), "{said:#?}");
     assert_eq!(world.rows("SELECT count(*) FROM backout_kept"), ["3"]);
+    let keys = "SELECT count(*) FROM information_schema.table_constraints WHERE constraint_type = \
+                'PRIMARY KEY' AND table_schema = database() AND table_name LIKE 'backout\\_kept\\_%'";
+    assert_eq!(world.rows(keys), ["3"], "a server may want one for every table");
     undo(&made).await;
     assert_eq!((rows(&world), world.rows(super::SCHEMA)), before);
     let tidied = MigrationsShift::down().tidy(&context(), &made).await;
     assert!(tidied.removed[0].contains("3 kept copies") && tidied.left.is_empty(), "{tidied:?}");
     assert!(world.rows("SHOW TABLES LIKE 'backout\\_kept\\_%'").is_empty());
+}
+
+/// A lock takes in what a table points at, and a column that `SELECT *` does not show is a column.
+async fn a_table_that_points_at_another_is_kept_with_what_it_hides(server: &'static Server) {
+    let mut up =
+        "CREATE TABLE kid (id int PRIMARY KEY, u int, hidden varchar(9) INVISIBLE, doc json, \
+                  FOREIGN KEY (u) REFERENCES users (id));"
+            .to_owned();
+    let mut down = "DROP TABLE kid;".to_owned();
+    if server.product() == "MySQL" {
+        up += "\nCREATE INDEX lowered ON users ((lower(name)));";
+        down = format!("DROP INDEX lowered ON users;\n{down}");
+    }
+    let rows = "INSERT INTO kid (id, u, hidden, doc) VALUES (1, 2, 'h', '{\"a\": [1]}'), (2, NULL, '', NULL)";
+    let world = world(server, &up, &down, rows).await;
+    let all = "SELECT id, u, hidden, doc FROM kid ORDER BY id";
+    let before = (world.rows(all), world.rows(super::SCHEMA));
+    let made = down_of(&world).await;
+    assert!(world.rows("SHOW TABLES LIKE 'kid'").is_empty());
+    undo(&made).await;
+    assert_eq!((world.rows(all), world.rows(super::SCHEMA)), before);
 }
 
 /// Whoever is told that a row is written finds it in the copy, whenever that was.
@@ -174,7 +198,7 @@ async fn cut_and_retry(server: &'static Server, point: Point, meanwhile: &str) -
     let up = "CREATE TABLE gone (id int AUTO_INCREMENT PRIMARY KEY, w int);";
     let rows = "INSERT INTO gone (w) VALUES (1), (2)";
     let world = world(server, up, "DROP TABLE gone;", rows).await;
-    let made = down(&world).await;
+    let made = down_of(&world).await;
     let reverted = MigrationsShift::down().revert(&context(), &made).await;
     let Reverted::By { input, .. } = reverted else { panic!("{reverted:?}") };
     let prepared = Arc::new(MigrationsShift::up().prepare(&context(), &input).await.unwrap());
@@ -283,6 +307,7 @@ async fn a_role_that_may_not_lock_is_told_what_it_lacks(server: &'static Server)
 }
 
 on_both! {
+    a_table_that_points_at_another_is_kept_with_what_it_hides,
     what_goes_is_kept_and_an_undo_puts_it_back,
     no_row_is_written_between_the_copy_and_the_drop,
     a_copy_that_was_left_is_made_anew,

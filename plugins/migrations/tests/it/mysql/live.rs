@@ -154,6 +154,22 @@ async fn a_plan_names_a_long_transaction() {
     assert!(hazard(&world).await.is_none());
 }
 
+/// MySQL says on which tables without being asked to.
+#[tokio::test]
+async fn a_plan_on_mysql_names_a_long_transaction_of_its_table_alone() {
+    let Some(server) = super::mysql() else { return };
+    let world = World::new(server);
+    let mut elsewhere = connect(&world).await;
+    for sql in ["BEGIN", "SELECT count(*) FROM orders"] {
+        execute(&mut elsewhere, sql).await.unwrap();
+    }
+    let mut report = report(&world).await;
+    let found = long_transaction(&world).await;
+    assert!(found.contains("a long transaction on `users`: connection "), "{found}");
+    execute(&mut report, "COMMIT").await.unwrap();
+    assert_eq!(hazard(&world).await, None, "who reads orders is in nobody's way");
+}
+
 /// It is one as soon as it is old enough.
 async fn long_transaction(world: &World) -> String {
     let end = Instant::now() + Duration::from_secs(30);
