@@ -16,7 +16,7 @@ pub(crate) fn by_hand(input: &Input) -> ByHand {
 fn verify(input: &Input) -> String {
     let Some(probe) = &input.probe else {
         let expected = statuses(&input.expect).unwrap_or("200 to 299".into());
-        return format!("the status that curl prints last is one of: {expected}");
+        return format!("# the status that curl prints last is one of: {expected}");
     };
     let asked = curl(&probe.request(input));
     let done = statuses(&probe.done).unwrap_or("none".into());

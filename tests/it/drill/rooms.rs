@@ -221,7 +221,7 @@ fn a_real_emergency_ends_a_discussion_and_is_told_in_its_words() {
     let talk = discussed(&exercise);
     assert_eq!(tom.types("reply 1 REAL EMERGENCY, the warehouse burns").0, 200);
     let said = talk.wait().exits(0);
-    assert!(said.err.contains("REAL EMERGENCY: the drill is over"), "{}", said.err);
+    assert!(said.err.contains("REAL EMERGENCY: the exercise is over"), "{}", said.err);
     let report = report(&exercise);
     assert_eq!(report["ended"], "REAL EMERGENCY, called by tom");
     assert_eq!(report["answers"][0][1], "no answer", "{report}");

@@ -232,12 +232,12 @@ fn a_real_emergency_is_on_every_screen() {
     keep("drill-watch", &other.screen());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(on_the_page(&exercise));
-    leader.shows("REAL EMERGENCY: the drill is over, this is real now.");
-    other.shows("REAL EMERGENCY: the drill is over, this is real now.");
+    leader.shows("REAL EMERGENCY: the exercise is over, this is real now.");
+    other.shows("REAL EMERGENCY: the exercise is over, this is real now.");
     keep("drill-emergency", &other.screen());
     wait_until("it is over", || exercise.kept().join("report.json").exists());
     let after = exercise.beside(&["status", "latest"]);
-    assert!(after.contains("REAL EMERGENCY: the drill is over"), "{after}");
+    assert!(after.contains("REAL EMERGENCY: the exercise is over"), "{after}");
     let view: Value =
         serde_json::from_str(&exercise.beside(&["status", "latest", "--json"])).unwrap();
     assert_eq!(view["drill"]["over"], true);
@@ -283,8 +283,8 @@ async fn on_the_page(exercise: &Exercise) {
     team.click("#do-emergency > summary").await;
     team.write("#emergency-text", "the warehouse burns").await;
     team.click("#do-emergency button").await;
-    team.sees("REAL EMERGENCY: the drill is over").await;
-    lead.sees("REAL EMERGENCY: the drill is over").await;
+    team.sees("REAL EMERGENCY: the exercise is over").await;
+    lead.sees("REAL EMERGENCY: the exercise is over").await;
     lead.sees("the warehouse burns").await;
     team.shoot("drill-3-emergency").await;
     lead.shoot("drill-3-emergency").await;
@@ -386,7 +386,7 @@ fn a_drill_that_listens_opens_nothing_but_its_door_on_loopback() {
     assert_eq!((&open[0].0, open[0].2.as_str()), (&door, "0A"), "it listens: {open:?}");
     exercise.beside(&["note", "latest", "--reason", "Real emergency, stop"]);
     let said = drill.wait();
-    assert!(said.err.contains("REAL EMERGENCY: the drill is over"), "{}", said.err);
+    assert!(said.err.contains("REAL EMERGENCY: the exercise is over"), "{}", said.err);
 }
 
 #[test]

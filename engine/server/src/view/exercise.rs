@@ -87,4 +87,4 @@ impl DrillView {
 }
 
 /// What everybody is told when a real emergency ends an exercise.
-pub const EMERGENCY: &str = "REAL EMERGENCY: the drill is over, this is real now.";
+pub const EMERGENCY: &str = "REAL EMERGENCY: the exercise is over, this is real now.";
