@@ -21,6 +21,7 @@ readonly LAYOUT=1
 
 : "${TOOLS:?the folder to install into}"
 mkdir -p "$TOOLS"
+TOOLS=$(realpath "$TOOLS")
 readonly ROOT=$TOOLS/mysql
 readonly APT=$TOOLS/.mysql-apt
 
@@ -42,7 +43,7 @@ done
 [[ -e "$KEYRING" ]] || lacking "no $KEYRING to check packages by: apt-get install debian-archive-keyring"
 
 # An apt to which nothing is installed but perl, which only scripts want that are not started here.
-rm -rf "$APT" "$ROOT"
+rm -rf "$APT" "$ROOT" "$TOOLS"/mysql-{server,client}
 mkdir -p "$APT"/{lists,archives}/partial "$APT/parts"
 trap 'rm -rf "$APT"' EXIT
 cat >"$APT/status" <<'STATUS'
@@ -82,20 +83,20 @@ for package in "$APT"/archives/*.deb; do
 done
 rm -rf "$ROOT"/usr/share/{doc,man,locale,info}
 
-# start NAME PROGRAM OPTION…: a program of the name that is started by the folder's own loader.
+# start NAME PROGRAM: a program of the name that is started by the folder's own loader.
 start() {
     local name=$1 program=$2
-    shift 2
     cat >"$TOOLS/$name" <<START
 #!/bin/sh
 root=$ROOT/usr
 libraries=\$root/lib/x86_64-linux-gnu:\$root/lib/x86_64-linux-gnu/mysql/private
-exec "\$root/lib64/ld-linux-x86-64.so.2" --library-path "\$libraries" "\$root/$program" "\$@" $*
+exec "\$root/lib64/ld-linux-x86-64.so.2" --library-path "\$libraries" "\$root/$program" "\$@"
 START
     chmod +x "$TOOLS/$name"
 }
 
-[[ -e "$ROOT/usr/lib64/ld-linux-x86-64.so.2" ]] || lacking "its packages look otherwise than expected: no loader in usr/lib64"
+[[ -e "$ROOT/usr/lib64/ld-linux-x86-64.so.2" ]] ||
+    lacking "its packages look otherwise than expected: no loader in usr/lib64"
 start mysql-server sbin/mysqld
 start mysql-client bin/mysql
 said=$(version 2>&1) || lacking "it does not start: $said"
