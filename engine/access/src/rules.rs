@@ -105,7 +105,12 @@ pub const ASKS: &[AskRule] = &[
     ask("yield", OPERATOR, Part::Run, "let go of locks, so that another run may take them"),
     ask("hand-over", OPERATOR, Part::Run, "offer the command of the run to somebody"),
     ask("take-command", OPERATOR, Part::Run, "accept the command that was offered"),
-    ask("supersede", OPERATOR, Part::Run, "end it in favour of another run"),
+    ask(
+        "supersede",
+        OPERATOR,
+        Part::Run,
+        "end it in favour of a run that goes on, which is started with it",
+    ),
 ];
 
 const fn get(path: &'static str, does: &'static str) -> RouteRule {

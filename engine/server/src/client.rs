@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backout_core::id::RunId;
+use backout_store::Reader;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -22,6 +24,13 @@ use crate::wire::{
 
 /// Bytes of an answer: a page of the largest events an engine may have.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How long an engine may take to say who it is: it does in milliseconds, so one that does not in this
+/// time hangs, and whoever is in a hurry must hear so.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take to answer anything else: a command waits for a disk that may be slow, and for
+/// looks at targets, 5 s each at the most.
+const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +70,28 @@ pub struct Client {
 
 impl Client {
     /// Looks for an owner; `None` where none serves the store's socket.
+    ///
+    /// # Errors
+    /// The owner is there and does not say in time who it is, or not in a way that can be read.
     pub async fn find(folder: &Path) -> Result<Option<(Self, Owner)>, ClientError> {
+        Self::find_within(folder, FOUND_WITHIN).await
+    }
+
+    async fn find_within(
+        folder: &Path,
+        within: Duration,
+    ) -> Result<Option<(Self, Owner)>, ClientError> {
         let client = Self { folder: folder.to_owned() };
-        match client.connect().await {
-            Ok(_) => {}
-            Err(error) if is_nobody(&error) => return Ok(None),
-            Err(error) => return Err(ClientError::unreachable(error)),
-        }
-        let owner = client.owner().await?;
-        Ok(Some((client, owner)))
+        let owner = async {
+            match client.connect().await {
+                Ok(_) => client.owner().await.map(Some),
+                Err(error) if is_nobody(&error) => Ok(None),
+                Err(error) => Err(ClientError::unreachable(error)),
+            }
+        };
+        let owner = tokio::time::timeout(within, owner).await;
+        let owner = owner.unwrap_or_else(|_| Err(client.hangs(within)))?;
+        Ok(owner.map(|owner| (client, owner)))
     }
 
     /// Who owns the store.
@@ -134,7 +156,27 @@ impl Client {
         UnixStream::connect(&socket.path).await
     }
 
+    /// Nobody answered in time, and who that is.
+    fn hangs(&self, within: Duration) -> ClientError {
+        let owner = Reader::open(&self.folder).ok().and_then(|reader| reader.owner());
+        let who = owner.map_or_else(
+            || "whoever owns it".to_owned(),
+            |owner| format!("process {0}; if it hangs, `kill -9 {0}` loses nothing", owner.pid),
+        );
+        ClientError::unreachable(format!("nothing within {} s from {who}", within.as_secs()))
+    }
+
     async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let answered = tokio::time::timeout(ANSWERED_WITHIN, self.exchange(method, path, body));
+        answered.await.unwrap_or_else(|_| Err(self.hangs(ANSWERED_WITHIN)))
+    }
+
+    async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -172,4 +214,25 @@ fn read_answer<T: DeserializeOwned>(status: StatusCode, bytes: &[u8]) -> Result<
 /// No socket, or one that a dead owner left.
 fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_owner_that_hangs_is_told_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Client::find(folder.path()).await.unwrap().is_none());
+        let socket = SocketPath::of(folder.path()).unwrap();
+        let _silent = UnixListener::bind(&socket.path).unwrap();
+        let within = Duration::from_millis(50);
+        let error = Client::find_within(folder.path(), within).await.unwrap_err().to_string();
+        assert!(
+            error.contains("does not answer: nothing within 0 s from whoever owns it"),
+            "{error}"
+        );
+    }
 }

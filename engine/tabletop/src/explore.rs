@@ -209,7 +209,9 @@ impl Explorer {
             let due = [self.drill.next_due(), self.decides, self.kills.iter().min().copied()];
             let at = due.into_iter().flatten().min().unwrap_or(limit);
             if at >= limit {
-                if !self.absent {
+                // A run that a last decision ended needs no more time.
+                let ended = |state: &RunState| matches!(state.phase, Phase::Ended(_));
+                if !self.absent && !self.drill.state().is_some_and(ended) {
                     self.seen.insert((Weakness::Endless, String::new()));
                 }
                 break;

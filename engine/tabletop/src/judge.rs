@@ -5,7 +5,7 @@ use backout_core::id::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::words;
-use crate::log::{Exercise, Logged};
+use crate::log::{Entry, Exercise, Logged};
 use crate::scenario::{Expected, Timed};
 
 /// What became of something expected.
@@ -78,8 +78,11 @@ fn judge_one(expected: &Expected, exercise: &Exercise, journal: &[Recorded]) -> 
         Some(end) => ended(end, journal),
         None => decided(expected, exercise, from),
     });
+    let cut = cut_short(exercise, journal);
+    let never_came = done.is_none() && due.zip(cut).is_some_and(|(due, cut)| due > cut);
     let verdict = match (from, done) {
         (None, _) => Verdict::NotDue,
+        (Some(_), None) if never_came && !expected.never => Verdict::NotDue,
         (Some(_), Some(_)) if expected.never => Verdict::Violated,
         (Some(_), None) if expected.never => Verdict::Met,
         (Some(_), None) => Verdict::Missed,
@@ -95,6 +98,14 @@ fn judge_one(expected: &Expected, exercise: &Exercise, journal: &[Recorded]) -> 
         due,
         done,
     }
+}
+
+/// When the exercise ended, where its run did not: by hand, or since something real happened. What was
+/// due later was not missed.
+fn cut_short(exercise: &Exercise, journal: &[Recorded]) -> Option<Timestamp> {
+    let run_ended = journal.iter().any(|recorded| matches!(recorded.event, Event::RunEnded { .. }));
+    let ended = |entry: &&Entry| matches!(entry.what, Logged::Ended { .. });
+    exercise.log.iter().find(ended).map(|entry| entry.at).filter(|_| !run_ended)
 }
 
 fn began(expected: &Expected, exercise: &Exercise) -> Option<Timestamp> {

@@ -61,6 +61,7 @@ fn what_if_leaves_the_record_for_another_way() {
     let at = waits["seq"].to_string();
     let kept = env.path("kept").display().to_string();
     let args = ["replay", "latest", "--what-if", &at, "--auto", "other.ron", "--record", &kept];
+    env.backout(["replay", "latest", "--what-if", "999"]).exits(2);
     let said = env.backout(args).exits(0);
     assert!(said.out.contains("WHAT-IF, simulated:"), "{}", said.out);
     let quiet = said.out.lines().find(|line| line.trim_start().starts_with("quiet")).unwrap();

@@ -292,7 +292,7 @@ fn targets(app: &App, file: &Path, params: &ParamArgs) -> Result<Finding, Failur
             let steps = counted(report.steps.len(), "step");
             Finding::good(what, format!("{steps} of {} looked at", report.runbook))
         }
-        (0, _) => Finding::attention(what, said.join("; "), help),
+        // What cannot be seen from here cannot be taken back from here either.
         _ => Finding::bad(what, said.join("; "), help),
     })
 }

@@ -147,6 +147,13 @@ fn shown(verified: &Verified) -> String {
 }
 
 fn what_if(app: &App, args: &Args, journal: &[Recorded], at: Seq) -> Result<Exit, Failure> {
+    let last = journal.last().map_or(Seq(0), |recorded| recorded.seq);
+    if at > last {
+        return Err(Failure::usage(
+            format!("the record has {last} events, and none at {at}"),
+            format!("leave it at an event from 1 to {last}"),
+        ));
+    }
     let setup = left(app, args, journal, at)?;
     let mut other = Drill::leave(setup, journal, at).map_err(broken)?;
     other.play().map_err(broken)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use backout_core::command::Ask;
 use backout_core::event::Cause;
 use backout_core::id::{CommandId, RunId, Seq};
 use backout_core::plan::Order;
@@ -94,6 +95,12 @@ async fn ask(
 ) -> Result<Json<AskReply>, Problem> {
     let cause = sender.cause(&request.by)?;
     sender.may_ask(&request.ask, &*state_of(&face, &run).await?, &cause)?;
+    // An engine says it of itself when it makes the run that goes on: nothing else proves that there
+    // is one, and a run whose place is taken cannot be undone any more.
+    if matches!(request.ask, Ask::Supersede { .. }) {
+        return Err(Problem::unfit("the run that goes on in its place takes it by itself")
+            .helped("start that one: backout run FILE --continue RUN"));
+    }
     if let Some(seq) = followed(&face, &run, &cause).await? {
         return Ok(Json(AskReply { seq: seq.0, driven: face.engine.is_driven(&run) }));
     }

@@ -180,3 +180,13 @@ async fn of_many_commands_on_what_was_seen_one_wins() {
     let events = ok(world.get("/api/v1/runs/w000000000/events")).await.to_string();
     assert_eq!(events.matches("note-taken").count(), 1, "{events}");
 }
+
+#[tokio::test]
+async fn nobody_says_that_another_run_goes_on_but_the_engine_that_makes_it() {
+    let world = World::new().await;
+    waiting(&world).await;
+    let lie = json!({ "ask": { "ask": "supersede", "by": "abcdefghjk" }, "by": { "actor": "z" } });
+    let said = problem(world.post(ASK, &lie), 422).await;
+    assert!(said["help"].as_str().unwrap().contains("--continue"), "{said}");
+    assert_eq!(world.until("w000000000", "waiting").await["state"], "waiting");
+}

@@ -6,10 +6,11 @@ use backout_core::exercise::has_mark;
 use backout_core::id::StepId;
 use backout_tabletop::console::{Typed, typed};
 use backout_tabletop::drill::Drill;
+use backout_tabletop::judge::Verdict;
 use backout_tabletop::log::Logged;
 use backout_tabletop::replay::verify;
 
-use crate::support::{RUNBOOK, reported, setup, shop, state};
+use crate::support::{RUNBOOK, reported, setup, shop, state, verdicts};
 
 const NOBODY: &str = "Decisions(format: 1, decisions: [])";
 
@@ -87,6 +88,15 @@ fn who_acts_from_elsewhere_stands_in_the_record_with_the_role_of_the_scenario() 
     let whose: Vec<_> =
         report.decisions.iter().map(|one| (one.by.as_str(), one.refused.is_some())).collect();
     assert_eq!(whose, [("cid", true), ("bea", false)]);
+}
+
+#[test]
+fn what_was_due_after_a_real_emergency_was_not_missed() {
+    let expected =
+        r#"expected: [(id: "well", end: "succeeded", within: "30m", objective: "decide")],"#;
+    let mut drill = begun(expected);
+    drill.emergency(&cause("eve"), "the warehouse burns").unwrap();
+    assert_eq!(verdicts(&drill)["well"], Verdict::NotDue);
 }
 
 #[test]
